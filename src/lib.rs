@@ -1,0 +1,9 @@
+//! swarmloop: a BitTorrent engine on one event loop.
+
+pub mod bitfield;
+pub mod geometry;
+pub mod id;
+pub mod rate;
+pub mod rng;
+pub mod text;
+pub mod time;

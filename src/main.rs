@@ -1,0 +1,3 @@
+//! The downloader.
+
+fn main() {}
