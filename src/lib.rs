@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod geometry;
 pub mod id;
+pub mod proto;
 pub mod rate;
 pub mod rng;
 pub mod text;

@@ -1,0 +1,12 @@
+//! Pure codecs: no state survives a call, nothing is allocated from a number that came from
+//! outside.
+
+pub mod bencode;
+pub mod compact;
+pub mod handshake;
+pub mod http;
+pub mod message;
+pub mod metainfo;
+pub mod tracker_http;
+pub mod tracker_serve;
+pub mod url;
