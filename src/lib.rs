@@ -1,6 +1,7 @@
 //! swarmloop: a BitTorrent engine on one event loop.
 
 pub mod bitfield;
+pub mod disk;
 pub mod geometry;
 pub mod id;
 pub mod proto;
@@ -8,3 +9,4 @@ pub mod rate;
 pub mod rng;
 pub mod text;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,291 @@
+//! What the session asks of its disk and what comes back.
+//!
+//! A job owns everything that it needs (frames move in by value and come back in the outcome,
+//! whatever happened), names its torrent by an id that is never reused, and may finish in any order
+//! with respect to other jobs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::layout::Layout;
+use crate::id::{ConnId, PieceIndex, TorrentId};
+use crate::time::Duration;
+use crate::wire::frame::Frame;
+
+/// Where a torrent's bytes live: immutable, shared by all jobs of the torrent.
+#[derive(Debug)]
+pub struct Storage {
+    /// The torrent whose bytes these are.
+    pub torrent: TorrentId,
+    /// The folder that all of the layout's paths are relative to.
+    pub root: PathBuf,
+    /// Which bytes of the torrent are in which file.
+    pub layout: Layout,
+    /// The SHA-1 of every piece: 20 bytes each, in piece order (BEP 3 `pieces`).
+    pub hashes: Bytes,
+    /// Whether a file may be created, grown and written; `false` for a pure seed.
+    pub writable: bool,
+}
+
+impl Storage {
+    /// Returns the expected SHA-1 of `piece`. Panics if the torrent has no such piece: a bug of the
+    /// caller.
+    pub fn expected(&self, piece: PieceIndex) -> [u8; 20] {
+        let at = piece.0 as usize * 20;
+        self.hashes[at..at + 20].try_into().expect("a slice of 20 bytes")
+    }
+}
+
+/// The running SHA-1 of a large piece that is hashed and written in several jobs.
+pub type Midstate = sha1::Sha1;
+
+/// A unit of work for the disk pool.
+#[derive(Debug)]
+pub enum Job {
+    /// Hash a whole piece, compare, and only if it is right write it out in one run.
+    Verify(Verify),
+    /// Hash and write the next run of a piece that is too large to be kept whole.
+    Append(Append),
+    /// Read a run of bytes of one piece for a peer.
+    Read(Read),
+    /// Look at the files that exist: no file is opened for writing, none is created.
+    Stat {
+        /// Where to look.
+        storage: Arc<Storage>,
+    },
+    /// Hash pieces that may be on disk already.
+    Check {
+        /// Where to read.
+        storage: Arc<Storage>,
+        /// The first piece to check.
+        first: PieceIndex,
+        /// How many pieces, from `first` on.
+        count: u32,
+    },
+    /// Make the files that hold no bytes (zero-length files and their folders), as the last step of
+    /// a download, and cut files that are longer than they should be if `cut` allows it.
+    Finish {
+        /// What to finish.
+        storage: Arc<Storage>,
+        /// Whether foreign bytes beyond the end of a file may be cut off (`--overwrite`).
+        cut: bool,
+    },
+    /// Close every open file of a torrent; no outcome follows.
+    Close {
+        /// The torrent that is gone.
+        torrent: TorrentId,
+    },
+}
+
+/// See [`Job::Verify`].
+#[derive(Debug)]
+pub struct Verify {
+    /// Where to write.
+    pub storage: Arc<Storage>,
+    /// The piece that is complete.
+    pub piece: PieceIndex,
+    /// The piece's blocks in order; their payloads together are exactly the piece. Pad bytes (BEP
+    /// 47) are in them as zeros and are not written.
+    pub frames: Vec<Frame>,
+    /// Whether the SHA-1 of every block is wanted even if the piece is right (to find who spoiled
+    /// an earlier copy).
+    pub block_hashes: bool,
+}
+
+/// See [`Job::Append`].
+#[derive(Debug)]
+pub struct Append {
+    /// Where to write.
+    pub storage: Arc<Storage>,
+    /// The piece that is being received.
+    pub piece: PieceIndex,
+    /// Bytes from the start of the piece to the start of this run.
+    pub begin: u32,
+    /// The run's blocks in order.
+    pub frames: Vec<Frame>,
+    /// The hash of everything before `begin`.
+    pub midstate: Box<Midstate>,
+    /// Whether this run ends the piece, so that the verdict can be given.
+    pub last: bool,
+}
+
+/// See [`Job::Read`].
+#[derive(Debug)]
+pub struct Read {
+    /// Where to read.
+    pub storage: Arc<Storage>,
+    /// The peer that asked.
+    pub conn: ConnId,
+    /// The piece to read from.
+    pub piece: PieceIndex,
+    /// Bytes from the start of the piece to the start of the run.
+    pub begin: u32,
+    /// One frame a block, their lengths set to what is to be read; filled in order from `begin` on.
+    pub frames: Vec<Frame>,
+}
+
+/// What a job came to. Frames always come back, also from a job that failed or panicked.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Of [`Job::Verify`].
+    Verify {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The job's piece.
+        piece: PieceIndex,
+        /// The job's frames.
+        frames: Vec<Frame>,
+        /// The verdict; `Good` is said only when the piece has been written.
+        verdict: Result<Verdict, DiskError>,
+        /// How long hashing and writing took.
+        took: Duration,
+    },
+    /// Of [`Job::Append`].
+    Append {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The job's piece.
+        piece: PieceIndex,
+        /// The job's offset in the piece.
+        begin: u32,
+        /// The job's frames.
+        frames: Vec<Frame>,
+        /// The hash so far, or the verdict if the run was the last; and the SHA-1 of each of this
+        /// run's blocks.
+        result: Result<(Appended, Vec<[u8; 20]>), DiskError>,
+    },
+    /// Of [`Job::Read`].
+    Read {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The peer that asked.
+        conn: ConnId,
+        /// The job's piece.
+        piece: PieceIndex,
+        /// The job's offset in the piece.
+        begin: u32,
+        /// The job's frames, filled if `result` is `Ok`.
+        frames: Vec<Frame>,
+        /// A file that is too short is [`DiskErrorKind::Missing`].
+        result: Result<(), DiskError>,
+    },
+    /// Of [`Job::Stat`].
+    Stat {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The length of every file of the layout in bytes, `None` where there is none; pad files
+        /// are `None`.
+        lengths: Result<Vec<Option<u64>>, DiskError>,
+    },
+    /// Of [`Job::Check`].
+    Check {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The job's first piece.
+        first: PieceIndex,
+        /// For each piece whether its bytes are on disk and right. Missing and short files are no
+        /// error.
+        good: Result<Vec<bool>, DiskError>,
+    },
+    /// Of [`Job::Finish`].
+    Finish {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// Whether all of it was done.
+        result: Result<(), DiskError>,
+    },
+}
+
+/// Whether a whole piece is what the metainfo promises.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, and it has been written.
+    Good {
+        /// The SHA-1 of each block in order, if the job asked for them; else empty.
+        block_hashes: Vec<[u8; 20]>,
+    },
+    /// It is not; nothing has been written.
+    Corrupt {
+        /// The SHA-1 of each block in order.
+        block_hashes: Vec<[u8; 20]>,
+    },
+}
+
+/// How far a large piece is.
+#[derive(Debug)]
+pub enum Appended {
+    /// More is to come; the hash of everything up to here.
+    Partial(Box<Midstate>),
+    /// The piece is complete, right and written.
+    Good,
+    /// The piece is complete and wrong: its bytes on disk are garbage that nobody may claim.
+    Corrupt,
+}
+
+/// What a disk operation was doing when it failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum DiskOp {
+    /// Opening or creating a file.
+    Open,
+    /// Making a folder.
+    CreateFolder,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Setting a file's length.
+    SetLength,
+    /// Asking for a file's length and kind.
+    Stat,
+}
+
+/// What kind of failure it was: decides whether the torrent pauses, waits or goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum DiskErrorKind {
+    /// No space left, or a quota or file size limit reached.
+    Full,
+    /// Permission denied.
+    Permission,
+    /// The file system is read-only.
+    ReadOnly,
+    /// A file that should be there is not, or is shorter than what was to be read.
+    Missing,
+    /// A symlink, or something that is no regular file, is where a file of the torrent belongs.
+    InTheWay,
+    /// The job panicked: a bug of ours.
+    Panicked,
+    /// Any other error of the system.
+    Other,
+}
+
+/// A disk operation failed: the user's machine, not a peer's fault.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot {} {}: {message}", op.verb(), crate::text::Escaped(&path.to_string_lossy()))]
+pub struct DiskError {
+    /// What was being done.
+    pub op: DiskOp,
+    /// To which file.
+    pub path: PathBuf,
+    /// What kind of failure.
+    pub kind: DiskErrorKind,
+    /// The system's own words, without a path.
+    pub message: String,
+}
+
+impl DiskOp {
+    /// Returns the verb for messages: "cannot VERB PATH".
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::CreateFolder => "create folder",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::SetLength => "set the length of",
+            Self::Stat => "look at",
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The words between the session and whoever does its disk work: jobs, outcomes, and the pure
+//! arithmetic under them.
+//!
+//! **Invariant:** nothing here touches a file. [`crate::reactor`] does the jobs with threads and
+//! files, [`crate::sim`] in memory; the session cannot tell which.
+
+pub mod hash;
+pub mod job;
+pub mod layout;

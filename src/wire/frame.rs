@@ -1,0 +1,192 @@
+//! Payload memory: 16 KiB frames, each with one owner at a time, and the credits that bound them.
+//!
+//! A block's payload is read from the socket into a frame and moves by value from there: receive
+//! state, open piece, disk job, back to the pool. **Invariant:** the pool never makes more frames
+//! than its credits allow, so the engine's payload memory has one bound, whatever the peers do.
+//! Credits are taken *before* bytes are asked for (a whole piece at a time), so pieces that are
+//! open can always be finished.
+
+use crate::id::BLOCK_LEN;
+
+const FRAME_LEN: usize = BLOCK_LEN as usize;
+
+/// Room for one block: [`BLOCK_LEN`] bytes, of which the first [`Frame::len`] are payload.
+///
+/// Owned by exactly one place at a time; handing it over is a move. Zeroed once when made, never
+/// again.
+pub struct Frame {
+    bytes: Box<[u8; FRAME_LEN]>,
+    len: u32,
+}
+
+impl Frame {
+    /// Returns a zeroed frame outside any pool, for tests and for tools that need no bound.
+    pub fn unpooled() -> Self {
+        Self { bytes: Box::new([0; FRAME_LEN]), len: 0 }
+    }
+
+    /// Returns the payload's length in bytes, at most [`BLOCK_LEN`].
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Tells whether the frame holds no payload.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sets the payload's length; the bytes are whatever the frame held. Panics above
+    /// [`BLOCK_LEN`]: a caller's bug.
+    pub fn set_len(&mut self, len: u32) {
+        assert!(len <= BLOCK_LEN, "a frame holds {BLOCK_LEN} bytes, not {len}");
+        self.len = len;
+    }
+
+    /// Returns the payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+
+    /// Returns the payload for writing.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len as usize]
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({} bytes)", self.len)
+    }
+}
+
+/// What a credit is for; each share has its own bound, so none can starve another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// Blocks of open pieces; reserved for a whole piece (or a whole window of a large one) when it
+    /// is opened.
+    Pieces,
+    /// Second copies of a block that several peers race for in end game.
+    Endgame,
+    /// Blocks read from disk and on their way to a peer.
+    Uploads,
+}
+
+/// The pool of frames and the credits of its three [`Share`]s.
+#[derive(Debug)]
+pub struct FramePool {
+    idle: Vec<Frame>,
+    /// Frames that exist, idle or lent. Invariant: at most the sum of all limits.
+    made: u32,
+    used: [u32; 3],
+    limits: [u32; 3],
+}
+
+impl FramePool {
+    /// Returns a pool whose frames together hold at most `bytes`, rounded down to frames, at least
+    /// 4 frames.
+    ///
+    /// One sixteenth is for end-game duplicates, one quarter for uploads, the rest for open pieces.
+    /// Frames are made on first use: an idle pool costs nothing.
+    pub fn new(bytes: u64) -> Self {
+        let frames = u32::try_from(bytes / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX).max(4);
+        let endgame = (frames / 16).max(1);
+        let uploads = (frames / 4).max(1);
+        let limits = [frames - endgame - uploads, endgame, uploads];
+        Self { idle: Vec::new(), made: 0, used: [0; 3], limits }
+    }
+
+    /// Returns how many frames `share` may use in all.
+    pub const fn limit(&self, share: Share) -> u32 {
+        self.limits[share as usize]
+    }
+
+    /// Returns how many more frames of `share` can be reserved now.
+    pub const fn free(&self, share: Share) -> u32 {
+        self.limits[share as usize] - self.used[share as usize]
+    }
+
+    /// Reserves `frames` credits of `share` and tells whether they were there; all or none.
+    #[must_use]
+    pub const fn reserve(&mut self, share: Share, frames: u32) -> bool {
+        let granted = frames <= self.free(share);
+        if granted {
+            self.used[share as usize] += frames;
+        }
+        granted
+    }
+
+    /// Returns `frames` credits of `share`. Panics if more come back than were reserved: a bug of
+    /// ours.
+    pub const fn release(&mut self, share: Share, frames: u32) {
+        assert!(frames <= self.used[share as usize], "more credits released than reserved");
+        self.used[share as usize] -= frames;
+    }
+
+    /// Takes a frame of `len` bytes for which the caller holds a credit. Its content is arbitrary.
+    ///
+    /// Panics if more frames are lent than credits were reserved (a caller took without a credit: a
+    /// bug of ours).
+    pub fn take(&mut self, len: u32) -> Frame {
+        let mut frame = self.idle.pop().unwrap_or_else(|| {
+            let limit: u32 = self.limits.iter().sum();
+            assert!(self.made < limit, "a frame was taken without a credit");
+            self.made += 1;
+            Frame::unpooled()
+        });
+        frame.set_len(len);
+        frame
+    }
+
+    /// Takes a frame back. Its credit is released separately, by whoever reserved it.
+    pub fn give(&mut self, frame: Frame) {
+        debug_assert!((self.idle.len() as u64) < u64::from(self.made), "a frame from elsewhere");
+        self.idle.push(frame);
+    }
+
+    /// Takes several frames back, leaving `frames` empty with its capacity.
+    pub fn give_all(&mut self, frames: &mut Vec<Frame>) {
+        self.idle.append(frames);
+        debug_assert!(self.idle.len() as u64 <= u64::from(self.made), "a frame from elsewhere");
+    }
+
+    /// Returns the frames that exist and those of them that are lent out.
+    pub fn usage(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
+        (self.made, self.made.saturating_sub(idle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credits_are_granted_whole_or_not_at_all() {
+        let mut pool = FramePool::new(16 * u64::from(BLOCK_LEN));
+        assert_eq!(pool.limit(Share::Pieces), 11);
+        assert!(pool.reserve(Share::Pieces, 8));
+        assert!(!pool.reserve(Share::Pieces, 4));
+        assert_eq!(pool.free(Share::Pieces), 3);
+        assert!(pool.reserve(Share::Uploads, 4), "another share is not touched");
+        pool.release(Share::Pieces, 8);
+        assert!(pool.reserve(Share::Pieces, 11));
+    }
+
+    #[test]
+    fn a_frame_that_came_back_is_lent_again() {
+        let mut pool = FramePool::new(0);
+        assert!(pool.reserve(Share::Endgame, 1));
+        let frame = pool.take(100);
+        assert_eq!((frame.payload().len(), pool.usage()), (100, (1, 1)));
+        pool.give(frame);
+        let again = pool.take(BLOCK_LEN);
+        assert_eq!((again.len(), pool.usage()), (BLOCK_LEN, (1, 1)));
+    }
+
+    #[test]
+    #[should_panic(expected = "without a credit")]
+    fn the_pool_never_outgrows_its_limit() {
+        let mut pool = FramePool::new(0);
+        let _held: Vec<Frame> = (0..5).map(|_| pool.take(1)).collect();
+    }
+}

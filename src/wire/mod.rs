@@ -1,0 +1,9 @@
+//! Bytes to messages and back, without copying payload: where the next bytes land, what goes out
+//! next.
+//!
+//! Knows message framing and nothing of what a message means. Start at [`recv`].
+
+pub mod frame;
+pub mod recv;
+pub mod send;
+pub mod slices;

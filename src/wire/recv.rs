@@ -1,0 +1,407 @@
+//! The receiving half of a peer stream: where the next bytes land, and what they turn out to be.
+//!
+//! ```text
+//!           ┌──────────────────────────── message complete ───────────────────────────┐
+//!           ▼                                                                         │
+//!        Header ──piece──▶ (owner decides) ──accept──▶ Payload ──full──▶ Step::Block ─┤
+//!           │                     └─────────discard──▶ Discard ──done─────────────────┤
+//!           ├──bitfield──▶ Body ──full──▶ Step::Bitfield ─────────────────────────────┤
+//!           └──unknown id──────────────▶ Discard ─────────────────────────────────────┘
+//! ```
+//!
+//! Payload is read by the driver straight into its frame. Only what arrives *behind* the current
+//! payload goes through the scratch buffer that all connections share; it is parsed within the same
+//! call, so an idle connection keeps no buffer, and of an incomplete header at most 17 bytes are
+//! staged.
+
+use std::io::IoSliceMut;
+
+use crate::id::Block;
+use crate::proto::message::{
+    Head, MAX_FIXED_LEN, Message, MessageError, PIECE_HEADER_LEN, decode_head,
+};
+use crate::wire::frame::Frame;
+use crate::wire::slices::RecvSlices;
+
+/// What the bytes so far amount to.
+#[derive(Debug)]
+pub enum Step {
+    /// A message with a fixed layout.
+    Message(Message),
+    /// A `piece` begins. The owner must answer with [`RecvState::accept`] or [`RecvState::discard`]
+    /// before anything else.
+    PieceHeader(Block),
+    /// The payload of an accepted block is complete.
+    Block(Block, Frame),
+    /// The payload of a `bitfield`, of the length that the torrent asks for.
+    Bitfield(Vec<u8>),
+}
+
+/// Where one peer stream stands between two reads.
+#[derive(Debug)]
+pub struct RecvState {
+    stage: Stage,
+    /// Bytes of a right `bitfield` payload; nothing of another length is waited for.
+    bitfield_len: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Before a message or within its first [`MAX_FIXED_LEN`] bytes; `len` of them are here.
+    Header { staged: [u8; MAX_FIXED_LEN], len: u8 },
+    /// A `piece` was announced and nobody has said yet where its payload is to go.
+    Undecided(Block),
+    /// `filled` bytes of the payload are in the frame. Invariant: fewer than the frame's length.
+    Payload { block: Block, frame: Frame, filled: u32 },
+    /// `filled` bytes of the bitfield are in the buffer. Invariant: fewer than its length.
+    Bitfield { bytes: Vec<u8>, filled: usize },
+    /// So many bytes that nobody wants are still to come.
+    Discard { left: u32 },
+}
+
+const fn header() -> Stage {
+    Stage::Header { staged: [0; MAX_FIXED_LEN], len: 0 }
+}
+
+impl RecvState {
+    /// Returns the state of a stream whose handshake has just been read, for a torrent whose
+    /// `bitfield` payload has `bitfield_len` bytes.
+    pub const fn new(bitfield_len: u32) -> Self {
+        Self { stage: header(), bitfield_len }
+    }
+
+    /// Returns where the next bytes go: the rest of what is being received, then `scratch`.
+    ///
+    /// The whole of `scratch` is offered, so the ranges are never empty if it is not.
+    pub fn slices<'a>(&'a mut self, scratch: &'a mut [u8]) -> RecvSlices<'a> {
+        let target = match &mut self.stage {
+            Stage::Payload { frame, filled, .. } => &mut frame.payload_mut()[*filled as usize..],
+            Stage::Bitfield { bytes, filled } => &mut bytes[*filled..],
+            _ => &mut [],
+        };
+        if target.is_empty() {
+            RecvSlices::one(scratch)
+        } else {
+            RecvSlices { slices: [IoSliceMut::new(target), IoSliceMut::new(scratch)], used: 2 }
+        }
+    }
+
+    /// Records that `n` bytes were put into the ranges of [`RecvState::slices`] and returns how
+    /// many of them are in the scratch buffer, from its start; those are to be passed to
+    /// [`RecvState::next`].
+    pub fn advance(&mut self, n: usize) -> usize {
+        let taken = match &mut self.stage {
+            Stage::Payload { frame, filled, .. } => {
+                let take = n.min((frame.len() - *filled) as usize);
+                *filled += u32::try_from(take).expect("at most a frame");
+                take
+            }
+            Stage::Bitfield { bytes, filled } => {
+                let take = n.min(bytes.len() - *filled);
+                *filled += take;
+                take
+            }
+            _ => 0,
+        };
+        n - taken
+    }
+
+    /// Takes bytes from the front of `input` and returns the next step that they complete; `None`
+    /// once `input` is used up and more must be read.
+    ///
+    /// # Errors
+    /// [`MessageError`]: the remote's fault; the connection must be closed, the state is of no use
+    /// any more.
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Step>, MessageError> {
+        loop {
+            match &mut self.stage {
+                Stage::Header { .. } => match self.header(input)? {
+                    Some(step) => return Ok(Some(step)),
+                    None if matches!(self.stage, Stage::Header { .. }) => return Ok(None),
+                    None => {}
+                },
+                Stage::Undecided(_) => return Ok(None),
+                Stage::Payload { frame, filled, .. } => {
+                    let rest = &mut frame.payload_mut()[*filled as usize..];
+                    *filled += u32::try_from(fill(rest, input)).expect("at most a frame");
+                    if *filled < frame.len() {
+                        return Ok(None);
+                    }
+                    return Ok(self.finish());
+                }
+                Stage::Bitfield { bytes, filled } => {
+                    *filled += fill(&mut bytes[*filled..], input);
+                    if *filled < bytes.len() {
+                        return Ok(None);
+                    }
+                    return Ok(self.finish());
+                }
+                Stage::Discard { left } => {
+                    let skip = input.len().min(*left as usize);
+                    *input = &input[skip..];
+                    *left -= u32::try_from(skip).expect("at most what is left");
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    self.stage = header();
+                }
+            }
+        }
+    }
+
+    /// Answers [`Step::PieceHeader`]: the payload goes into `frame`, whose length must be the
+    /// block's.
+    ///
+    /// Panics if no `piece` was announced or the length differs: a bug of the caller.
+    pub fn accept(&mut self, frame: Frame) {
+        let Stage::Undecided(block) = self.stage else { panic!("no piece was announced") };
+        assert_eq!(frame.len(), block.len, "the frame has the block's length");
+        self.stage = Stage::Payload { block, frame, filled: 0 };
+    }
+
+    /// Answers [`Step::PieceHeader`]: the payload is skipped. Panics if no `piece` was announced: a
+    /// bug of the caller.
+    pub fn discard(&mut self) {
+        let Stage::Undecided(block) = self.stage else { panic!("no piece was announced") };
+        self.stage = Stage::Discard { left: block.len };
+    }
+
+    /// Returns the block whose payload is being received into a frame.
+    pub const fn landing(&self) -> Option<Block> {
+        match &self.stage {
+            Stage::Payload { block, .. } => Some(*block),
+            _ => None,
+        }
+    }
+
+    /// Gives back the frame of the payload that is being received; what is still to come of it is
+    /// skipped.
+    pub fn abort_landing(&mut self) -> Option<(Block, Frame)> {
+        self.landing()?;
+        match std::mem::replace(&mut self.stage, header()) {
+            Stage::Payload { block, frame, filled } => {
+                self.stage = Stage::Discard { left: block.len - filled };
+                Some((block, frame))
+            }
+            _ => None,
+        }
+    }
+
+    fn finish(&mut self) -> Option<Step> {
+        match std::mem::replace(&mut self.stage, header()) {
+            Stage::Payload { block, frame, .. } => Some(Step::Block(block, frame)),
+            Stage::Bitfield { bytes, .. } => Some(Step::Bitfield(bytes)),
+            _ => None,
+        }
+    }
+
+    fn header(&mut self, input: &mut &[u8]) -> Result<Option<Step>, MessageError> {
+        let Stage::Header { staged, len } = &mut self.stage else { return Ok(None) };
+        // Whole headers are read where they are; only one that is cut off by the end of the input
+        // is staged.
+        let before = usize::from(*len);
+        let more = input.len().min(MAX_FIXED_LEN - before);
+        let view = if before == 0 {
+            &input[..more]
+        } else {
+            staged[before..before + more].copy_from_slice(&input[..more]);
+            &staged[..before + more]
+        };
+        let Some(head) = decode_head(view)? else {
+            let staged_len = before + more;
+            if before == 0 {
+                staged[..more].copy_from_slice(&input[..more]);
+            }
+            *len = u8::try_from(staged_len).expect("at most 17");
+            *input = &input[more..];
+            return Ok(None);
+        };
+        let (used, step) = match head {
+            Head::Message(message, used) => (used, Some(Step::Message(message))),
+            Head::Piece(block) => (PIECE_HEADER_LEN, Some(Step::PieceHeader(block))),
+            Head::Bitfield(_) | Head::Unknown { .. } => (5, None),
+        };
+        *input = &input[used - before..];
+        self.stage = match head {
+            Head::Message(..) => header(),
+            Head::Piece(block) => Stage::Undecided(block),
+            Head::Unknown { len, .. } => Stage::Discard { left: len },
+            Head::Bitfield(len) if len != self.bitfield_len => {
+                return Err(MessageError::Length { name: "bitfield", len: len + 1 });
+            }
+            Head::Bitfield(len) => Stage::Bitfield { bytes: vec![0; len as usize], filled: 0 },
+        };
+        Ok(step)
+    }
+}
+
+/// Copies as much of `input` as fits into `to`, takes it off `input`, and returns its length.
+fn fill(to: &mut [u8], input: &mut &[u8]) -> usize {
+    let n = to.len().min(input.len());
+    to[..n].copy_from_slice(&input[..n]);
+    *input = &input[n..];
+    n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PieceIndex;
+    use crate::proto::message::{encode_bitfield_head, piece_header};
+    use crate::rng::Rng;
+
+    const SCRATCH: usize = 64;
+
+    fn block(begin: u32, len: u32) -> Block {
+        Block { piece: PieceIndex(3), begin, len }
+    }
+
+    /// A stream with everything in it, and what it should read as.
+    fn stream() -> (Vec<u8>, Vec<String>) {
+        let mut bytes = Vec::new();
+        encode_bitfield_head(40, &mut bytes);
+        bytes.extend_from_slice(&[0xa5; 40]);
+        Message::Unchoke.encode(&mut bytes);
+        for (begin, fill) in [(0, 1), (16_384, 2)] {
+            bytes.extend_from_slice(&piece_header(block(begin, 1000)));
+            bytes.extend_from_slice(&[fill; 1000]);
+            Message::Have(PieceIndex(9)).encode(&mut bytes);
+        }
+        bytes.extend_from_slice(&[0, 0, 0, 4, 77, 1, 2, 3]);
+        Message::Request(block(5, 6)).encode(&mut bytes);
+        Message::KeepAlive.encode(&mut bytes);
+        let steps = [
+            "bitfield 40 × a5",
+            "Unchoke",
+            "block 3:0+1000 × 01",
+            "Have(PieceIndex(9))",
+            "discarded 3:16384+1000",
+            "Have(PieceIndex(9))",
+            "Request(3:5+6)",
+            "KeepAlive",
+        ];
+        (bytes, steps.map(str::to_owned).to_vec())
+    }
+
+    /// Plays a driver that reads at most `chunk()` bytes at a time.
+    fn drive(bytes: &[u8], mut chunk: impl FnMut() -> usize) -> Vec<String> {
+        let (mut state, mut scratch) = (RecvState::new(40), [0; SCRATCH]);
+        let (mut rest, mut log) = (bytes, Vec::new());
+        while !rest.is_empty() {
+            let want = chunk().max(1).min(rest.len());
+            let mut n = 0;
+            for slice in state.slices(&mut scratch).as_mut() {
+                let k = slice.len().min(want - n).min(rest.len());
+                slice[..k].copy_from_slice(&rest[..k]);
+                rest = &rest[k..];
+                n += k;
+            }
+            let in_scratch = state.advance(n);
+            let mut input = &scratch[..in_scratch];
+            while let Some(step) = state.next(&mut input).expect("a valid stream") {
+                log.push(match step {
+                    Step::Message(message) => format!("{message:?}"),
+                    Step::PieceHeader(b) if b.begin == 0 => {
+                        let mut frame = Frame::unpooled();
+                        frame.set_len(b.len);
+                        state.accept(frame);
+                        assert_eq!(state.landing(), Some(b));
+                        continue;
+                    }
+                    Step::PieceHeader(b) => {
+                        state.discard();
+                        format!("discarded {b:?}")
+                    }
+                    Step::Block(b, frame) => uniform(&format!("block {b:?}"), frame.payload()),
+                    Step::Bitfield(bits) => uniform(&format!("bitfield {}", bits.len()), &bits),
+                });
+            }
+            assert!(input.is_empty(), "everything was taken");
+        }
+        log
+    }
+
+    fn uniform(what: &str, bytes: &[u8]) -> String {
+        assert!(bytes.iter().all(|b| *b == bytes[0]), "{what} has foreign bytes");
+        format!("{what} × {:02x}", bytes[0])
+    }
+
+    #[test]
+    fn the_same_steps_come_from_every_way_to_cut_the_stream() {
+        let (bytes, steps) = stream();
+        for chunk in (1..80).chain([1000, 1013, 1100, 10_000]) {
+            assert_eq!(drive(&bytes, || chunk), steps, "in chunks of {chunk}");
+        }
+        let mut rng = Rng::new(7);
+        for _ in 0..500 {
+            assert_eq!(drive(&bytes, || rng.below(1200)), steps);
+        }
+    }
+
+    #[test]
+    fn payload_lands_in_its_frame_without_passing_through_scratch() {
+        let mut state = RecvState::new(0);
+        let header = piece_header(block(0, 16_384));
+        let mut input = &header[..];
+        assert!(matches!(state.next(&mut input), Ok(Some(Step::PieceHeader(_)))));
+        let mut frame = Frame::unpooled();
+        frame.set_len(16_384);
+        state.accept(frame);
+        let mut scratch = [0; SCRATCH];
+        let mut slices = state.slices(&mut scratch);
+        assert_eq!(slices.as_mut()[0].len(), 16_384);
+        assert_eq!(state.advance(16_384), 0);
+        assert!(matches!(state.next(&mut &[][..]), Ok(Some(Step::Block(..)))));
+    }
+
+    #[test]
+    fn an_aborted_landing_gives_the_frame_back_and_skips_the_rest() {
+        let mut state = RecvState::new(0);
+        let mut bytes = piece_header(block(0, 100)).to_vec();
+        bytes.extend_from_slice(&[1; 40]);
+        let mut input = &bytes[..13];
+        assert!(matches!(state.next(&mut input), Ok(Some(Step::PieceHeader(_)))));
+        let mut frame = Frame::unpooled();
+        frame.set_len(100);
+        state.accept(frame);
+        assert!(matches!(state.next(&mut &bytes[13..]), Ok(None)));
+        let (aborted, frame) = state.abort_landing().expect("a landing");
+        assert_eq!((aborted, frame.len()), (block(0, 100), 100));
+        assert!(state.abort_landing().is_none());
+        let mut rest = vec![1; 60];
+        Message::Choke.encode(&mut rest);
+        let step = state.next(&mut &rest[..]);
+        assert!(matches!(step, Ok(Some(Step::Message(Message::Choke)))), "{step:?}");
+    }
+
+    #[test]
+    fn a_bitfield_of_another_length_is_refused_at_its_header() {
+        let mut state = RecvState::new(40);
+        let mut bytes = Vec::new();
+        encode_bitfield_head(41, &mut bytes);
+        let error = state.next(&mut &bytes[..]).expect_err("too long");
+        assert_eq!(error.to_string(), "bitfield of 42 bytes");
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_never_wait_for_more_than_a_limit() {
+        let mut rng = Rng::new(1);
+        for _ in 0..2_000 {
+            let mut bytes = [0; 256];
+            rng.fill(&mut bytes);
+            // Small lengths and known ids, so that the walk gets past the first message.
+            for at in (0..250).step_by(9) {
+                bytes[at..at + 3].fill(0);
+                bytes[at + 4] %= 20;
+            }
+            let mut state = RecvState::new(2);
+            let mut input = &bytes[..];
+            while let Ok(Some(step)) = state.next(&mut input) {
+                if let Step::PieceHeader(b) = step {
+                    assert!(b.len <= 16_384);
+                    state.discard();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The sending half of a peer stream: messages and payload frames in, byte ranges for one vectored
+//! write out.
+//!
+//! Control messages of a turn share one growing buffer and leave in one range; a `piece` is a
+//! 13-byte header and its frame, never copied. Nothing is held while there is nothing to send.
+
+use std::collections::VecDeque;
+
+use crate::id::Block;
+use crate::proto::message::{Message, PIECE_HEADER_LEN, encode_bitfield_head, piece_header};
+use crate::wire::frame::Frame;
+use crate::wire::slices::{MAX_SEND_SLICES, SendSlices};
+
+/// Control bytes waiting for one slow reader above which nothing more is read from it, so that its
+/// own messages cannot make us queue answers (rejects) without bound.
+pub const MAX_CONTROL_BYTES: usize = 64 * 1024;
+
+/// What waits to be sent on one stream, in order.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    items: VecDeque<Item>,
+    /// Control messages back to back. Invariant: `control[head..]` is what the [`Item::Control`]s
+    /// have left, in order.
+    control: Vec<u8>,
+    head: usize,
+    /// Payload bytes of blocks that are queued, whole or in part.
+    payload_len: u64,
+}
+
+#[derive(Debug)]
+enum Item {
+    /// So many bytes of the control buffer.
+    Control(usize),
+    /// A `piece` message, `sent` bytes of header and payload already gone.
+    Block { block: Block, header: [u8; PIECE_HEADER_LEN], frame: Frame, sent: usize },
+}
+
+/// Buffers above this many bytes are freed when the queue runs empty, so that an idle peer costs
+/// next to nothing.
+const KEEP_CAPACITY: usize = 1024;
+
+impl SendQueue {
+    /// Appends a control message.
+    pub fn message(&mut self, message: &Message) {
+        self.control_with(|out| message.encode(out));
+    }
+
+    /// Appends bytes that are a message already (or a handshake).
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.control_with(|out| out.extend_from_slice(bytes));
+    }
+
+    /// Appends a `bitfield` whose payload `write` appends to the buffer that it is given: `len`
+    /// bytes.
+    pub fn bitfield(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.control_with(|out| {
+            encode_bitfield_head(len, out);
+            write(out);
+        });
+    }
+
+    /// Appends a `piece` with the payload in `frame`; the frame comes back from
+    /// [`SendQueue::advance`] when it was sent.
+    pub fn block(&mut self, block: Block, frame: Frame) {
+        debug_assert_eq!(block.len, frame.len());
+        self.payload_len += u64::from(block.len);
+        self.items.push_back(Item::Block { block, header: piece_header(block), frame, sent: 0 });
+    }
+
+    /// Takes a block back that was not begun to be sent; `None` if it is not queued or already
+    /// under way.
+    pub fn cancel(&mut self, wanted: Block) -> Option<Frame> {
+        let at = self.items.iter().position(
+            |item| matches!(item, Item::Block { block, sent: 0, .. } if *block == wanted),
+        )?;
+        match self.items.remove(at) {
+            Some(Item::Block { block, frame, .. }) => {
+                self.payload_len -= u64::from(block.len);
+                Some(frame)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the next byte ranges to write, in order; empty if nothing waits.
+    pub fn slices(&self) -> SendSlices<'_> {
+        let mut out = SendSlices::empty();
+        let mut at = self.head;
+        for item in &self.items {
+            // A block takes two ranges.
+            if out.used + 2 > MAX_SEND_SLICES {
+                break;
+            }
+            match item {
+                Item::Control(len) => {
+                    out.push(&self.control[at..at + len]);
+                    at += len;
+                }
+                Item::Block { header, frame, sent, .. } => {
+                    out.push(header.get(*sent..).unwrap_or_default());
+                    out.push(&frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..]);
+                }
+            }
+        }
+        out
+    }
+
+    /// Records that the first `n` bytes of [`SendQueue::slices`] were written. Frames that are done
+    /// with go to `frames`; returns how many payload bytes were among the `n`.
+    pub fn advance(&mut self, mut n: usize, frames: &mut Vec<Frame>) -> u64 {
+        let mut payload = 0;
+        while n > 0 {
+            let Some(item) = self.items.front_mut() else { break };
+            let (done, moved) = match item {
+                Item::Control(len) => {
+                    let moved = n.min(*len);
+                    *len -= moved;
+                    self.head += moved;
+                    (*len == 0, moved)
+                }
+                Item::Block { frame, sent, .. } => {
+                    let total = PIECE_HEADER_LEN + frame.payload().len();
+                    let moved = n.min(total - *sent);
+                    let body = |sent: usize| sent.saturating_sub(PIECE_HEADER_LEN);
+                    payload += (body(*sent + moved) - body(*sent)) as u64;
+                    *sent += moved;
+                    (*sent == total, moved)
+                }
+            };
+            n -= moved;
+            if done && let Some(Item::Block { block, frame, .. }) = self.items.pop_front() {
+                self.payload_len -= u64::from(block.len);
+                frames.push(frame);
+            }
+        }
+        debug_assert_eq!(n, 0, "more was written than offered");
+        self.compact();
+        payload
+    }
+
+    /// Tells whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Returns the payload bytes of blocks that wait or are under way.
+    pub const fn payload_len(&self) -> u64 {
+        self.payload_len
+    }
+
+    /// Returns the control bytes that wait.
+    pub const fn control_len(&self) -> usize {
+        self.control.len() - self.head
+    }
+
+    /// Empties the queue and gives its frames back.
+    pub fn clear(&mut self, frames: &mut Vec<Frame>) {
+        for item in self.items.drain(..) {
+            if let Item::Block { frame, .. } = item {
+                frames.push(frame);
+            }
+        }
+        self.payload_len = 0;
+        self.head = self.control.len();
+        self.compact();
+    }
+
+    fn control_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.control.len();
+        write(&mut self.control);
+        let len = self.control.len() - before;
+        match self.items.back_mut() {
+            Some(Item::Control(waiting)) => *waiting += len,
+            _ => self.items.push_back(Item::Control(len)),
+        }
+    }
+
+    /// Drops control bytes that were sent: all at once when none waits, else when they are the
+    /// larger part.
+    fn compact(&mut self) {
+        if self.head == self.control.len() {
+            self.control.clear();
+            self.head = 0;
+        } else if self.head >= self.control.len() / 2 && self.head >= KEEP_CAPACITY {
+            self.control.drain(..self.head);
+            self.head = 0;
+        }
+        if self.items.is_empty() && self.control.capacity() > KEEP_CAPACITY {
+            self.control = Vec::new();
+            self.items.shrink_to(KEEP_CAPACITY / size_of::<Item>());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PieceIndex;
+    use crate::rng::Rng;
+
+    fn frame(fill: u8, len: u32) -> Frame {
+        let mut frame = Frame::unpooled();
+        frame.set_len(len);
+        frame.payload_mut().fill(fill);
+        frame
+    }
+
+    fn block(begin: u32, len: u32) -> Block {
+        Block { piece: PieceIndex(1), begin, len }
+    }
+
+    fn gather(queue: &SendQueue) -> Vec<u8> {
+        queue.slices().as_slice().iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+
+    #[test]
+    fn messages_and_blocks_leave_in_order_whatever_the_socket_takes() {
+        let mut expected = Vec::new();
+        let mut rng = Rng::new(3);
+        for round in 0..300 {
+            let (mut queue, mut frames) = (SendQueue::default(), Vec::new());
+            expected.clear();
+            for i in 0..20_u8 {
+                if rng.below(2) == 0 {
+                    queue.message(&Message::Have(PieceIndex(u32::from(i))));
+                    Message::Have(PieceIndex(u32::from(i))).encode(&mut expected);
+                } else {
+                    let b = block(u32::from(i) * 16_384, 50);
+                    queue.block(b, frame(i, 50));
+                    expected.extend_from_slice(&piece_header(b));
+                    expected.extend_from_slice(&[i; 50]);
+                }
+            }
+            let (mut sent, mut payload) = (Vec::new(), 0);
+            while !queue.is_empty() {
+                let bytes = gather(&queue);
+                let n = 1 + rng.below(bytes.len());
+                sent.extend_from_slice(&bytes[..n]);
+                payload += queue.advance(n, &mut frames);
+            }
+            assert_eq!(sent, expected, "round {round}");
+            assert_eq!(payload, frames.len() as u64 * 50);
+            assert_eq!((queue.payload_len(), queue.control_len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn one_write_takes_no_more_ranges_than_the_kernel_is_given() {
+        let mut queue = SendQueue::default();
+        for i in 0..100 {
+            queue.block(block(i, 10), frame(0, 10));
+        }
+        assert_eq!(queue.slices().as_slice().len(), MAX_SEND_SLICES);
+    }
+
+    #[test]
+    fn a_block_can_be_taken_back_until_its_first_byte_has_left() {
+        let (mut queue, mut frames) = (SendQueue::default(), Vec::new());
+        queue.block(block(0, 10), frame(1, 10));
+        queue.message(&Message::Choke);
+        queue.block(block(10, 10), frame(2, 10));
+        queue.advance(1, &mut frames);
+        assert!(queue.cancel(block(0, 10)).is_none(), "under way");
+        assert!(queue.cancel(block(10, 10)).is_some());
+        assert!(queue.cancel(block(10, 10)).is_none(), "gone");
+        queue.advance(22, &mut frames);
+        assert_eq!(gather(&queue), [0, 0, 0, 1, 0]);
+        queue.clear(&mut frames);
+        assert!(queue.is_empty() && queue.payload_len() == 0 && frames.len() == 1);
+    }
+
+    #[test]
+    fn an_idle_queue_holds_no_large_buffer() {
+        let (mut queue, mut frames) = (SendQueue::default(), Vec::new());
+        queue.bytes(&[7; 10_000]);
+        queue.advance(10_000, &mut frames);
+        assert!(queue.control.capacity() <= KEEP_CAPACITY);
+    }
+}
