@@ -1,9 +1,11 @@
 //! swarmloop: a BitTorrent engine on one event loop.
 
 pub mod bitfield;
+pub mod choker;
 pub mod disk;
 pub mod geometry;
 pub mod id;
+pub mod picker;
 pub mod proto;
 pub mod rate;
 pub mod rng;
