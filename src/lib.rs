@@ -11,4 +11,6 @@ pub mod rate;
 pub mod rng;
 pub mod text;
 pub mod time;
+pub mod tracker;
+pub mod tracker_server;
 pub mod wire;
