@@ -5,6 +5,7 @@ pub mod choker;
 pub mod disk;
 pub mod geometry;
 pub mod id;
+pub mod peer;
 pub mod picker;
 pub mod proto;
 pub mod rate;

@@ -1,0 +1,447 @@
+//! One established remote: what both sides have said, what is under way between them, and what is
+//! due when.
+//!
+//! Decides nothing about the swarm: it turns bytes into [`PeerEvent`]s for its owner and its
+//! owner's decisions into messages. **Invariant:** a peer does not know what a torrent is; it is
+//! lent the torrent's [`Geometry`] to check ranges. Next on the walk: [`pipeline`], then `torrent`.
+
+pub mod error;
+pub mod fast;
+pub mod handshake;
+pub mod pipeline;
+pub mod remote;
+mod talk;
+pub mod timer;
+pub mod uploads;
+
+use std::net::SocketAddr;
+
+use crate::bitfield::Bitfield;
+use crate::geometry::Geometry;
+use crate::id::{BLOCK_LEN, Block, PeerId, PieceIndex};
+use crate::proto::message::Message;
+use crate::rate::{RateEstimator, TokenBucket};
+use crate::time::{Duration, Instant};
+use crate::wire::frame::{Frame, Share};
+use crate::wire::recv::{RecvState, Step};
+use crate::wire::send::{MAX_CONTROL_BYTES, SendQueue};
+
+use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
+use pipeline::{Arrival, Pipeline};
+use remote::RemotePieces;
+use timer::{Timer, Timers};
+use uploads::Uploads;
+
+/// An established remote.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// What it calls itself.
+    pub peer_id: PeerId,
+    /// Whether it dialled us.
+    pub incoming: bool,
+    /// When its handshake was complete.
+    pub connected_at: Instant,
+    /// Whether both sides offered the fast extension (BEP 6).
+    fast: bool,
+    /// We do not answer its requests.
+    am_choking: bool,
+    /// We want something it has.
+    am_interested: bool,
+    /// It does not answer our requests.
+    peer_choking: bool,
+    /// It wants something we have.
+    peer_interested: bool,
+    remote: RemotePieces,
+    /// Whether its first message, the only place for a bitfield, is in.
+    first_message_seen: bool,
+    recv: RecvState,
+    send: SendQueue,
+    pipeline: Pipeline,
+    uploads: Uploads,
+    timers: Timers,
+    /// The credit that the frame being received was taken on. Invariant: `Some` only while a
+    /// payload is landing.
+    landing: Option<Share>,
+    /// Pieces that it lets us request while choked. Invariant: at most [`fast::MAX_ALLOWED_FAST`].
+    allowed_fast: Vec<PieceIndex>,
+    /// Pieces that we let it request while choked.
+    granted_fast: Vec<PieceIndex>,
+    /// How many of the torrent's completions it has been told of.
+    have_cursor: usize,
+    traffic: Traffic,
+    useless: TokenBucket,
+}
+
+/// Payload moved between us and one remote.
+#[derive(Debug)]
+struct Traffic {
+    down: RateEstimator,
+    up: RateEstimator,
+    downloaded: u64,
+    uploaded: u64,
+    unrequested: u64,
+    /// `uploaded` when we last unchoked it.
+    uploaded_at_unchoke: u64,
+    unchoked_at: Instant,
+}
+
+/// The limits that a peer is held to, by its owner's configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerLimits {
+    /// The most requests it may have queued with us.
+    pub max_queued_requests: usize,
+    /// How long it may leave requests unanswered before it is snubbed.
+    pub request_timeout: Duration,
+    /// How long it may be silent before it is closed.
+    pub idle_timeout: Duration,
+    /// How long we may be silent before a keep-alive is sent.
+    pub keep_alive_interval: Duration,
+}
+
+/// What a remote did that its owner must know of.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// It said which pieces it has, having been counted as having none.
+    Pieces,
+    /// It has one more piece.
+    Have(PieceIndex),
+    /// It does not answer requests any more; these are given up.
+    Choked(Vec<Block>),
+    /// It answers requests.
+    Unchoked,
+    /// It wants something of ours, or nothing any more.
+    Interest(bool),
+    /// It asks for a block: a range that exists.
+    Request(Block),
+    /// A block that was asked for begins to arrive: answer with [`Peer::land`] or
+    /// [`Peer::skip_landing`].
+    Landing(Block, Arrival),
+    /// A block has arrived, in a frame that was taken on this credit.
+    Block(Block, Frame, Share),
+    /// It will not send this block, which is given up.
+    Rejected(Block),
+    /// It left requests unanswered for too long; these are given up.
+    Snubbed(Vec<Block>),
+}
+
+/// Useless messages that are forgiven at once, and how many more a second (security.md 2.2, row
+/// 18). Honest haves do not count, however many.
+const USELESS_BURST: u32 = 1_000;
+const USELESS_PER_S: u32 = 20;
+
+impl Peer {
+    /// Returns the state of a remote whose handshake was just completed: both sides choking, nobody
+    /// interested (BEP 3).
+    ///
+    /// `request_limit` is how many requests it takes at a time.
+    pub fn new(
+        addr: SocketAddr,
+        peer_id: PeerId,
+        incoming: bool,
+        fast: bool,
+        geometry: &Geometry,
+        request_limit: usize,
+        now: Instant,
+    ) -> Self {
+        let bitfield_len = u32::try_from(Bitfield::wire_len(geometry.pieces()));
+        Self {
+            addr,
+            peer_id,
+            incoming,
+            connected_at: now,
+            fast,
+            am_choking: true,
+            am_interested: false,
+            peer_choking: true,
+            peer_interested: false,
+            remote: RemotePieces::None,
+            first_message_seen: false,
+            recv: RecvState::new(bitfield_len.expect("at most 2^18 bytes")),
+            send: SendQueue::default(),
+            pipeline: Pipeline::new(request_limit, now),
+            uploads: Uploads::default(),
+            timers: Timers::new(),
+            landing: None,
+            allowed_fast: Vec::new(),
+            granted_fast: Vec::new(),
+            have_cursor: 0,
+            traffic: Traffic {
+                down: RateEstimator::new(now),
+                up: RateEstimator::new(now),
+                downloaded: 0,
+                uploaded: 0,
+                unrequested: 0,
+                uploaded_at_unchoke: 0,
+                unchoked_at: now,
+            },
+            useless: TokenBucket::new(USELESS_PER_S, USELESS_BURST, now),
+        }
+    }
+
+    /// Returns where the next bytes go; `None` while so many answers wait for this slow reader that
+    /// nothing more is read from it.
+    pub fn recv_slices<'a>(
+        &'a mut self,
+        scratch: &'a mut [u8],
+    ) -> Option<crate::wire::slices::RecvSlices<'a>> {
+        (!self.is_parked()).then(|| self.recv.slices(scratch))
+    }
+
+    /// Tells whether reading waits until the remote has taken what is queued for it.
+    pub const fn is_parked(&self) -> bool {
+        self.send.control_len() > MAX_CONTROL_BYTES
+    }
+
+    /// Records that `n` bytes arrived and returns how many of them are in the scratch buffer.
+    pub fn recv_advance(&mut self, n: usize, limits: &PeerLimits, now: Instant) -> usize {
+        self.timers.set(Timer::Idle, now + limits.idle_timeout);
+        self.recv.advance(n)
+    }
+
+    /// Takes bytes from the front of `input` until something happened that the owner must know of;
+    /// `None` when they are used up.
+    ///
+    /// # Errors
+    /// [`PeerError::Invalid`] and [`PeerError::Misbehaved`]: the remote's fault; close the
+    /// connection.
+    pub fn next(
+        &mut self,
+        input: &mut &[u8],
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        while let Some(step) = self.recv.next(input).map_err(Invalid::from)? {
+            let event = match step {
+                Step::Message(message) => self.on_message(message, geometry, now)?,
+                Step::Bitfield(payload) => Some(self.on_bitfield(&payload, geometry)?),
+                Step::PieceHeader(block) => self.on_piece_header(block)?,
+                Step::Block(block, frame) => Some(self.on_block(block, frame, now)),
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at the timers that are due. At most one event a call; call again until `None`.
+    ///
+    /// # Errors
+    /// [`PeerError::TimedOut`]: the remote has been silent for too long; close the connection.
+    pub fn handle_timeout(
+        &mut self,
+        limits: &PeerLimits,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Request => match self.pipeline.snub_at(limits.request_timeout) {
+                    Some(at) if at <= now => {
+                        let mut released = Vec::new();
+                        self.pipeline.snub(&mut released);
+                        return Ok(Some(PeerEvent::Snubbed(released)));
+                    }
+                    Some(at) => self.timers.set(Timer::Request, at),
+                    None => {}
+                },
+                Timer::KeepAlive => self.send.message(&Message::KeepAlive),
+                other => return Err(PeerError::TimedOut(other)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns when [`Peer::handle_timeout`] is to be called next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    fn on_message(
+        &mut self,
+        message: Message,
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        let first = !self.first_message_seen;
+        self.first_message_seen |= message != Message::KeepAlive;
+        let fast_message = matches!(
+            message,
+            Message::SuggestPiece(_)
+                | Message::HaveAll
+                | Message::HaveNone
+                | Message::RejectRequest(_)
+                | Message::AllowedFast(_)
+        );
+        if fast_message && !self.fast {
+            return Err(Misbehaviour::FastNotNegotiated.into());
+        }
+        match message {
+            Message::KeepAlive => self.count_useless(now),
+            Message::Port(_) => Ok(None),
+            Message::Choke => self.on_choke(now),
+            Message::Unchoke if self.peer_choking => {
+                self.peer_choking = false;
+                self.pipeline.unchoked();
+                Ok(Some(PeerEvent::Unchoked))
+            }
+            Message::Interested | Message::NotInterested => self.on_interest(message, now),
+            Message::Unchoke => self.count_useless(now),
+            Message::Have(piece) => self.on_have(piece, geometry, now),
+            Message::HaveAll | Message::HaveNone if !first => {
+                Err(Misbehaviour::LateBitfield.into())
+            }
+            Message::HaveAll => {
+                self.remote = RemotePieces::All;
+                Ok(Some(PeerEvent::Pieces))
+            }
+            Message::HaveNone => Ok(Some(PeerEvent::Pieces)),
+            Message::Request(block) => self.on_request(block, geometry, now),
+            Message::Cancel(block) => self.on_cancel(block, now),
+            Message::RejectRequest(block) => self.on_reject(block),
+            Message::SuggestPiece(piece) => check_piece(piece, geometry).map(|()| None),
+            Message::AllowedFast(piece) => self.on_allowed_fast(piece, geometry, now),
+        }
+    }
+
+    fn on_choke(&mut self, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
+        if self.peer_choking {
+            return self.count_useless(now);
+        }
+        self.peer_choking = true;
+        let mut released = Vec::new();
+        // With the fast extension a choke cancels nothing: every request is still answered or
+        // rejected (BEP 6).
+        if !self.fast {
+            self.pipeline.give_up_all(&mut released);
+        }
+        self.count_flip(now)?;
+        Ok(Some(PeerEvent::Choked(released)))
+    }
+
+    fn on_interest(
+        &mut self,
+        message: Message,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        let interested = message == Message::Interested;
+        if self.peer_interested == interested {
+            return self.count_useless(now);
+        }
+        self.peer_interested = interested;
+        self.count_flip(now)?;
+        Ok(Some(PeerEvent::Interest(interested)))
+    }
+
+    fn on_bitfield(&mut self, payload: &[u8], geometry: &Geometry) -> Result<PeerEvent, PeerError> {
+        if std::mem::replace(&mut self.first_message_seen, true) {
+            return Err(Misbehaviour::LateBitfield.into());
+        }
+        let bits = Bitfield::from_wire(payload, geometry.pieces()).map_err(Invalid::from)?;
+        self.remote = RemotePieces::from_bits(bits);
+        Ok(PeerEvent::Pieces)
+    }
+
+    fn on_have(
+        &mut self,
+        piece: PieceIndex,
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        check_piece(piece, geometry)?;
+        if self.remote.insert(piece.0, geometry.pieces()) {
+            Ok(Some(PeerEvent::Have(piece)))
+        } else {
+            self.count_useless(now)
+        }
+    }
+
+    fn on_piece_header(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
+        self.first_message_seen = true;
+        match self.pipeline.expects(block) {
+            Arrival::Unrequested => {
+                self.recv.discard();
+                self.traffic.unrequested += u64::from(block.len);
+                if self.traffic.unrequested > MAX_UNREQUESTED_BYTES {
+                    return Err(Misbehaviour::UnrequestedData.into());
+                }
+                Ok(None)
+            }
+            arrival => Ok(Some(PeerEvent::Landing(block, arrival))),
+        }
+    }
+
+    fn on_block(&mut self, block: Block, frame: Frame, now: Instant) -> PeerEvent {
+        self.pipeline.received(block, now);
+        self.traffic.downloaded += u64::from(block.len);
+        self.traffic.down.add(u64::from(block.len), now);
+        let share = self.landing.take().expect("a landing block has its credit");
+        PeerEvent::Block(block, frame, share)
+    }
+
+    fn on_request(
+        &mut self,
+        block: Block,
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        if !geometry.contains(block) {
+            return Err(Misbehaviour::BadRequest.into());
+        }
+        let allowed = !self.am_choking || self.granted_fast.contains(&block.piece);
+        if !allowed || block.len > BLOCK_LEN {
+            self.reject(block);
+            return self.count_useless(now);
+        }
+        Ok(Some(PeerEvent::Request(block)))
+    }
+
+    fn on_cancel(&mut self, block: Block, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
+        if self.uploads.cancel(block) {
+            self.reject(block);
+            return Ok(None);
+        }
+        // It is being read or sent, which a cancel may well cross; or it never was.
+        self.count_useless(now)
+    }
+
+    fn on_reject(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
+        match self.pipeline.rejected(block) {
+            Arrival::Expected => Ok(Some(PeerEvent::Rejected(block))),
+            Arrival::Late => Ok(None),
+            Arrival::Unrequested => Err(Misbehaviour::UnknownReject.into()),
+        }
+    }
+
+    fn on_allowed_fast(
+        &mut self,
+        piece: PieceIndex,
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        check_piece(piece, geometry)?;
+        if self.allowed_fast.contains(&piece) || self.allowed_fast.len() == fast::MAX_ALLOWED_FAST {
+            return self.count_useless(now);
+        }
+        self.allowed_fast.push(piece);
+        Ok(None)
+    }
+
+    /// Counts a message that changes nothing.
+    fn count_useless(&mut self, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
+        if self.useless.take(now) { Ok(None) } else { Err(Misbehaviour::Flood.into()) }
+    }
+
+    /// Counts a change of mind: cheap for the remote, work for us.
+    fn count_flip(&mut self, now: Instant) -> Result<(), PeerError> {
+        self.count_useless(now).map(|_| ())
+    }
+}
+
+fn check_piece(piece: PieceIndex, geometry: &Geometry) -> Result<(), PeerError> {
+    match geometry.piece(piece.0) {
+        Some(_) => Ok(()),
+        None => Err(Misbehaviour::PieceOutOfRange(piece.0).into()),
+    }
+}

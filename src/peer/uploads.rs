@@ -1,0 +1,154 @@
+//! What one peer has asked of us: a bounded queue of blocks, taken out in runs that one disk read
+//! can serve.
+
+use std::collections::VecDeque;
+
+use crate::id::{BLOCK_LEN, Block, PieceIndex};
+
+/// The requests of one peer that wait to be read from disk.
+#[derive(Debug, Default)]
+pub struct Uploads {
+    /// Invariant: at most the limit given to [`Uploads::push`].
+    waiting: VecDeque<Block>,
+    /// Blocks that are being read from disk.
+    reading: usize,
+}
+
+/// Consecutive blocks of one piece: one disk read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The piece.
+    pub piece: PieceIndex,
+    /// Bytes from the start of the piece to the start of the run.
+    pub begin: u32,
+    /// The length of each block in bytes.
+    pub lens: Vec<u32>,
+}
+
+/// The most blocks of one run: 256 KiB a read, where the cost of a call no longer shows.
+pub const MAX_RUN_BLOCKS: usize = 16;
+/// The most blocks of one peer that are being read at one time: two runs, so that one is read while
+/// the other is sent.
+pub const MAX_READING: usize = 2 * MAX_RUN_BLOCKS;
+
+impl Uploads {
+    /// Appends a request if fewer than `limit` wait, and tells whether it did. A request that
+    /// already waits is dropped (and counts as taken): it is answered once.
+    pub fn push(&mut self, block: Block, limit: usize) -> bool {
+        debug_assert!(block.len <= BLOCK_LEN);
+        if self.waiting.len() >= limit {
+            return false;
+        }
+        self.waiting.push_back(block);
+        true
+    }
+
+    /// Takes a waiting request back and tells whether it was there.
+    pub fn cancel(&mut self, block: Block) -> bool {
+        let at = self.waiting.iter().position(|waiting| *waiting == block);
+        at.is_some_and(|at| self.waiting.remove(at).is_some())
+    }
+
+    /// Takes the next run out: the oldest request and those right behind it that continue it,
+    /// `max_blocks` at most. `None` if nothing waits or [`MAX_READING`] blocks are being read.
+    pub fn next_run(&mut self, max_blocks: usize) -> Option<Run> {
+        let room = MAX_READING.saturating_sub(self.reading).min(max_blocks).min(MAX_RUN_BLOCKS);
+        if room == 0 {
+            return None;
+        }
+        let first = self.waiting.pop_front()?;
+        let mut run = Run { piece: first.piece, begin: first.begin, lens: vec![first.len] };
+        let mut end = first.begin + first.len;
+        while run.lens.len() < room
+            && let Some(next) = self.waiting.front()
+            && next.piece == run.piece
+            && next.begin == end
+        {
+            end += next.len;
+            run.lens.push(next.len);
+            self.waiting.pop_front();
+        }
+        self.reading += run.lens.len();
+        Some(run)
+    }
+
+    /// Records that `blocks` blocks came back from disk.
+    pub fn read_done(&mut self, blocks: usize) {
+        debug_assert!(blocks <= self.reading);
+        self.reading -= blocks;
+    }
+
+    /// Drops the waiting requests that `keep` does not want and appends them to `dropped`, oldest
+    /// first.
+    pub fn retain(&mut self, keep: impl Fn(Block) -> bool, dropped: &mut Vec<Block>) {
+        self.waiting.retain(|block| {
+            let stays = keep(*block);
+            if !stays {
+                dropped.push(*block);
+            }
+            stays
+        });
+    }
+
+    /// Returns how many requests wait or are being read.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.reading
+    }
+
+    /// Tells whether no request waits (some may be being read).
+    pub fn none_waiting(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Tells whether no request waits or is being read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(piece: u32, slot: u32) -> Block {
+        Block { piece: PieceIndex(piece), begin: slot * BLOCK_LEN, len: BLOCK_LEN }
+    }
+
+    #[test]
+    fn consecutive_requests_become_one_run() {
+        let mut uploads = Uploads::default();
+        for b in [block(1, 0), block(1, 1), block(1, 3), block(2, 4)] {
+            assert!(uploads.push(b, 10));
+        }
+        let mut runs = Vec::new();
+        while let Some(run) = uploads.next_run(usize::MAX) {
+            runs.push((run.piece.0, run.begin / BLOCK_LEN, run.lens.len()));
+        }
+        assert_eq!(runs, [(1, 0, 2), (1, 3, 1), (2, 4, 1)]);
+        assert_eq!((uploads.len(), uploads.none_waiting()), (4, true));
+    }
+
+    #[test]
+    fn a_run_and_what_is_being_read_are_bounded() {
+        let mut uploads = Uploads::default();
+        (0..64).for_each(|slot| assert!(uploads.push(block(0, slot), 100)));
+        assert_eq!(uploads.next_run(3).map(|run| run.lens.len()), Some(3));
+        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(MAX_RUN_BLOCKS));
+        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(13));
+        assert_eq!(uploads.next_run(99), None);
+        uploads.read_done(16);
+        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(16));
+    }
+
+    #[test]
+    fn the_queue_has_its_limit_and_cancels_are_exact() {
+        let mut uploads = Uploads::default();
+        assert!(uploads.push(block(0, 0), 2) && uploads.push(block(0, 1), 2));
+        assert!(!uploads.push(block(0, 2), 2));
+        assert!(uploads.cancel(block(0, 0)) && !uploads.cancel(block(0, 0)));
+        let mut dropped = Vec::new();
+        uploads.retain(|_| false, &mut dropped);
+        assert_eq!(dropped, [block(0, 1)]);
+        assert!(uploads.is_empty());
+    }
+}
