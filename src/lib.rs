@@ -1,17 +1,28 @@
 //! swarmloop: a BitTorrent engine on one event loop.
 
+// L0
 pub mod bitfield;
-pub mod choker;
-pub mod disk;
 pub mod geometry;
 pub mod id;
-pub mod peer;
-pub mod picker;
-pub mod proto;
-pub mod rate;
 pub mod rng;
 pub mod text;
 pub mod time;
+// L1
+pub mod proto;
+// L2
+pub mod disk;
+pub mod rate;
+pub mod wire;
+// L3
+pub mod choker;
+pub mod peer;
+pub mod picker;
 pub mod tracker;
 pub mod tracker_server;
-pub mod wire;
+// L5
+// L4
+pub mod torrent;
+// L5
+pub mod session;
+// L6
+pub mod reactor;

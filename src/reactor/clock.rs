@@ -1,0 +1,73 @@
+//! Where time and entropy enter: the monotonic clock and the system's random numbers.
+//!
+//! **Invariant:** the session sees neither; it is given [`Instant`]s and [`Seeds`] by value.
+
+use std::io;
+
+use rustix::io::retry_on_intr;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::session::io::Seeds;
+use crate::time::Instant;
+
+/// The monotonic clock of one session; [`Instant::ZERO`] is when it was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Clock {
+    /// Starts the clock: its first [`Clock::now`] is at or just after zero.
+    pub fn start() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    /// Returns the microseconds since the start, rounded down. Never goes back.
+    pub fn now(&self) -> Instant {
+        Instant::ZERO + self.start.elapsed()
+    }
+}
+
+/// Returns seeds for a session from the system's entropy source.
+///
+/// Blocks until the source is seeded, which matters only in the first moments after boot.
+///
+/// # Errors
+///
+/// The system has no `getrandom` or forbids it; a session must not be started then.
+pub fn seeds() -> io::Result<Seeds> {
+    let mut rng = [0; 8];
+    let mut secret = [0; 32];
+    fill(&mut rng)?;
+    fill(&mut secret)?;
+    Ok(Seeds { rng: u64::from_ne_bytes(rng), secret })
+}
+
+fn fill(mut out: &mut [u8]) -> io::Result<()> {
+    while !out.is_empty() {
+        let filled = retry_on_intr(|| getrandom(&mut *out, GetRandomFlags::empty()))?;
+        out = &mut out[filled..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_starts_at_zero_and_never_goes_back() {
+        let clock = Clock::start();
+        let stamps: Vec<Instant> = (0..1_000).map(|_| clock.now()).collect();
+        assert!(stamps.is_sorted());
+        assert!(stamps[0] < Instant::from_secs(3_600), "counted from the start, not from boot");
+    }
+
+    #[test]
+    fn two_sessions_get_different_seeds() {
+        let (one, other) = (seeds().unwrap(), seeds().unwrap());
+        assert_ne!(one.rng, other.rng);
+        assert_ne!(one.secret, other.secret);
+        assert_ne!(one.secret[..16], one.secret[16..], "all of the secret is filled");
+    }
+}

@@ -1,0 +1,428 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::process::Command;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::disk::layout::{FileSpec, Layout};
+use crate::id::BLOCK_LEN;
+
+const PIECE_LEN: u32 = 4 * BLOCK_LEN;
+
+fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
+    let spec = |&(path, len): &(&str, u64)| {
+        let pad = path.starts_with(".pad");
+        FileSpec { path: PathBuf::from(path), len, pad }
+    };
+    let layout = Layout::new(files.iter().map(spec), PIECE_LEN);
+    let hashes = vec![0; layout.piece_count() as usize * 20].into();
+    Storage { torrent: TorrentId(7), root: root.to_owned(), layout, hashes, writable: true }
+}
+
+/// Returns `payload` in frames of at most a block.
+fn frames(payload: &[u8]) -> Vec<Frame> {
+    let frame = |block: &[u8]| {
+        let mut frame = Frame::unpooled();
+        frame.set_len(u32::try_from(block.len()).unwrap());
+        frame.payload_mut().copy_from_slice(block);
+        frame
+    };
+    payload.chunks(BLOCK_LEN as usize).map(frame).collect()
+}
+
+/// Returns `len` bytes of which none is zero and no two neighbouring blocks are alike.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from(at % 251).unwrap() + 1).collect()
+}
+
+fn payload(frames: &[Frame]) -> Vec<u8> {
+    frames.iter().flat_map(|frame| frame.payload().to_vec()).collect()
+}
+
+fn read(files: &Files, storage: &Storage, piece: u32, len: usize) -> Result<Vec<u8>, DiskError> {
+    let mut out = vec![0xaa; len];
+    files.read_into(storage, PieceIndex(piece), 0, &mut out).map(|()| out)
+}
+
+fn kind(result: Result<impl std::fmt::Debug, DiskError>) -> (DiskOp, DiskErrorKind) {
+    let error = result.expect_err("refused");
+    (error.op, error.kind)
+}
+
+#[test]
+fn a_run_over_several_files_goes_where_it_belongs_and_comes_back() {
+    let root = TempDir::new().unwrap();
+    let lens = [("t/a", 10_000), ("t/b/c/none", 0), ("t/b/c/d", 30_000), ("t/e", 10_000)];
+    let storage = storage(root.path(), &lens);
+    let files = Files::new(8);
+    let bytes = pattern(50_000);
+    files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    assert_eq!(fs::read(root.path().join("t/a")).unwrap(), bytes[..10_000]);
+    assert_eq!(fs::read(root.path().join("t/b/c/d")).unwrap(), bytes[10_000..40_000]);
+    assert_eq!(fs::read(root.path().join("t/e")).unwrap(), bytes[40_000..]);
+    assert!(!root.path().join("t/b/c/none").exists(), "made by finish only");
+
+    assert_eq!(read(&files, &storage, 0, 50_000).unwrap(), bytes);
+    let mut run = frames(&[0; 39_000]);
+    files.read_run(&storage, PieceIndex(0), 9_000, &mut run).unwrap();
+    assert_eq!(payload(&run), bytes[9_000..48_000]);
+}
+
+#[test]
+fn pad_files_are_never_on_disk_and_read_as_zeros() {
+    let root = TempDir::new().unwrap();
+    let storage = storage(root.path(), &[("a", 100), (".pad/50", 50), ("b", 100)]);
+    let files = Files::new(8);
+    let bytes = pattern(250);
+    files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    assert_eq!(fs::read(root.path().join("b")).unwrap(), bytes[150..]);
+    assert!(!root.path().join(".pad").exists());
+    let mut expected = bytes;
+    expected[100..150].fill(0);
+    assert_eq!(read(&files, &storage, 0, 250).unwrap(), expected);
+    assert_eq!(Files::stat(&storage).unwrap(), [Some(100), None, Some(100)]);
+}
+
+#[test]
+fn a_write_far_out_leaves_a_hole() {
+    let root = TempDir::new().unwrap();
+    let storage = storage(root.path(), &[("big", 6 << 30)]);
+    let files = Files::new(8);
+    let piece = PieceIndex(u32::try_from((5u64 << 30) / u64::from(PIECE_LEN)).unwrap());
+    files.write_run(&storage, piece, 5, &frames(b"far out")).unwrap();
+    let meta = fs::metadata(root.path().join("big")).unwrap();
+    assert_eq!(meta.len(), (5 << 30) + 12, "grown by the write, not set to its final length");
+    assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+    assert_eq!(read(&files, &storage, piece.0, 12).unwrap(), b"\0\0\0\0\0far out");
+    assert_eq!(read(&files, &storage, 0, 3).unwrap(), [0; 3]);
+}
+
+#[test]
+fn more_blocks_than_one_call_takes_are_written_and_read() {
+    let root = TempDir::new().unwrap();
+    let storage = storage(root.path(), &[("a", 3_000), ("b", 3_000)]);
+    let files = Files::new(8);
+    let bytes = pattern(5_000);
+    let tiny: Vec<Frame> = bytes.chunks(2).flat_map(frames).collect();
+    assert!(tiny.len() > 2 * MAX_IOV);
+    files.write_run(&storage, PieceIndex(0), 0, &tiny).unwrap();
+    assert_eq!(fs::read(root.path().join("b")).unwrap(), bytes[3_000..]);
+    let mut back: Vec<Frame> = (0..2_500).flat_map(|_| frames(&[0; 2])).collect();
+    files.read_run(&storage, PieceIndex(0), 0, &mut back).unwrap();
+    assert_eq!(payload(&back), bytes);
+}
+
+#[test]
+fn a_missing_or_short_file_is_missing_and_is_not_made() {
+    let root = TempDir::new().unwrap();
+    let storage = storage(root.path(), &[("t/a", 10)]);
+    let files = Files::new(8);
+    assert_eq!(kind(read(&files, &storage, 0, 4)), (DiskOp::Open, DiskErrorKind::Missing));
+    assert_eq!(Files::stat(&storage).unwrap(), [None]);
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+
+    fs::create_dir(root.path().join("t")).unwrap();
+    fs::write(root.path().join("t/a"), b"abcd").unwrap();
+    assert_eq!(read(&files, &storage, 0, 4).unwrap(), b"abcd");
+    let error = read(&files, &storage, 0, 5).expect_err("the fifth byte is not there");
+    assert_eq!((error.op, error.kind), (DiskOp::Read, DiskErrorKind::Missing));
+    assert!(error.to_string().ends_with("t/a: the file ends before byte 4"), "{error}");
+}
+
+#[test]
+fn the_download_folder_is_made_and_may_be_a_symlink() {
+    let root = TempDir::new().unwrap();
+    let files = Files::new(8);
+    let new = storage(&root.path().join("new/er"), &[("a", 3)]);
+    files.write_run(&new, PieceIndex(0), 0, &frames(b"abc")).unwrap();
+    assert_eq!(fs::read(root.path().join("new/er/a")).unwrap(), b"abc");
+
+    symlink(root.path().join("new/er"), root.path().join("link")).unwrap();
+    let linked = storage(&root.path().join("link"), &[("a", 3)]);
+    assert_eq!(read(&files, &linked, 0, 3).unwrap(), b"abc");
+}
+
+#[test]
+fn no_symlink_below_the_download_folder_is_followed() {
+    let outside = TempDir::new().unwrap();
+    fs::write(outside.path().join("victim"), b"untouched").unwrap();
+    for (file, link, target) in [
+        ("victim", "victim", "victim"),
+        ("new", "new", "not-there-yet"),
+        ("t/victim", "t", ""),
+        ("t/u/victim", "t", "."),
+    ] {
+        let root = TempDir::new().unwrap();
+        symlink(outside.path().join(target), root.path().join(link)).unwrap();
+        let storage = storage(root.path(), &[(file, 9), ("empty", 0)]);
+        let files = Files::new(8);
+        let in_the_way = DiskErrorKind::InTheWay;
+        let written = files.write_run(&storage, PieceIndex(0), 0, &frames(b"malicious"));
+        assert_eq!(kind(written), (DiskOp::Open, in_the_way), "write {file}");
+        assert_eq!(kind(read(&files, &storage, 0, 9)), (DiskOp::Open, in_the_way), "read {file}");
+        assert_eq!(kind(Files::stat(&storage)).1, in_the_way, "stat {file}");
+        assert_eq!(kind(files.finish(&storage, true)).1, in_the_way, "finish {file}");
+        assert!(!root.path().join("empty").exists(), "nothing is made before all is looked at");
+    }
+    assert_eq!(fs::read(outside.path().join("victim")).unwrap(), b"untouched");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_no_regular_file_is_in_the_way() {
+    let root = TempDir::new().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("file"), b"").unwrap();
+    let pipe = (at("pipe"), FileType::Fifo);
+    rustix::fs::mknodat(CWD, pipe.0, pipe.1, Mode::RWXU, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for name in ["folder", "pipe", "socket", "file/below"] {
+        let storage = storage(root.path(), &[(name, 5)]);
+        let files = Files::new(8);
+        let written = files.write_run(&storage, PieceIndex(0), 0, &frames(b"bytes"));
+        assert_eq!(kind(written).1, DiskErrorKind::InTheWay, "write {name}");
+        assert_eq!(kind(read(&files, &storage, 0, 5)).1, DiskErrorKind::InTheWay, "read {name}");
+        assert_eq!(kind(Files::stat(&storage)).1, DiskErrorKind::InTheWay, "stat {name}");
+    }
+}
+
+#[test]
+fn a_path_that_leads_out_is_refused_even_if_a_parser_let_it_through() {
+    let outer = TempDir::new().unwrap();
+    let root = outer.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let absolute = outer.path().join("absolute");
+    for path in ["../out", "a/../../out", absolute.to_str().unwrap(), ""] {
+        let storage = storage(&root, &[(path, 3)]);
+        let written = Files::new(8).write_run(&storage, PieceIndex(0), 0, &frames(b"abc"));
+        assert_eq!(kind(written), (DiskOp::Open, DiskErrorKind::Other), "{path}");
+    }
+    assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_storage_that_is_not_writable_touches_nothing() {
+    let root = TempDir::new().unwrap();
+    let mut storage = storage(root.path(), &[("t/a", 3), ("empty", 0), ("long", 1)]);
+    fs::write(root.path().join("long"), b"long").unwrap();
+    storage.writable = false;
+    let files = Files::new(8);
+    let written = files.write_run(&storage, PieceIndex(0), 0, &frames(b"abc"));
+    assert_eq!(kind(written), (DiskOp::Write, DiskErrorKind::ReadOnly));
+    files.finish(&storage, true).unwrap();
+    assert_eq!(fs::read(root.path().join("long")).unwrap(), b"long");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn finish_makes_empty_files_and_cuts_only_if_allowed() {
+    let root = TempDir::new().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let lens = [("t/empty", 0), ("long", 4), ("short", 4), ("gone", 4), ("full", 0), (".pad/9", 9)];
+    let storage = storage(root.path(), &lens);
+    for (name, bytes) in [("long", "foreign"), ("short", "ab"), ("full", "foreign")] {
+        fs::write(at(name), bytes).unwrap();
+    }
+    let files = Files::new(8);
+    files.finish(&storage, false).unwrap();
+    assert_eq!(fs::read(at("t/empty")).unwrap(), b"");
+    assert_eq!(fs::read(at("long")).unwrap(), b"foreign", "longer, and nobody said cut");
+    assert_eq!(fs::read(at("full")).unwrap(), b"foreign");
+
+    files.finish(&storage, true).unwrap();
+    assert_eq!(fs::read(at("long")).unwrap(), b"fore");
+    assert_eq!(fs::read(at("full")).unwrap(), b"");
+    assert_eq!(fs::read(at("short")).unwrap(), b"ab", "never grown");
+    assert!(!at("gone").exists() && !at(".pad").exists());
+}
+
+#[test]
+fn an_existing_longer_file_keeps_its_end_when_written() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a"), b"0123456789").unwrap();
+    let storage = storage(root.path(), &[("a", 4)]);
+    Files::new(8).write_run(&storage, PieceIndex(0), 0, &frames(b"abcd")).unwrap();
+    assert_eq!(fs::read(root.path().join("a")).unwrap(), b"abcd456789");
+    assert_eq!(Files::stat(&storage).unwrap(), [Some(10)]);
+}
+
+#[test]
+fn a_file_opened_for_reading_is_reopened_for_writing() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a"), b"abc").unwrap();
+    let storage = storage(root.path(), &[("a", 3)]);
+    let files = Files::new(8);
+    assert_eq!(read(&files, &storage, 0, 3).unwrap(), b"abc");
+    files.write_run(&storage, PieceIndex(0), 1, &frames(b"X")).unwrap();
+    assert_eq!(read(&files, &storage, 0, 3).unwrap(), b"aXc");
+    let cache = files.lock();
+    assert_eq!((cache.entries.len(), cache.by_use.len()), (1, 1));
+    assert!(cache.entries.values().all(|entry| entry.access == Access::Write));
+}
+
+#[test]
+fn the_least_recently_used_file_is_closed_first() {
+    let root = TempDir::new().unwrap();
+    let storage = storage(root.path(), &[("a", 1), ("b", 1), ("c", 1), ("d", 1)]);
+    let files = Files::new(2);
+    let touch = |begin: u32| files.write_run(&storage, PieceIndex(0), begin, &frames(b"x"));
+    let open = || files.lock().entries.keys().map(|key| key.1).collect::<Vec<_>>();
+    touch(0).unwrap();
+    touch(1).unwrap();
+    touch(0).unwrap();
+    touch(2).unwrap();
+    assert_eq!(open(), [0, 2], "1 was used longest ago");
+    touch(3).unwrap();
+    assert_eq!(open(), [2, 3]);
+
+    let other = Storage { torrent: TorrentId(8), root: root.path().to_owned(), ..storage };
+    read(&files, &other, 0, 1).unwrap();
+    files.close(TorrentId(7));
+    let cache = files.lock();
+    assert_eq!(cache.entries.keys().collect::<Vec<_>>(), [&(TorrentId(8), 0)]);
+    assert_eq!(cache.by_use.values().collect::<Vec<_>>(), [&(TorrentId(8), 0)]);
+}
+
+#[test]
+fn the_systems_errors_are_sorted_by_what_can_be_done() {
+    for (errno, kind) in [
+        (Errno::NOSPC, DiskErrorKind::Full),
+        (Errno::DQUOT, DiskErrorKind::Full),
+        (Errno::FBIG, DiskErrorKind::Full),
+        (Errno::ACCESS, DiskErrorKind::Permission),
+        (Errno::PERM, DiskErrorKind::Permission),
+        (Errno::ROFS, DiskErrorKind::ReadOnly),
+        (Errno::NOENT, DiskErrorKind::Missing),
+        (Errno::LOOP, DiskErrorKind::InTheWay),
+        (Errno::NOTDIR, DiskErrorKind::InTheWay),
+        (Errno::ISDIR, DiskErrorKind::InTheWay),
+        (Errno::NXIO, DiskErrorKind::InTheWay),
+        (Errno::IO, DiskErrorKind::Other),
+        (Errno::NAMETOOLONG, DiskErrorKind::Other),
+    ] {
+        assert_eq!(kind_of(errno), kind, "{errno}");
+    }
+    let error = failed(DiskOp::Write, PathBuf::from("a\nb"), Errno::NOSPC);
+    assert_eq!(error.to_string(), "cannot write a\\x0ab: No space left on device (os error 28)");
+}
+
+/// A small file system of its own, unmounted in the end.
+struct Tmpfs(TempDir);
+
+impl Tmpfs {
+    /// Returns `None`, and says so, where the test may not mount.
+    fn mount() -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "swarmloop-test"])
+            .arg(dir.path())
+            .output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(dir));
+        }
+        println!("skipped: mounting a tmpfs needs root");
+        None
+    }
+
+    fn make_read_only(&self) {
+        let mount = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0.path()).status();
+        assert!(mount.unwrap().success());
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let umount = Command::new("umount").arg(self.0.path()).status();
+        assert!(umount.is_ok_and(|status| status.success()), "{:?} is still mounted", self.0);
+    }
+}
+
+#[test]
+fn a_full_and_a_read_only_file_system_are_told_apart() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let storage = storage(tmpfs.0.path(), &[("t/a", 1 << 20), ("u/b", 1 << 20)]);
+    let files = Files::new(8);
+    let mut last = Ok(());
+    for piece in (0..16).map(PieceIndex) {
+        last = last.and(files.write_run(&storage, piece, 0, &frames(&pattern(4 << 14))));
+    }
+    assert_eq!(kind(last), (DiskOp::Write, DiskErrorKind::Full));
+    files.close(storage.torrent);
+
+    tmpfs.make_read_only();
+    let in_b = PieceIndex(16);
+    let written = files.write_run(&storage, PieceIndex(0), 0, &frames(b"abc"));
+    assert_eq!(kind(written), (DiskOp::Open, DiskErrorKind::ReadOnly));
+    let written = files.write_run(&storage, in_b, 0, &frames(b"abc"));
+    assert_eq!(kind(written), (DiskOp::CreateFolder, DiskErrorKind::ReadOnly));
+}
+
+#[test]
+fn interruptions_are_repeated_and_errors_and_silence_are_not() {
+    let span = Span { file: 0, offset: 100, len: 10, pad: false };
+    for (script, expected, offsets) in [
+        (vec![Ok(10)], Ok(()), vec![100]),
+        (vec![Ok(3), Err(Errno::INTR), Ok(7)], Ok(()), vec![100, 103, 103]),
+        (vec![Ok(9), Ok(0)], Err(Halt::Nothing { offset: 109 }), vec![100, 109]),
+        (vec![Ok(4), Err(Errno::NOSPC)], Err(Halt::Failed(Errno::NOSPC)), vec![100, 104]),
+        (vec![Err(Errno::INTR), Err(Errno::IO)], Err(Halt::Failed(Errno::IO)), vec![100, 100]),
+    ] {
+        let mut script = script.into_iter();
+        let mut seen = Vec::new();
+        let result = in_full(span, |offset, left| {
+            assert_eq!(offset + left, 110);
+            seen.push(offset);
+            script.next().unwrap()
+        });
+        assert_eq!((result, seen), (expected, offsets));
+    }
+}
+
+proptest! {
+    /// A device that moves any number of bytes at a time, in both directions.
+    #[test]
+    fn short_transfers_lose_and_repeat_nothing(
+        lens in prop::collection::vec(1usize..50, 1..20),
+        cut in any::<prop::sample::Index>(),
+        portions in prop::collection::vec(1usize..40, 1..50),
+    ) {
+        let bytes = pattern(lens.iter().sum());
+        let len = cut.index(bytes.len()) + 1;
+        let span = Span { file: 0, offset: 9, len: len as u64, pad: false };
+        let mut portion = portions.iter().copied().cycle();
+
+        let mut at = 0;
+        let mut next = |len: &usize| { at += len; &bytes[at - len..at] };
+        let parts: Vec<&[u8]> = lens.iter().map(&mut next).collect();
+        let mut ranges: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut device = vec![0; 9];
+        let ranges = write_span(&mut ranges, span, |ranges, offset| {
+            assert_eq!(offset, device.len() as u64);
+            let flat: Vec<u8> = ranges.iter().flat_map(|range| range.to_vec()).collect();
+            let moved = portion.next().unwrap().min(flat.len());
+            device.extend_from_slice(&flat[..moved]);
+            Ok(moved)
+        }).unwrap();
+        prop_assert_eq!(&device[9..], &bytes[..len]);
+        let rest: Vec<u8> = ranges.iter().flat_map(|range| range.to_vec()).collect();
+        prop_assert_eq!(&rest[..], &bytes[len..]);
+
+        let mut read: Vec<Vec<u8>> = lens.iter().map(|&len| vec![0; len]).collect();
+        let mut ranges: Vec<_> = read.iter_mut().map(|part| IoSliceMut::new(part)).collect();
+        read_span(&mut ranges, span, |ranges, offset| {
+            let mut left = portion.next().unwrap();
+            let mut from = usize::try_from(offset).unwrap();
+            for range in ranges {
+                let taken = range.len().min(left);
+                range[..taken].copy_from_slice(&device[from..from + taken]);
+                (from, left) = (from + taken, left - taken);
+            }
+            Ok(from - usize::try_from(offset).unwrap())
+        }).unwrap();
+        prop_assert_eq!(&read.concat()[..len], &bytes[..len]);
+        prop_assert!(read.concat()[len..].iter().all(|&byte| byte == 0));
+    }
+}

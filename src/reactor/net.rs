@@ -1,0 +1,278 @@
+//! TCP sockets as the loop wants them: non-blocking, with the options that peers need.
+//!
+//! Only here are sockets made; what is read from them and when is the business of the loop.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the system completes before the loop accepts them; a storm of dials after a
+/// start is not to be refused. The system caps it (`net.core.somaxconn`, 4096 on Linux).
+const BACKLOG: i32 = 4096;
+
+/// Opens a listening socket on `addr`; port 0 lets the system choose one.
+///
+/// An IPv6 socket takes no IPv4 connections, so both families can be listened on at one port.
+///
+/// # Errors
+///
+/// The user's: the port is taken, or the address is not ours.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = stream_socket(addr)?;
+    // A restart finds connections of the last run in TIME_WAIT on this port.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Accepts one connection and makes it ready for the loop.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::WouldBlock`] says that no one waits any more. Of other errors, [`fault`] tells
+/// whether the listener can go on ([`Fault::Remote`]: that one has gone again) or must pause until
+/// descriptors or memory are free ([`Fault::Local`]).
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, addr) = listener.accept()?;
+    // It only costs time if it fails, and if it does the peer has gone: the first read will say so.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, addr))
+}
+
+/// Begins to open a stream to `addr`, from the first address of `bind` that is of its family.
+///
+/// The stream is to be registered with the poll; after each event on it, [`is_connected`] tells how
+/// it stands. With addresses in `bind` but none of that family, nothing is dialled: traffic that
+/// the user has bound to an address never leaves by another.
+///
+/// # Errors
+///
+/// What the system knows at once, [`fault`] tells by whose fault, and
+/// [`io::ErrorKind::AddrNotAvailable`] if `bind` has no address of the family.
+pub fn dial(addr: SocketAddr, bind: &[IpAddr]) -> io::Result<TcpStream> {
+    let source = source(addr, bind)?;
+    let socket = stream_socket(addr)?;
+    // Requests are small and must not wait for the acknowledgement of those before them.
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// Tells whether a dialled stream is open; `false` while it is still being opened, which an event
+/// does not rule out.
+///
+/// # Errors
+///
+/// Why it will never open; [`fault`] tells by whose fault.
+pub fn is_connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whose fault it is that a connection could not be opened or accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The other side refused, reset or did not answer: try it again later, if at all.
+    Remote,
+    /// There is no way to that address from here (no IPv6, no route): others of its kind will fare
+    /// no better.
+    Route,
+    /// This machine: out of descriptors, ports or memory, or a firewall or `bind` address of ours.
+    /// Says nothing about the peer; dial or accept less for a while.
+    Local,
+}
+
+/// Sorts the errors of [`dial`], [`is_connected`] and [`accept`]; what is unknown is the remote's.
+pub fn fault(error: &io::Error) -> Fault {
+    match Errno::from_io_error(error) {
+        None if error.kind() == io::ErrorKind::AddrNotAvailable => Fault::Local,
+        Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT) => {
+            Fault::Route
+        }
+        Some(
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOBUFS
+            | Errno::NOMEM
+            | Errno::AGAIN
+            | Errno::ADDRNOTAVAIL
+            | Errno::ADDRINUSE
+            | Errno::ACCESS
+            | Errno::PERM,
+        ) => Fault::Local,
+        _ => Fault::Remote,
+    }
+}
+
+fn stream_socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn source(addr: SocketAddr, bind: &[IpAddr]) -> io::Result<Option<IpAddr>> {
+    let found = bind.iter().find(|source| source.is_ipv4() == addr.is_ipv4()).copied();
+    if found.is_none() && !bind.is_empty() {
+        let message = "no address to bind to is of this family";
+        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use mio::{Events, Interest, Poll, Token};
+
+    use super::*;
+
+    const ANY_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const ANY_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+    const LISTENER: Token = Token(0);
+    const STREAM: Token = Token(1);
+
+    struct Loop(Poll, Events);
+
+    impl Loop {
+        fn new() -> Self {
+            Self(Poll::new().unwrap(), Events::with_capacity(8))
+        }
+
+        /// Returns when there is an event for `token`.
+        fn wait(&mut self, token: Token) {
+            loop {
+                self.0.poll(&mut self.1, Some(std::time::Duration::from_secs(60))).unwrap();
+                assert!(!self.1.is_empty(), "no event came");
+                if self.1.iter().any(|event| event.token() == token) {
+                    return;
+                }
+            }
+        }
+
+        /// Dials `addr` and returns how that ended.
+        fn dialled(&mut self, addr: SocketAddr, bind: &[IpAddr]) -> io::Result<TcpStream> {
+            let mut stream = dial(addr, bind)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.0.registry().register(&mut stream, STREAM, interest).unwrap();
+            while !is_connected(&stream)? {
+                self.wait(STREAM);
+            }
+            Ok(stream)
+        }
+    }
+
+    #[test]
+    fn a_dialled_and_an_accepted_stream_carry_bytes_without_delay() {
+        for addr in [ANY_V4, ANY_V6] {
+            let mut events = Loop::new();
+            let mut listener = listen(addr).unwrap();
+            events.0.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
+            assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let mut near = events.dialled(listener.local_addr().unwrap(), &[]).unwrap();
+            let (mut far, from) = loop {
+                match accept(&listener) {
+                    Ok(accepted) => break accepted,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+                events.wait(LISTENER);
+            };
+            assert_eq!(from, near.local_addr().unwrap());
+            assert!(near.nodelay().unwrap() && far.nodelay().unwrap());
+            let silent = far.read(&mut [0; 8]).unwrap_err();
+            assert_eq!(silent.kind(), io::ErrorKind::WouldBlock, "it does not block");
+
+            far.write_all(b"hello").unwrap();
+            let mut hello = [0; 5];
+            let mut at = 0;
+            while at < hello.len() {
+                match near.read(&mut hello[at..]) {
+                    Ok(got) => at += got,
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                        events.wait(STREAM);
+                    }
+                }
+            }
+            assert_eq!(&hello, b"hello");
+        }
+    }
+
+    #[test]
+    fn both_families_listen_on_one_port() {
+        // Someone else may have the other family's port of that number: a few tries.
+        let (v4, _v6) = (0..16)
+            .find_map(|_| {
+                let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)).unwrap();
+                let port = v4.local_addr().unwrap().port();
+                let v6 = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).ok()?;
+                Some((v4, v6))
+            })
+            .expect("one port of both families");
+        let taken = listen(v4.local_addr().unwrap()).unwrap_err();
+        assert_eq!((taken.kind(), fault(&taken)), (io::ErrorKind::AddrInUse, Fault::Local));
+    }
+
+    #[test]
+    fn a_dial_leaves_from_the_bound_address_of_its_family_or_not_at_all() {
+        let listener = listen(ANY_V4).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let local = Ipv4Addr::new(127, 0, 0, 9);
+        let bind = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(local)];
+        let stream = Loop::new().dialled(addr, &bind).unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::V4(local));
+
+        let other_family = dial(addr, &bind[..1]).unwrap_err();
+        assert_eq!(fault(&other_family), Fault::Local);
+        // 192.0.2.0/24 is for documentation (RFC 5737), so it is not ours.
+        let not_ours = dial(addr, &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]).unwrap_err();
+        assert_eq!(fault(&not_ours), Fault::Local);
+    }
+
+    #[test]
+    fn a_refused_dial_is_the_remotes_fault() {
+        let addr = listen(ANY_V4).unwrap().local_addr().unwrap();
+        let refused = Loop::new().dialled(addr, &[]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(fault(&refused), Fault::Remote);
+    }
+
+    #[test]
+    fn errors_are_sorted_by_guilt() {
+        for (errno, expected) in [
+            (Errno::CONNREFUSED, Fault::Remote),
+            (Errno::CONNRESET, Fault::Remote),
+            (Errno::CONNABORTED, Fault::Remote),
+            (Errno::TIMEDOUT, Fault::Remote),
+            (Errno::NETUNREACH, Fault::Route),
+            (Errno::HOSTUNREACH, Fault::Route),
+            (Errno::AFNOSUPPORT, Fault::Route),
+            (Errno::MFILE, Fault::Local),
+            (Errno::NFILE, Fault::Local),
+            (Errno::NOBUFS, Fault::Local),
+            (Errno::ADDRNOTAVAIL, Fault::Local),
+            (Errno::PERM, Fault::Local),
+        ] {
+            assert_eq!(fault(&errno.into()), expected, "{errno}");
+        }
+    }
+}

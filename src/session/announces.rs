@@ -1,0 +1,233 @@
+//! Announces on their way: name lookup, one address after the other, one HTTP exchange, the
+//! answer's peers.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::id::{ConnId, TorrentId};
+use crate::time::Instant;
+use crate::torrent::candidates::Source;
+use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError};
+
+use super::conns::Kind;
+use super::entry::{Announcing, Via};
+use super::io::{Action, Closed, Event, ResolveId};
+use super::{LookupFor, Session};
+
+/// The most host names of peers that are being looked up at one time; what trackers name beyond it
+/// is dropped.
+const MAX_LOOKUPS: usize = 256;
+
+impl Session {
+    /// Begins the announce that is due, if one is.
+    pub(super) fn announce(&mut self, torrent: TorrentId, now: Instant) {
+        // A failure leads to the next tracker at once; each tracker fails at most once before it
+        // rests.
+        for _ in 0..=crate::tracker::MAX_TRACKERS {
+            let (port, num_want) = (self.config.listen_port, self.config.num_want);
+            let Some(entry) = self.entry_mut(torrent) else { return };
+            if entry.announcing.is_some() {
+                return;
+            }
+            let facts = entry.announce_facts(port, num_want);
+            let Some(announce) = entry.announcer.poll(&facts, now) else { return };
+            self.begin(torrent, announce, now);
+        }
+    }
+
+    fn begin(&mut self, torrent: TorrentId, announce: Announce, now: Instant) {
+        let limit = if self.shutting_down {
+            self.config.tracker_timeout.min(TRACKER_STOP_TIMEOUT)
+        } else {
+            self.config.tracker_timeout
+        };
+        let deadline = now + limit;
+        let (host, port) = (announce.url.host().to_owned(), announce.url.port());
+        let id = self.new_lookup(LookupFor::Announce(torrent));
+        let via = Via::Lookup(id);
+        if let Some(entry) = self.entry_mut(torrent) {
+            let addrs = VecDeque::new();
+            entry.announcing = Some(Announcing { announce, addrs, via, deadline });
+        }
+        // Addresses are answered by the resolver too, so that both ways are one.
+        self.action(Action::Resolve { id, host, port });
+    }
+
+    fn new_lookup(&mut self, purpose: LookupFor) -> ResolveId {
+        let id = ResolveId(self.next_lookup);
+        self.next_lookup = self.next_lookup.wrapping_add(1);
+        self.lookups.insert(id, purpose);
+        id
+    }
+
+    /// Looks up a peer's host name, or takes it for the address that it is.
+    pub(super) fn look_up(&mut self, purpose: LookupFor, host: String, port: u16, now: Instant) {
+        let (torrent, source) = match purpose {
+            LookupFor::UserPeer(torrent) => (torrent, Source::User),
+            LookupFor::TrackerPeer(torrent) => (torrent, Source::Tracker),
+            LookupFor::Announce(_) => return,
+        };
+        if let Ok(ip) = host.parse() {
+            if let Some(entry) = self.entry_mut(torrent) {
+                entry.torrent.candidates.add(SocketAddr::new(ip, port), source, now);
+            }
+        } else if self.lookups.len() < MAX_LOOKUPS {
+            let id = self.new_lookup(purpose);
+            self.action(Action::Resolve { id, host, port });
+        }
+    }
+
+    pub(super) fn on_resolved(
+        &mut self,
+        id: ResolveId,
+        addrs: Result<Vec<SocketAddr>, std::io::ErrorKind>,
+        now: Instant,
+    ) {
+        let Some(purpose) = self.lookups.remove(&id) else { return };
+        let (torrent, source) = match purpose {
+            LookupFor::Announce(torrent) => {
+                let Some(entry) = self.entry_mut(torrent) else { return };
+                let Some(announcing) = &mut entry.announcing else { return };
+                if announcing.via != Via::Lookup(id) {
+                    return;
+                }
+                announcing.addrs = addrs.unwrap_or_default().into();
+                return self.ask_next_addr(torrent, TrackerError::Resolve, now);
+            }
+            LookupFor::UserPeer(torrent) => (torrent, Source::User),
+            LookupFor::TrackerPeer(torrent) => (torrent, Source::Tracker),
+        };
+        if let Some(entry) = self.entry_mut(torrent) {
+            for addr in addrs.unwrap_or_default() {
+                entry.torrent.candidates.add(addr, source, now);
+            }
+        }
+        self.touch(torrent);
+    }
+
+    /// Asks the tracker at its next address; if there is none left, the announce has failed with
+    /// `error`.
+    fn ask_next_addr(&mut self, torrent: TorrentId, mut error: TrackerError, now: Instant) {
+        loop {
+            let Some(entry) = self.entry_mut(torrent) else { return };
+            let Some(announcing) = &mut entry.announcing else { return };
+            let Some(addr) = announcing.addrs.pop_front() else {
+                return self.announce_failed(torrent, error, now);
+            };
+            match Exchange::new(&announcing.announce, addr.ip()) {
+                Ok(exchange) => {
+                    let exchange = Box::new(exchange);
+                    let conn = self.connect(addr, Kind::Tracker { torrent, exchange, sent: 0 });
+                    if let Some(announcing) =
+                        self.entry_mut(torrent).and_then(|entry| entry.announcing.as_mut())
+                    {
+                        announcing.via = Via::Stream(conn);
+                    }
+                    return self.touch(torrent);
+                }
+                Err(refused) => error = refused,
+            }
+        }
+    }
+
+    pub(super) fn on_tracker_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Kind::Tracker { torrent, exchange, .. } = &mut conn.kind else { return };
+        let (torrent, progress) = (*torrent, exchange.feed(bytes));
+        self.on_exchange(id, torrent, progress, now);
+    }
+
+    /// Takes in that the stream of an announce ended. `false` if `id` is no such stream.
+    pub(super) fn tracker_stream_ended(
+        &mut self,
+        id: ConnId,
+        closed: Closed,
+        now: Instant,
+    ) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        let Kind::Tracker { torrent, exchange, sent } = &mut conn.kind else { return false };
+        let (torrent, untouched) = (*torrent, *sent == 0);
+        let progress = match closed {
+            Closed::Eof => exchange.end_of_stream(),
+            Closed::Failed(kind) => Err(TrackerError::Connect(kind)),
+        };
+        self.conns.remove(id);
+        match (closed, progress) {
+            (Closed::Failed(_), Err(error)) if untouched => {
+                self.ask_next_addr(torrent, error, now);
+            }
+            (_, Ok(Progress::More)) => {}
+            (_, progress) => self.on_exchange(id, torrent, progress, now),
+        }
+        true
+    }
+
+    fn on_exchange(
+        &mut self,
+        id: ConnId,
+        torrent: TorrentId,
+        progress: Result<Progress, TrackerError>,
+        now: Instant,
+    ) {
+        if progress == Ok(Progress::More) {
+            return;
+        }
+        if self.conns.remove(id).is_some() {
+            self.action(Action::Close { conn: id });
+        }
+        match progress {
+            Ok(Progress::Redirect(url)) => {
+                let Some(entry) = self.entry_mut(torrent) else { return };
+                match entry.announcer.handle_redirect(url) {
+                    Ok(announce) => self.begin(torrent, announce, now),
+                    Err(error) => self.announce_failed(torrent, error, now),
+                }
+            }
+            Ok(Progress::Reply(reply)) => {
+                let Some(entry) = self.entry_mut(torrent) else { return };
+                entry.announcing = None;
+                for addr in &reply.peers {
+                    entry.torrent.candidates.add(*addr, Source::Tracker, now);
+                }
+                let report = entry.announcer.handle_reply(&reply, now);
+                for (host, port) in reply.hosts {
+                    self.look_up(LookupFor::TrackerPeer(torrent), host, port, now);
+                }
+                self.report(torrent, report);
+            }
+            Ok(Progress::More) => {}
+            Err(error) => self.announce_failed(torrent, error, now),
+        }
+    }
+
+    pub(super) fn announce_timed_out(&mut self, torrent: TorrentId, now: Instant) {
+        self.give_up_announce(torrent);
+        self.announce_failed(torrent, TrackerError::TimedOut, now);
+    }
+
+    /// Forgets the announce that is under way and closes its stream.
+    pub(super) fn give_up_announce(&mut self, torrent: TorrentId) {
+        let announcing = self.entry_mut(torrent).and_then(|entry| entry.announcing.take());
+        match announcing.map(|announcing| announcing.via) {
+            Some(Via::Stream(conn)) if self.conns.remove(conn).is_some() => {
+                self.action(Action::Close { conn });
+            }
+            Some(Via::Lookup(id)) => _ = self.lookups.remove(&id),
+            _ => {}
+        }
+    }
+
+    fn announce_failed(&mut self, torrent: TorrentId, error: TrackerError, now: Instant) {
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        entry.announcing = None;
+        let report = entry.announcer.handle_failure(error, &mut self.work.rng, now);
+        self.report(torrent, report);
+    }
+
+    fn report(&mut self, torrent: TorrentId, report: Option<Report>) {
+        if let Some(Report { url, event }) = report {
+            self.queues.events.push_back(Event::Tracker { torrent, url, event });
+        }
+        self.touch(torrent);
+    }
+}

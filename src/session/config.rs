@@ -1,0 +1,88 @@
+//! Every limit and default of the engine in one place, each with its unit and its reason.
+
+use std::net::IpAddr;
+
+use crate::time::Duration;
+
+/// The settings of a session. Start from [`Config::default`] and change what differs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The port that announces name, and on which the driver listens; 0 while nothing listens.
+    pub listen_port: u16,
+    /// The most established peers of one torrent.
+    pub max_peers: usize,
+    /// The most connections of the whole session, trackers and handshakes included; the driver
+    /// lowers it to fit the process's file limit.
+    pub max_conns: usize,
+    /// The most dials under way at one time. Libtorrent's half-open limits were of this order; more
+    /// of them only wait.
+    pub max_half_open: usize,
+    /// The most new dials a second (libtorrent `connection_speed` 30; a loopback or LAN swarm wants
+    /// more).
+    pub dial_rate_per_s: u32,
+    /// The most incoming connections that have not finished their handshake (security.md 2.2, row
+    /// 21).
+    pub max_pending_handshakes: usize,
+    /// The most connections from one address; loopback and private ranges are exempt (they hide
+    /// many hosts).
+    pub max_conns_per_addr: usize,
+    /// Peers unchoked at one time per torrent, the optimistic one included (libtorrent: 8).
+    pub unchoke_slots: usize,
+    /// The most requests that a peer may have queued with us; more are rejected or dropped
+    /// (libtorrent: 2000).
+    pub max_queued_requests: usize,
+    /// The most requests that we have outstanding with one peer, if it does not say what it takes
+    /// (libtorrent and qBittorrent assume 250 of a client that does not send `reqq`).
+    pub max_outstanding_requests: usize,
+    /// Payload memory in bytes: the frame pool's bound.
+    pub pool_bytes: u64,
+    /// How long opening a stream may take (libtorrent `peer_connect_timeout`: 15 s).
+    pub connect_timeout: Duration,
+    /// How long a handshake may take in all, not a byte (libtorrent: 10 s).
+    pub handshake_timeout: Duration,
+    /// How long a peer may leave a request unanswered before it is snubbed (libtorrent
+    /// `request_timeout` 60 s; BEP 3 speaks of "over a minute" for anti-snubbing; a faster peer is
+    /// snubbed earlier, see `peer::pipeline`).
+    pub request_timeout: Duration,
+    /// How long a peer may be silent before it is closed (BEP 3: "generally 2 minutes").
+    pub idle_timeout: Duration,
+    /// How long we may be silent before a keep-alive is sent. Under [`Config::idle_timeout`] of
+    /// everybody.
+    pub keep_alive_interval: Duration,
+    /// How long a whole announce exchange may take, name lookup and redirects apart.
+    pub tracker_timeout: Duration,
+    /// How many peers an announce asks for.
+    pub num_want: u32,
+    /// The first bytes of our peer ids (BEP 20).
+    pub peer_id_prefix: [u8; 8],
+    /// Addresses that the driver binds and announces from; empty for any.
+    pub bind: Vec<IpAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen_port: 0,
+            max_peers: 200,
+            max_conns: 4_000,
+            max_half_open: 100,
+            dial_rate_per_s: 100,
+            max_pending_handshakes: 512,
+            max_conns_per_addr: 3,
+            unchoke_slots: 8,
+            max_queued_requests: 2_000,
+            max_outstanding_requests: 250,
+            pool_bytes: 64 << 20,
+            connect_timeout: Duration::from_secs(15),
+            handshake_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(140),
+            keep_alive_interval: Duration::from_secs(100),
+            tracker_timeout: Duration::from_secs(30),
+            num_want: 80,
+            peer_id_prefix: *b"-SL0100-",
+            bind: Vec::new(),
+        }
+    }
+}

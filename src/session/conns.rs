@@ -1,0 +1,210 @@
+//! The connection table: generational slots, and what a connection is at each moment of its life.
+//!
+//! ```text
+//!  Dialling ──connected──▶ Handshaking ──done──▶ Peer
+//!  accepted ─────────────▶ Handshaking ──done──▶ Peer
+//!  Tracker: an announce of ours          Client: somebody's request to our own tracker
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use slab::Slab;
+
+use crate::id::{ConnId, TorrentId};
+use crate::peer::Peer;
+use crate::peer::handshake::Handshaking;
+use crate::time::Instant;
+use crate::tracker::Exchange;
+use crate::tracker_server::HttpServerConn;
+
+/// All connections of a session.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slots: Slab<Conn>,
+    /// How often each slot has been used; grows to the most connections there ever were at a time.
+    generations: Vec<u32>,
+    /// How many connections each address has. Invariant: no entry is zero.
+    per_addr: BTreeMap<IpAddr, usize>,
+    /// Invariant: the accepted connections that are [`Kind::Handshaking`].
+    pending_handshakes: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub id: ConnId,
+    pub addr: SocketAddr,
+    pub kind: Kind,
+    /// Whether it is to be looked at in `end_turn`.
+    pub dirty: bool,
+    /// Whether the driver is to be told that there is something to send.
+    pub queued: bool,
+    /// The time of its earliest entry in the wheel.
+    pub wheel_at: Option<Instant>,
+}
+
+/// What a connection is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// The driver opens a stream to a peer.
+    Dialling { torrent: TorrentId, deadline: Instant },
+    /// Handshakes are exchanged; the torrent is known from the start if we dialled.
+    Handshaking {
+        torrent: Option<TorrentId>,
+        state: Handshaking,
+        incoming: bool,
+        deadline: Instant,
+    },
+    /// An established peer.
+    Peer { torrent: TorrentId, peer: Box<Peer> },
+    /// An announce of ours; its deadline is its torrent's.
+    Tracker { torrent: TorrentId, exchange: Box<Exchange>, sent: usize },
+    /// A client of the embedded tracker; `answer` is what is left to send, and then it is closed.
+    Client { request: Box<HttpServerConn>, answer: Vec<u8>, sent: usize, deadline: Instant },
+}
+
+impl Conns {
+    /// Adds a connection.
+    pub(super) fn insert(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
+        let entry = self.slots.vacant_entry();
+        let index = u32::try_from(entry.key()).expect("a process has fewer than 2^32 streams");
+        if self.generations.len() <= entry.key() {
+            self.generations.push(0);
+        }
+        let id = ConnId { index, generation: self.generations[entry.key()] };
+        *self.per_addr.entry(addr.ip()).or_default() += 1;
+        self.pending_handshakes += usize::from(is_pending(&kind));
+        entry.insert(Conn { id, addr, kind, dirty: false, queued: false, wheel_at: None });
+        id
+    }
+
+    /// Returns a connection, if the name is not stale.
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.slots.get(id.index as usize).filter(|conn| conn.id == id)
+    }
+
+    /// Returns a connection, if the name is not stale.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.slots.get_mut(id.index as usize).filter(|conn| conn.id == id)
+    }
+
+    /// Makes a connection something else and returns what it was.
+    pub(super) fn replace(&mut self, id: ConnId, kind: Kind) -> Option<Kind> {
+        let now = usize::from(is_pending(&kind));
+        let before = std::mem::replace(&mut self.get_mut(id)?.kind, kind);
+        self.pending_handshakes = self.pending_handshakes + now - usize::from(is_pending(&before));
+        Some(before)
+    }
+
+    /// Takes a connection out; its name is stale from now on.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get(id)?;
+        let conn = self.slots.remove(id.index as usize);
+        let generation = &mut self.generations[id.index as usize];
+        *generation = generation.wrapping_add(1);
+        self.pending_handshakes -= usize::from(is_pending(&conn.kind));
+        if let Some(count) = self.per_addr.get_mut(&conn.addr.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_addr.remove(&conn.addr.ip());
+            }
+        }
+        Some(conn)
+    }
+
+    /// Returns how many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns how many connections `ip` has.
+    pub(super) fn of_addr(&self, ip: IpAddr) -> usize {
+        self.per_addr.get(&ip).copied().unwrap_or(0)
+    }
+
+    /// Returns how many accepted connections have not finished their handshake.
+    pub(super) const fn pending_handshakes(&self) -> usize {
+        self.pending_handshakes
+    }
+
+    /// Returns all connections, in slot order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+        self.slots.iter().map(|(_, conn)| conn)
+    }
+}
+
+const fn is_pending(kind: &Kind) -> bool {
+    matches!(kind, Kind::Handshaking { incoming: true, .. })
+}
+
+impl Conn {
+    /// Returns the peer and its torrent, if it is one.
+    pub(super) fn as_peer(&mut self) -> Option<(TorrentId, &mut Peer)> {
+        match &mut self.kind {
+            Kind::Peer { torrent, peer } => Some((*torrent, peer)),
+            _ => None,
+        }
+    }
+
+    /// Returns when it is to be looked at next.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        match &self.kind {
+            Kind::Dialling { deadline, .. }
+            | Kind::Handshaking { deadline, .. }
+            | Kind::Client { deadline, .. } => Some(*deadline),
+            Kind::Peer { peer, .. } => peer.next_timeout(),
+            Kind::Tracker { .. } => None,
+        }
+    }
+
+    /// Tells whether something is to be sent.
+    pub(super) fn wants_send(&self) -> bool {
+        match &self.kind {
+            Kind::Dialling { .. } => false,
+            Kind::Handshaking { state, .. } => !state.unsent().is_empty(),
+            Kind::Peer { peer, .. } => peer.wants_send(),
+            Kind::Tracker { exchange, sent, .. } => *sent < exchange.request().len(),
+            Kind::Client { answer, sent, .. } => *sent < answer.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshaking() -> Kind {
+        Kind::Handshaking {
+            torrent: None,
+            state: Handshaking::accepted(),
+            incoming: true,
+            deadline: Instant::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_reused_slot_has_another_name() {
+        let (mut conns, addr) = (Conns::default(), SocketAddr::from(([10, 0, 0, 1], 1)));
+        let first = conns.insert(addr, handshaking());
+        assert!(conns.remove(first).is_some() && conns.remove(first).is_none());
+        let second = conns.insert(addr, handshaking());
+        assert_eq!(first.index, second.index);
+        assert!(conns.get(first).is_none() && conns.get(second).is_some());
+    }
+
+    #[test]
+    fn counts_follow_the_life_of_a_connection() {
+        let (mut conns, addr) = (Conns::default(), SocketAddr::from(([10, 0, 0, 1], 1)));
+        let one = conns.insert(addr, handshaking());
+        let two = conns.insert(addr, handshaking());
+        assert_eq!((conns.pending_handshakes(), conns.of_addr(addr.ip())), (2, 2));
+        let torrent = TorrentId(0);
+        conns.replace(one, Kind::Dialling { torrent, deadline: Instant::ZERO });
+        assert_eq!(conns.pending_handshakes(), 1);
+        conns.remove(one);
+        conns.remove(two);
+        assert_eq!((conns.pending_handshakes(), conns.of_addr(addr.ip()), conns.len()), (0, 0, 0));
+        assert!(conns.per_addr.is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+//! What a session keeps for each torrent beside the torrent itself: who announces it, who is choked
+//! when.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use sha1::{Digest, Sha1};
+
+use crate::choker::{ChokeConfig, ChokeMode, Choker};
+use crate::id::{ConnId, InfoHash, PeerId};
+use crate::session::io::ResolveId;
+use crate::time::Instant;
+use crate::torrent::Torrent;
+use crate::tracker::{Announce, AnnounceFacts, Announcer};
+
+/// One torrent of a session.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub torrent: Torrent,
+    pub announcer: Announcer,
+    /// The announce that is under way.
+    pub announcing: Option<Announcing>,
+    pub choker: Choker,
+    /// Who is unchoked optimistically, by the last rechoke.
+    pub optimistic: Vec<ConnId>,
+    /// When peers are to be ranked again; `None` while nobody is interested, so that an idle
+    /// torrent makes no wake-ups.
+    pub rechoke_at: Option<Instant>,
+    /// What we call ourselves in this torrent.
+    pub peer_id: PeerId,
+    /// Sent in announces; constant for the torrent, and secret (BEP 7).
+    pub key: u32,
+    pub added_at: Instant,
+    /// Dials and handshakes of ours that are under way.
+    pub half_open: usize,
+    /// Whether peers are to be told of new pieces.
+    pub tell_peers: bool,
+    /// Whether it is to be looked at in `end_turn`.
+    pub touched: bool,
+    /// Whether it leaves the session once the disk is done with it.
+    pub removing: bool,
+    /// The time of its earliest entry in the wheel.
+    pub wheel_at: Option<Instant>,
+}
+
+/// An announce on its way.
+#[derive(Debug)]
+pub(super) struct Announcing {
+    pub announce: Announce,
+    /// Addresses of the tracker that have not been tried.
+    pub addrs: VecDeque<SocketAddr>,
+    pub via: Via,
+    pub deadline: Instant,
+}
+
+/// How far an announce is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Via {
+    /// The tracker's name is being looked up.
+    Lookup(ResolveId),
+    /// It is on this connection.
+    Stream(ConnId),
+}
+
+/// How many pieces a peer gets in one turn of a seed's slot (libtorrent `seeding_piece_quota`).
+const SEED_TURN_PIECES: u64 = 20;
+
+impl Entry {
+    pub(super) fn new(
+        torrent: Torrent,
+        announcer: Announcer,
+        (peer_id, key): (PeerId, u32),
+        now: Instant,
+    ) -> Self {
+        let slots = torrent.unchoke_slots;
+        let config = ChokeConfig { slots, optimistic_slots: 1, mode: ChokeMode::Leecher };
+        Self {
+            torrent,
+            announcer,
+            announcing: None,
+            choker: Choker::new(config),
+            optimistic: Vec::new(),
+            rechoke_at: None,
+            peer_id,
+            key,
+            added_at: now,
+            half_open: 0,
+            tell_peers: false,
+            touched: false,
+            removing: false,
+            wheel_at: None,
+        }
+    }
+
+    /// Returns how peers are to be ranked now.
+    pub(super) fn choke_config(&self) -> ChokeConfig {
+        let mode = if self.torrent.is_downloading() {
+            ChokeMode::Leecher
+        } else {
+            let piece_len = u64::from(self.torrent.geometry.piece_len());
+            ChokeMode::Seed { turn_bytes: SEED_TURN_PIECES * piece_len }
+        };
+        ChokeConfig { slots: self.torrent.unchoke_slots, optimistic_slots: 1, mode }
+    }
+
+    /// Returns what an announce says now.
+    pub(super) fn announce_facts(&self, port: u16, num_want: u32) -> AnnounceFacts {
+        AnnounceFacts {
+            info_hash: self.torrent.info_hash,
+            peer_id: self.peer_id,
+            key: self.key,
+            port,
+            uploaded: self.torrent.totals.uploaded,
+            downloaded: self.torrent.totals.downloaded,
+            left: self.torrent.left(),
+            num_want,
+        }
+    }
+
+    /// Returns when the torrent is to be looked at next for its own sake, dials apart.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
+        let poll = self.announcer.poll_timeout();
+        [self.rechoke_at, announce, poll].into_iter().flatten().min()
+    }
+}
+
+/// Derives what we call ourselves in a torrent, and the key of its announces, from the session's
+/// secret (BEP 20, BEP 7): `prefix` and twelve bytes that nobody can guess from another torrent's.
+pub(super) fn identity(prefix: [u8; 8], secret: &[u8; 32], info_hash: InfoHash) -> (PeerId, u32) {
+    let digest = Sha1::new().chain_update(secret).chain_update(info_hash.0).finalize();
+    let mut id = [0; 20];
+    id[..8].copy_from_slice(&prefix);
+    id[8..].copy_from_slice(&digest[..12]);
+    let key = u32::from_be_bytes([digest[12], digest[13], digest[14], digest[15]]);
+    (PeerId(id), key)
+}

@@ -1,0 +1,180 @@
+//! The driver contract: everything that a session can be told and can ask for.
+//!
+//! A driver ([`crate::reactor`], [`crate::sim`]) owns sockets, threads, clock and entropy; the
+//! session owns every decision. One turn, in exactly this order:
+//!
+//! 1. wait until readiness, a completion, or
+//!    [`Session::poll_timeout`](super::Session::poll_timeout);
+//! 2. read the clock once: `now`;
+//! 3. completions, accepts and finished connects in
+//!    (`handle_disk`, `handle_resolved`, `handle_accepted`, `handle_connected`);
+//! 4. for each ready connection, up to a byte budget: `recv_slices`, read, `recv_advance`; zero
+//!    bytes read is
+//!    `handle_closed`;
+//! 5. `handle_timeout(now)`;
+//! 6. `end_turn(now)`: requests, choke decisions and haves are decided now, once a connection and
+//!    turn;
+//! 7. one vectored write for each connection that `poll_writable` names: `send_slices`, write,
+//!    `send_advance`; a short
+//!    write leaves the connection waiting for writability;
+//! 8. drain `poll_action` and `poll_event`, and read again from what `poll_readable` names.
+//!
+//! **Inputs, then `end_turn`, then drain until `None`, then sleep.** Debug builds assert it.
+
+use std::net::SocketAddr;
+
+use crate::disk::job::{DiskError, Job};
+use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
+use crate::peer::error::PeerError;
+use crate::time::Duration;
+pub use crate::torrent::phase::{FileInTheWay, Mode, Phase, StopReason};
+use crate::tracker::TrackerEvent;
+pub use crate::wire::slices::{MAX_SEND_SLICES, RecvSlices, SendSlices};
+
+/// What the session wants done. Order matters: a driver carries actions out in the order in which
+/// they come.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Open a stream to `addr`; answer with `handle_connected` or `handle_closed`.
+    Connect {
+        /// The connection's name from now on.
+        conn: ConnId,
+        /// Where to.
+        addr: SocketAddr,
+    },
+    /// Close a stream at once. The name is dead: the driver calls nothing for it any more. (A
+    /// stream whose last bytes still have to leave is kept by the session until they have.)
+    Close {
+        /// Which stream.
+        conn: ConnId,
+    },
+    /// Give the job to the disk pool; answer with `handle_disk`.
+    Disk(Job),
+    /// Look up a host name; answer with `handle_resolved`.
+    Resolve {
+        /// Names the question in the answer.
+        id: ResolveId,
+        /// A host name, not an address.
+        host: String,
+        /// Put into the resulting addresses.
+        port: u16,
+    },
+}
+
+/// A name lookup under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ResolveId(pub u32);
+
+/// What a listening socket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listener {
+    /// Peers (BEP 3).
+    Peers,
+    /// Clients of the embedded tracker.
+    Tracker,
+}
+
+/// Why a driver reports a stream as gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The other side ended the stream.
+    Eof,
+    /// The connection could not be opened or broke.
+    Failed(std::io::ErrorKind),
+}
+
+/// The entropy that a driver hands to a new session.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    /// Breaks ties: same seed, same inputs, same run.
+    pub rng: u64,
+    /// Peer ids, announce keys and (later) tokens derive from this; from the system's entropy
+    /// source in production.
+    pub secret: [u8; 32],
+}
+
+/// What an application hears from the session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A torrent went into another phase.
+    Phase {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// What it does now.
+        phase: Phase,
+    },
+    /// A piece was hashed, was right, and is on disk.
+    PieceVerified {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// A piece was complete and wrong; it is asked for again.
+    PieceCorrupt {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// Which piece.
+        piece: PieceIndex,
+        /// How many peers had a hand in it.
+        contributors: usize,
+    },
+    /// Everything that was wanted is verified and on disk.
+    Complete {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// How long it took from adding to complete.
+        elapsed: Duration,
+        /// Whether anything was downloaded for it (`false`: the existing files were complete).
+        downloaded: bool,
+    },
+    /// An announce came to an end.
+    Tracker {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// The tracker's URL as the metainfo has it. Foreign text.
+        url: String,
+        /// What came of it.
+        event: TrackerEvent,
+    },
+    /// A peer's handshake was complete.
+    PeerConnected {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// Its address.
+        addr: SocketAddr,
+        /// What it calls itself. Foreign bytes.
+        peer_id: PeerId,
+        /// Whether it dialled us.
+        incoming: bool,
+    },
+    /// A connection ended, for this reason.
+    PeerClosed {
+        /// Which torrent; `None` if it ended before it had named one.
+        torrent: Option<TorrentId>,
+        /// Its address.
+        addr: SocketAddr,
+        /// Why, and by whose fault.
+        error: PeerError,
+    },
+    /// A peer was found to send wrong data or to break the protocol on purpose, and is not talked
+    /// to any more.
+    PeerBanned {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// Its address; the ban is on the IP address.
+        addr: SocketAddr,
+        /// What it did.
+        error: PeerError,
+    },
+    /// The disk failed; the torrent has been paused, what was verified is kept.
+    Disk {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// What failed.
+        error: DiskError,
+    },
+}

@@ -1,0 +1,394 @@
+//! The session: a value that holds all protocol state and decides everything.
+//!
+//! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
+//! [`io`] is the contract. This file only routes. Who does what: [`streams`] bytes of each kind of
+//! connection, [`turn`] the decisions at the end of a turn, [`torrents`] the life of torrents and
+//! the disk's answers, [`announces`] trackers, [`dial`] new connections.
+//!
+//! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
+//! the system's entropy.
+
+mod announces;
+pub mod config;
+mod conns;
+mod dial;
+mod entry;
+pub mod io;
+mod report;
+pub mod status;
+mod streams;
+mod torrents;
+mod turn;
+pub mod wheel;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::disk::job::{Job, Outcome};
+use crate::id::{Block, ConnId, InfoHash, TorrentId};
+use crate::peer::PeerLimits;
+use crate::peer::error::{CloseReason, PeerError};
+use crate::rate::TokenBucket;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::torrent::Ctx;
+use crate::torrent::phase::TorrentEvent;
+use crate::tracker_server::{ServerConfig, Swarms};
+use crate::wire::frame::FramePool;
+use crate::wire::slices::{RecvSlices, SendSlices};
+
+use config::Config;
+use conns::{Conns, Kind};
+use entry::Entry;
+use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
+use wheel::Wheel;
+
+pub use torrents::{AddTorrentError, NewTorrent};
+
+/// The engine as a value: see the module and [`io`].
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    seeds: Seeds,
+    conns: Conns,
+    /// By [`TorrentId`]; a torrent that was removed leaves a gap.
+    torrents: Vec<Option<Entry>>,
+    by_hash: BTreeMap<InfoHash, TorrentId>,
+    work: Work,
+    wheel: Wheel<WheelKey>,
+    dials: TokenBucket,
+    /// The swarms of the embedded tracker; `None` while it is off.
+    swarms: Option<Swarms>,
+    lookups: BTreeMap<ResolveId, LookupFor>,
+    next_lookup: u32,
+    queues: Queues,
+    /// Bytes behind the current payload land here; shared by all connections, empty between calls.
+    scratch: Box<[u8]>,
+    /// Disk jobs that have not been answered.
+    jobs_out: usize,
+    shutting_down: bool,
+    /// The phase of the turn, to hold drivers to the contract.
+    stage: TurnStage,
+}
+
+/// What torrents are lent.
+#[derive(Debug)]
+struct Work {
+    pool: FramePool,
+    rng: Rng,
+    jobs: VecDeque<Job>,
+    news: Vec<TorrentEvent>,
+    cancels: Vec<(ConnId, Block)>,
+    limits: PeerLimits,
+}
+
+/// What waits for the end of the turn or for the driver.
+#[derive(Debug, Default)]
+struct Queues {
+    /// Connections to be looked at, each once ([`conns::Conn::dirty`]).
+    dirty: Vec<ConnId>,
+    /// Torrents to be looked at, each once ([`Entry::touched`]).
+    touched: Vec<TorrentId>,
+    /// Connections that wait for the credit of an upload, first come, first served.
+    upload_waiters: VecDeque<ConnId>,
+    /// Connections with something to send, each once ([`conns::Conn::queued`]).
+    writable: VecDeque<ConnId>,
+    /// Connections that may be read again after having been parked.
+    readable: VecDeque<ConnId>,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+}
+
+/// Whose deadline an entry of the wheel is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum WheelKey {
+    Conn(ConnId),
+    Torrent(TorrentId),
+    /// The next token for dials, or the next candidate that has rested.
+    Dials,
+}
+
+/// What a name lookup is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LookupFor {
+    Announce(TorrentId),
+    /// A peer that the user named.
+    UserPeer(TorrentId),
+    /// A peer that a tracker named by its host name.
+    TrackerPeer(TorrentId),
+}
+
+/// Where a driver is in its turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum TurnStage {
+    /// Inputs may come.
+    Inputs,
+    /// `end_turn` has decided: writes are due and queues are to be drained.
+    Drained,
+}
+
+/// Bytes of the scratch buffer that every read may spill into: what arrives behind the payload that
+/// is being received. Small, so that next to no payload is copied; large enough for a burst of
+/// control messages.
+const SCRATCH_LEN: usize = 4 * 1024;
+
+/// The most dials that may be made at once after a pause, in seconds' worth of the rate.
+const DIAL_BURST_S: u32 = 1;
+
+impl Work {
+    fn ctx(&mut self, now: Instant) -> Ctx<'_> {
+        Ctx {
+            pool: &mut self.pool,
+            rng: &mut self.rng,
+            jobs: &mut self.jobs,
+            events: &mut self.news,
+            cancels: &mut self.cancels,
+            limits: &self.limits,
+            now,
+        }
+    }
+}
+
+impl Session {
+    /// Returns a session without torrents. `now` is the time of the first turn.
+    pub fn new(config: Config, seeds: Seeds, now: Instant) -> Self {
+        let limits = PeerLimits {
+            max_queued_requests: config.max_queued_requests,
+            request_timeout: config.request_timeout,
+            idle_timeout: config.idle_timeout,
+            keep_alive_interval: config.keep_alive_interval,
+        };
+        let burst = config.dial_rate_per_s.saturating_mul(DIAL_BURST_S);
+        Self {
+            dials: TokenBucket::new(config.dial_rate_per_s, burst, now),
+            work: Work {
+                pool: FramePool::new(config.pool_bytes),
+                rng: Rng::new(seeds.rng),
+                jobs: VecDeque::new(),
+                news: Vec::new(),
+                cancels: Vec::new(),
+                limits,
+            },
+            config,
+            seeds,
+            conns: Conns::default(),
+            torrents: Vec::new(),
+            by_hash: BTreeMap::new(),
+            wheel: Wheel::new(),
+            swarms: None,
+            lookups: BTreeMap::new(),
+            next_lookup: 0,
+            queues: Queues::default(),
+            scratch: vec![0; SCRATCH_LEN].into(),
+            jobs_out: 0,
+            shutting_down: false,
+            stage: TurnStage::Inputs,
+        }
+    }
+
+    /// Makes the session answer announces and scrapes on [`Listener::Tracker`] (BEP 3, BEP 48).
+    pub fn serve_tracker(&mut self, config: ServerConfig) {
+        self.swarms = Some(Swarms::new(config));
+    }
+
+    /// Tells whether nothing is under way that a graceful stop waits for: no disk job, no announce.
+    pub fn is_idle(&self) -> bool {
+        let quiet = |entry: &Entry| entry.announcing.is_none() && entry.announcer.is_stopped();
+        self.jobs_out == 0 && self.torrents.iter().flatten().all(quiet)
+    }
+
+    /// Takes in a stream that was accepted. `None` if it is not wanted: close it.
+    pub fn handle_accepted(
+        &mut self,
+        listener: Listener,
+        addr: SocketAddr,
+        now: Instant,
+    ) -> Option<ConnId> {
+        self.input();
+        self.accept(listener, addr, now)
+    }
+
+    /// Takes in that a stream asked for by [`Action::Connect`] is open.
+    pub fn handle_connected(&mut self, conn: ConnId, now: Instant) {
+        self.input();
+        self.on_connected(conn, now);
+    }
+
+    /// Takes in that a stream ended or could not be opened. Its name is stale from now on.
+    pub fn handle_closed(&mut self, conn: ConnId, closed: Closed, now: Instant) {
+        self.input();
+        if self.tracker_stream_ended(conn, closed, now) {
+            return;
+        }
+        let reason = match closed {
+            Closed::Eof => CloseReason::Remote,
+            Closed::Failed(kind) => CloseReason::Io(kind),
+        };
+        self.forget(conn, &reason.into(), now);
+    }
+
+    /// Takes in what a disk job came to.
+    pub fn handle_disk(&mut self, outcome: Outcome, now: Instant) {
+        self.input();
+        self.on_disk(outcome, now);
+    }
+
+    /// Takes in the addresses of a host name, or why there are none.
+    pub fn handle_resolved(
+        &mut self,
+        id: ResolveId,
+        addrs: Result<Vec<SocketAddr>, std::io::ErrorKind>,
+        now: Instant,
+    ) {
+        self.input();
+        self.on_resolved(id, addrs, now);
+    }
+
+    /// Looks at every deadline that has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.input();
+        while let Some((at, key)) = self.wheel.expire(now) {
+            match key {
+                WheelKey::Conn(conn) => self.conn_timeout(conn, at, now),
+                WheelKey::Torrent(torrent) => self.torrent_timeout(torrent, at, now),
+                WheelKey::Dials => self.touch_all(),
+            }
+        }
+    }
+
+    /// Decides what follows from the turn's inputs. After it, the queues are drained: see [`io`].
+    pub fn end_turn(&mut self, now: Instant) {
+        self.decide(now);
+        self.stage = TurnStage::Drained;
+    }
+
+    /// Returns where the next bytes of a stream go; `None` while it is parked, or if the name is
+    /// stale.
+    pub fn recv_slices(&mut self, conn: ConnId) -> Option<RecvSlices<'_>> {
+        let conn = self.conns.get_mut(conn)?;
+        match &mut conn.kind {
+            Kind::Dialling { .. } => None,
+            Kind::Handshaking { state, .. } => Some(RecvSlices::one(state.target())),
+            Kind::Peer { peer, .. } => peer.recv_slices(&mut self.scratch),
+            Kind::Tracker { .. } | Kind::Client { .. } => Some(RecvSlices::one(&mut self.scratch)),
+        }
+    }
+
+    /// Takes in that `n` bytes were put where [`Session::recv_slices`] said. `n` is not zero: that
+    /// is `handle_closed`.
+    pub fn recv_advance(&mut self, conn: ConnId, n: usize, now: Instant) {
+        self.input();
+        let scratch = std::mem::take(&mut self.scratch);
+        let result = self.on_received(conn, n, &scratch, now);
+        self.scratch = scratch;
+        if let Err(error) = result {
+            self.close(conn, &error, now);
+        }
+    }
+
+    /// Returns what a stream sends next; empty if there is nothing, or if the name is stale.
+    pub fn send_slices(&self, conn: ConnId) -> SendSlices<'_> {
+        match self.conns.get(conn).map(|conn| &conn.kind) {
+            None | Some(Kind::Dialling { .. }) => SendSlices::empty(),
+            Some(Kind::Handshaking { state, .. }) => SendSlices::one(state.unsent()),
+            Some(Kind::Peer { peer, .. }) => peer.send_slices(),
+            Some(Kind::Tracker { exchange, sent, .. }) => {
+                SendSlices::one(&exchange.request()[*sent..])
+            }
+            Some(Kind::Client { answer, sent, .. }) => SendSlices::one(&answer[*sent..]),
+        }
+    }
+
+    /// Takes in that `n` bytes of [`Session::send_slices`] were written.
+    pub fn send_advance(&mut self, conn: ConnId, n: usize, now: Instant) {
+        self.on_sent(conn, n, now);
+    }
+
+    /// Returns the next connection with something to send, each at most once a turn.
+    pub fn poll_writable(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.queues.writable.pop_front() {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.queued = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Returns the next connection that was parked and may be read again, without a new event from
+    /// its socket.
+    pub fn poll_readable(&mut self) -> Option<ConnId> {
+        self.queues.readable.pop_front()
+    }
+
+    /// Returns the next thing that the driver is to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.queues.actions.pop_front()
+    }
+
+    /// Returns the next thing that the application may want to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.queues.events.pop_front()
+    }
+
+    /// Returns when [`Session::handle_timeout`] and a turn are due; `None` if only an input can
+    /// change anything.
+    ///
+    /// Debug builds panic if a turn's inputs were not followed by [`Session::end_turn`]: the
+    /// driver's bug.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        debug_assert_eq!(self.stage, TurnStage::Drained, "inputs, then end_turn, then sleep");
+        if self.has_unfinished_work() {
+            return Some(Instant::ZERO);
+        }
+        self.wheel.next()
+    }
+
+    fn input(&mut self) {
+        self.stage = TurnStage::Inputs;
+    }
+
+    fn entry(&self, id: TorrentId) -> Option<&Entry> {
+        self.torrents.get(id.0 as usize)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, id: TorrentId) -> Option<&mut Entry> {
+        self.torrents.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Marks a connection to be looked at when the turn ends.
+    fn mark(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.dirty, true)
+        {
+            self.queues.dirty.push(id);
+        }
+    }
+
+    /// Marks a torrent to be looked at when the turn ends.
+    fn touch(&mut self, id: TorrentId) {
+        if let Some(entry) = self.entry_mut(id)
+            && !std::mem::replace(&mut entry.touched, true)
+        {
+            self.queues.touched.push(id);
+        }
+    }
+
+    fn touch_all(&mut self) {
+        (0..).zip(&self.torrents.iter().map(Option::is_some).collect::<Vec<_>>()).for_each(
+            |(id, there)| {
+                if *there {
+                    self.touch(TorrentId(id));
+                }
+            },
+        );
+    }
+
+    /// Closes a connection of ours accord: the driver is told.
+    fn close(&mut self, id: ConnId, error: &PeerError, now: Instant) {
+        if self.conns.get(id).is_some() {
+            self.queues.actions.push_back(Action::Close { conn: id });
+            self.forget(id, error, now);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Snapshots of torrents and peers for people.
+
+use crate::id::TorrentId;
+use crate::time::Instant;
+
+use super::Session;
+use super::conns::Kind;
+use super::status::{PeerStatus, TorrentStatus};
+
+impl Session {
+    /// Returns how a torrent stands; `None` if there is no such torrent. O(peers + pieces).
+    pub fn torrent(&self, id: TorrentId, now: Instant) -> Option<TorrentStatus> {
+        let entry = self.entry(id)?;
+        let torrent = &entry.torrent;
+        let peers = || torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+        let layout = &torrent.storage().layout;
+        Some(TorrentStatus {
+            id,
+            info_hash: torrent.info_hash,
+            phase: torrent.phase(),
+            size: layout.payload_len(),
+            have: torrent.have_bytes(),
+            pieces: torrent.geometry.pieces(),
+            pieces_have: torrent.have().count(),
+            pieces_open: u32::try_from(torrent.open_pieces()).unwrap_or(u32::MAX),
+            pieces_checked: torrent.checked(),
+            downloaded: torrent.totals.downloaded,
+            uploaded: torrent.totals.uploaded,
+            wasted: torrent.totals.wasted,
+            corrupt_pieces: torrent.totals.corrupt_pieces,
+            down_rate: torrent.totals.down.bytes_per_s(now),
+            up_rate: torrent.totals.up.bytes_per_s(now),
+            peers: torrent.peers.len(),
+            seeds: peers().filter(|peer| peer.remote().is_all()).count(),
+            interesting: peers().filter(|peer| peer.am_interested()).count(),
+            unchoked_by: peers().filter(|peer| !peer.is_choking_us()).count(),
+            half_open: entry.half_open,
+            known: torrent.candidates.resting(),
+            banned: torrent.candidates.banned(),
+            trackers: entry.announcer.views(now),
+        })
+    }
+
+    /// Returns a torrent's established peers, the busiest first; empty if there is no such torrent.
+    pub fn peers(&self, id: TorrentId, now: Instant) -> Vec<PeerStatus> {
+        let Some(entry) = self.entry(id) else { return Vec::new() };
+        let pieces = entry.torrent.geometry.pieces();
+        let status = |peer: &crate::peer::Peer| PeerStatus {
+            addr: peer.addr,
+            peer_id: peer.peer_id,
+            incoming: peer.incoming,
+            pieces_have: peer.remote().count(pieces),
+            down_rate: peer.down_rate(now),
+            up_rate: peer.up_rate(now),
+            requests_out: peer.pipeline().len(),
+            requests_in: peer.queued_uploads(),
+            am_interested: peer.am_interested(),
+            unchoked_us: !peer.is_choking_us(),
+            interested: peer.is_interested(),
+            unchoked: !peer.is_choked(),
+            snubbed: peer.pipeline().is_snubbed(),
+        };
+        let peers = entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+        let mut peers: Vec<PeerStatus> = peers.map(status).collect();
+        peers.sort_by_key(|peer| std::cmp::Reverse(peer.down_rate + peer.up_rate));
+        peers
+    }
+
+    /// Asserts what must hold between the parts of the session, for tests. O(everything).
+    pub fn check_invariants(&self) {
+        let mut credit = 0;
+        for entry in self.torrents.iter().flatten() {
+            entry.torrent.check_invariants();
+            credit += entry.torrent.credit_held();
+            for id in &entry.torrent.peers {
+                assert!(self.peer_of(*id).is_some(), "{id:?} of a torrent is no peer");
+            }
+        }
+        let pool = &self.work.pool;
+        let pieces = crate::wire::frame::Share::Pieces;
+        assert_eq!(pool.limit(pieces) - pool.free(pieces), credit, "credit of open pieces");
+    }
+
+    fn peer_of(&self, id: crate::id::ConnId) -> Option<&crate::peer::Peer> {
+        match &self.conns.get(id)?.kind {
+            Kind::Peer { peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Snapshots for people: what a torrent, its peers and its trackers are doing right now.
+
+use std::net::SocketAddr;
+
+use super::io::Phase;
+use crate::id::{InfoHash, PeerId, TorrentId};
+pub use crate::tracker::{TrackerState, TrackerView};
+
+/// One torrent at one time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TorrentStatus {
+    /// Its name within the session.
+    pub id: TorrentId,
+    /// Its info-hash.
+    pub info_hash: InfoHash,
+    /// What it does.
+    pub phase: Phase,
+    /// Its payload in bytes, pad files not counted.
+    pub size: u64,
+    /// Verified payload in bytes, pad files not counted.
+    pub have: u64,
+    /// Pieces in all.
+    pub pieces: u32,
+    /// Verified pieces.
+    pub pieces_have: u32,
+    /// Pieces that are being received.
+    pub pieces_open: u32,
+    /// While checking: pieces looked at so far.
+    pub pieces_checked: u32,
+    /// Payload received over its life, good or not, in bytes.
+    pub downloaded: u64,
+    /// Payload sent over its life in bytes.
+    pub uploaded: u64,
+    /// Payload received that was of no use (duplicates, corrupt, unrequested), in bytes.
+    pub wasted: u64,
+    /// Pieces that failed their hash.
+    pub corrupt_pieces: u64,
+    /// Payload received a second, smoothed over some seconds.
+    pub down_rate: u64,
+    /// Payload sent a second, smoothed over some seconds.
+    pub up_rate: u64,
+    /// Established peers.
+    pub peers: usize,
+    /// Established peers that have everything.
+    pub seeds: usize,
+    /// Established peers that have something we want.
+    pub interesting: usize,
+    /// Established peers that let us request.
+    pub unchoked_by: usize,
+    /// Dials and handshakes under way.
+    pub half_open: usize,
+    /// Addresses known and not connected.
+    pub known: usize,
+    /// Bans over its life.
+    pub banned: usize,
+    /// Its trackers in announce order.
+    pub trackers: Vec<TrackerView>,
+}
+
+/// One established peer at one time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerStatus {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// What it calls itself. Foreign bytes.
+    pub peer_id: PeerId,
+    /// Whether it dialled us.
+    pub incoming: bool,
+    /// Pieces it has.
+    pub pieces_have: u32,
+    /// Payload received from it a second.
+    pub down_rate: u64,
+    /// Payload sent to it a second.
+    pub up_rate: u64,
+    /// Requests we have outstanding with it.
+    pub requests_out: usize,
+    /// Requests it has queued with us.
+    pub requests_in: usize,
+    /// Whether we want something it has.
+    pub am_interested: bool,
+    /// Whether it lets us request.
+    pub unchoked_us: bool,
+    /// Whether it wants something of ours.
+    pub interested: bool,
+    /// Whether we let it request.
+    pub unchoked: bool,
+    /// Whether it has stopped answering requests.
+    pub snubbed: bool,
+}

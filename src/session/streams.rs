@@ -1,0 +1,460 @@
+//! What the bytes of each kind of connection mean, from its first byte to its end.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::id::{ConnId, InfoHash, TorrentId};
+use crate::peer::Peer;
+use crate::peer::error::{CloseReason, PeerError};
+use crate::peer::handshake::{Handshaking, Progress};
+use crate::peer::timer::Timer;
+use crate::proto::handshake::{Reserved, encode};
+use crate::time::Instant;
+use crate::torrent::candidates::Fate;
+use crate::tracker_server::{HttpServerConn, Served};
+use crate::wire::frame::Share;
+
+use super::Session;
+use super::conns::{Conn, Kind};
+use super::io::{Action, Event, Listener};
+
+impl Session {
+    pub(super) fn accept(
+        &mut self,
+        listener: Listener,
+        addr: SocketAddr,
+        now: Instant,
+    ) -> Option<ConnId> {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        if self.shutting_down || self.conns.len() >= self.config.max_conns {
+            return None;
+        }
+        let deadline = now + self.config.handshake_timeout;
+        let kind = match listener {
+            Listener::Peers => {
+                let crowded = self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr
+                    && !hides_many_hosts(addr.ip());
+                let pending = self.conns.pending_handshakes();
+                if crowded || pending >= self.config.max_pending_handshakes {
+                    return None;
+                }
+                let state = Handshaking::accepted();
+                Kind::Handshaking { torrent: None, state, incoming: true, deadline }
+            }
+            Listener::Tracker => {
+                self.swarms.as_ref()?;
+                let request = Box::new(HttpServerConn::new(addr));
+                Kind::Client { request, answer: Vec::new(), sent: 0, deadline }
+            }
+        };
+        let id = self.conns.insert(addr, kind);
+        self.mark(id);
+        Some(id)
+    }
+
+    pub(super) fn on_connected(&mut self, id: ConnId, now: Instant) {
+        self.mark(id);
+        let Some(Kind::Dialling { torrent, .. }) = self.conns.get(id).map(|conn| &conn.kind) else {
+            return;
+        };
+        let torrent = *torrent;
+        let Some(entry) = self.entry(torrent) else { return };
+        let info_hash = entry.torrent.info_hash;
+        let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
+        let state = Handshaking::dialled(info_hash, ours);
+        let deadline = now + self.config.handshake_timeout;
+        let kind = Kind::Handshaking { torrent: Some(torrent), state, incoming: false, deadline };
+        self.conns.replace(id, kind);
+    }
+
+    pub(super) fn on_received(
+        &mut self,
+        id: ConnId,
+        n: usize,
+        scratch: &[u8],
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.mark(id);
+        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+        match &mut conn.kind {
+            Kind::Dialling { .. } => Ok(()),
+            Kind::Handshaking { state, .. } => {
+                let progress = state.advance(n)?;
+                self.on_handshake(id, progress, now)
+            }
+            Kind::Peer { .. } => self.on_peer_bytes(id, n, scratch, now),
+            Kind::Tracker { .. } => {
+                self.on_tracker_bytes(id, &scratch[..n], now);
+                Ok(())
+            }
+            Kind::Client { request, answer, .. } => {
+                if let Some(swarms) = &mut self.swarms
+                    && answer.is_empty()
+                {
+                    let rng = &mut self.work.rng;
+                    // `Served::Close` comes with an answer, and the stream ends when that is sent.
+                    let _: Served = request.feed(&scratch[..n], swarms, answer, rng, now);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn on_handshake(
+        &mut self,
+        id: ConnId,
+        progress: Progress,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        match progress {
+            Progress::More => Ok(()),
+            Progress::Head(info_hash) => self.on_stranger(id, info_hash, now),
+            Progress::Done(reserved, peer_id) => {
+                let Some(Conn { addr, kind, .. }) = self.conns.get(id) else { return Ok(()) };
+                let Kind::Handshaking { torrent: Some(torrent), incoming, .. } = kind else {
+                    return Ok(());
+                };
+                let (addr, torrent, incoming) = (*addr, *torrent, *incoming);
+                let Some(entry) = self.entry(torrent) else {
+                    return Err(CloseReason::UnknownTorrent.into());
+                };
+                if peer_id == entry.peer_id {
+                    return Err(CloseReason::SelfConnect.into());
+                }
+                if entry.torrent.candidates.is_banned(addr.ip()) {
+                    return Err(CloseReason::Banned.into());
+                }
+                if !entry.torrent.is_active() {
+                    return Err(CloseReason::TorrentStopped.into());
+                }
+                self.drop_duplicate(torrent, peer_id, incoming, now)?;
+                let fast = reserved.fast() && Reserved::OURS.fast();
+                let limit = self.config.max_outstanding_requests;
+                let Some(entry) = self.entry(torrent) else { return Ok(()) };
+                let geometry = &entry.torrent.geometry;
+                let peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
+                self.establish(id, torrent, peer);
+                Ok(())
+            }
+        }
+    }
+
+    /// A remote that dialled us has named a torrent: answer with our handshake if it is welcome.
+    fn on_stranger(
+        &mut self,
+        id: ConnId,
+        info_hash: InfoHash,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        let known = self.by_hash.get(&info_hash).copied();
+        let Some(torrent) = known else { return Err(CloseReason::UnknownTorrent.into()) };
+        let max_peers = self.config.max_peers;
+        let Some(entry) = self.entry(torrent) else {
+            return Err(CloseReason::UnknownTorrent.into());
+        };
+        if !entry.torrent.is_active() {
+            return Err(CloseReason::TorrentStopped.into());
+        }
+        if entry.torrent.peers.len() >= max_peers {
+            return Err(CloseReason::TooMany.into());
+        }
+        let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
+        let Some(Conn { kind: Kind::Handshaking { torrent: named, state, .. }, .. }) =
+            self.conns.get_mut(id)
+        else {
+            return Ok(());
+        };
+        *named = Some(torrent);
+        state.answer(info_hash, ours);
+        // What was read may have been the whole handshake.
+        let progress = state.advance(0)?;
+        self.on_handshake(id, progress, now)
+    }
+
+    /// Lets one of two connections to the same peer live. If both sides dialled, both must choose
+    /// the same: the one that the side with the lower peer id has opened.
+    fn drop_duplicate(
+        &mut self,
+        torrent: TorrentId,
+        peer_id: crate::id::PeerId,
+        incoming: bool,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        let Some(entry) = self.entry(torrent) else { return Ok(()) };
+        let ours = entry.peer_id;
+        let twin = entry.torrent.peers.iter().copied().find_map(|other| {
+            match &self.conns.get(other)?.kind {
+                Kind::Peer { peer, .. } if peer.peer_id == peer_id => Some((other, peer.incoming)),
+                _ => None,
+            }
+        });
+        let Some((other, other_incoming)) = twin else { return Ok(()) };
+        let keep_new = incoming != other_incoming && incoming == (peer_id < ours);
+        if !keep_new {
+            return Err(CloseReason::Duplicate.into());
+        }
+        self.close(other, &CloseReason::Duplicate.into(), now);
+        Ok(())
+    }
+
+    fn establish(&mut self, id: ConnId, torrent: TorrentId, peer: Peer) {
+        let (addr, peer_id, incoming) = (peer.addr, peer.peer_id, peer.incoming);
+        let mut peer = Box::new(peer);
+        if let Some(Kind::Handshaking { state, .. }) = self.conns.get(id).map(|conn| &conn.kind) {
+            peer.send_raw(state.unsent());
+        }
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        entry.half_open -= usize::from(!incoming);
+        entry.torrent.peer_joined(id, &mut peer);
+        self.conns.replace(id, Kind::Peer { torrent, peer });
+        self.touch(torrent);
+        self.queues.events.push_back(Event::PeerConnected { torrent, addr, peer_id, incoming });
+    }
+
+    fn on_peer_bytes(
+        &mut self,
+        id: ConnId,
+        n: usize,
+        scratch: &[u8],
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { return Ok(()) };
+        let in_scratch = peer.recv_advance(n, &self.work.limits, now);
+        let mut input = &scratch[..in_scratch];
+        loop {
+            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+                return Ok(());
+            };
+            let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
+                return Ok(());
+            };
+            let Some(event) = peer.next(&mut input, &entry.torrent.geometry, now)? else {
+                return Ok(());
+            };
+            let ctx = &mut self.work.ctx(now);
+            let useless = entry.torrent.on_peer_event(id, peer, event, ctx);
+            if peer.is_interested() && entry.rechoke_at.is_none() {
+                entry.rechoke_at = Some(now + crate::choker::RECHOKE_INTERVAL);
+                self.touch(torrent);
+            }
+            self.apply_cancels();
+            self.pass_on_news(torrent, now);
+            if let Some(reason) = useless {
+                return Err(reason.into());
+            }
+        }
+    }
+
+    /// Cancels what other connections were asked for, and takes back the frames that it was landing
+    /// in.
+    pub(super) fn apply_cancels(&mut self) {
+        let mut cancels = std::mem::take(&mut self.work.cancels);
+        for (id, block) in cancels.drain(..) {
+            self.mark(id);
+            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+                continue;
+            };
+            if let Some(aborted) = peer.cancel_request(block)
+                && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
+            {
+                entry.torrent.landing_aborted(block, aborted, &mut self.work.pool);
+            }
+        }
+        self.work.cancels = cancels;
+    }
+
+    pub(super) fn on_sent(&mut self, id: ConnId, n: usize, now: Instant) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match &mut conn.kind {
+            Kind::Dialling { .. } => {}
+            Kind::Handshaking { state, .. } => state.sent(n),
+            Kind::Tracker { sent, .. } => *sent += n,
+            Kind::Client { answer, sent, .. } => {
+                *sent += n;
+                if *sent == answer.len() && !answer.is_empty() {
+                    self.close(id, &CloseReason::Remote.into(), now);
+                }
+            }
+            Kind::Peer { torrent, peer } => {
+                let (torrent, parked) = (*torrent, peer.is_parked());
+                let mut frames = Vec::new();
+                let payload = peer.send_advance(n, &mut frames, &self.work.limits, now);
+                let hungry = peer.wants_upload();
+                if parked && !peer.is_parked() {
+                    self.queues.readable.push_back(id);
+                }
+                let sent = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+                self.work.pool.release(Share::Uploads, sent);
+                self.work.pool.give_all(&mut frames);
+                if let Some(entry) = self.entry_mut(torrent) {
+                    entry.torrent.totals.sent(payload, now);
+                }
+                if hungry {
+                    self.mark(id);
+                }
+                if sent > 0 {
+                    self.wake_upload_waiters();
+                }
+                self.schedule(id);
+            }
+        }
+    }
+
+    /// Lets connections that wait for upload credit try again, as many as there is credit for.
+    pub(super) fn wake_upload_waiters(&mut self) {
+        let free = self.work.pool.free(Share::Uploads) as usize;
+        for _ in 0..free.min(self.queues.upload_waiters.len()) {
+            if let Some(waiter) = self.queues.upload_waiters.pop_front() {
+                self.mark(waiter);
+            }
+        }
+    }
+
+    pub(super) fn conn_timeout(&mut self, id: ConnId, at: Instant, now: Instant) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.wheel_at == Some(at) {
+            conn.wheel_at = None;
+        }
+        self.mark(id);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let timer = match &conn.kind {
+            Kind::Dialling { deadline, .. } if *deadline <= now => Timer::Connect,
+            Kind::Handshaking { deadline, .. } | Kind::Client { deadline, .. }
+                if *deadline <= now =>
+            {
+                Timer::Handshake
+            }
+            Kind::Peer { .. } => return self.peer_timeout(id, now),
+            _ => return,
+        };
+        self.close(id, &PeerError::TimedOut(timer), now);
+    }
+
+    fn peer_timeout(&mut self, id: ConnId, now: Instant) {
+        while let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) {
+            match peer.handle_timeout(&self.work.limits, now) {
+                Ok(None) => return,
+                Ok(Some(event)) => {
+                    let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
+                        return;
+                    };
+                    entry.torrent.on_peer_event(id, peer, event, &mut self.work.ctx(now));
+                    self.touch(torrent);
+                }
+                Err(error) => return self.close(id, &error, now),
+            }
+        }
+    }
+
+    /// Takes a connection out of everything that knows it. The driver has closed its stream or has
+    /// been told to.
+    pub(super) fn forget(&mut self, id: ConnId, error: &PeerError, now: Instant) {
+        let Some(Conn { addr, kind, .. }) = self.conns.remove(id) else { return };
+        let (torrent, dialled) = match kind {
+            Kind::Tracker { .. } | Kind::Client { .. } => return,
+            Kind::Dialling { torrent, .. } => (Some(torrent), true),
+            Kind::Handshaking { torrent, incoming, .. } => (torrent, !incoming),
+            Kind::Peer { torrent, mut peer } => {
+                self.peer_gone(id, torrent, &mut peer, error, now);
+                return;
+            }
+        };
+        if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
+            if dialled {
+                entry.half_open -= 1;
+                entry.torrent.candidates.ended(addr, fate(error, false), now);
+            }
+            if let Some(torrent) = torrent {
+                self.touch(torrent);
+            }
+        }
+        self.queues.events.push_back(Event::PeerClosed { torrent, addr, error: error.clone() });
+    }
+
+    fn peer_gone(
+        &mut self,
+        id: ConnId,
+        torrent: TorrentId,
+        peer: &mut Peer,
+        error: &PeerError,
+        now: Instant,
+    ) {
+        let addr = peer.addr;
+        if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
+            let vacant = !peer.is_choked();
+            entry.torrent.peer_left(id, peer, &mut self.work.ctx(now));
+            entry.optimistic.retain(|other| *other != id);
+            if !peer.incoming {
+                entry.torrent.candidates.ended(addr, fate(error, true), now);
+            }
+            if vacant && entry.rechoke_at.is_some() {
+                entry.rechoke_at = Some(now);
+            }
+        }
+        self.touch(torrent);
+        self.wake_upload_waiters();
+        let event = Event::PeerClosed { torrent: Some(torrent), addr, error: error.clone() };
+        self.queues.events.push_back(event);
+        if error.is_ban() {
+            self.ban(torrent, addr, error, now);
+        }
+    }
+
+    /// Bans an address from a torrent and closes what it has there.
+    pub(super) fn ban(
+        &mut self,
+        torrent: TorrentId,
+        addr: SocketAddr,
+        error: &PeerError,
+        now: Instant,
+    ) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        entry.torrent.candidates.ban(addr.ip());
+        let event = Event::PeerBanned { torrent, addr, error: error.clone() };
+        self.queues.events.push_back(event);
+        let same_host = |conn: &&Conn| {
+            conn.addr.ip().to_canonical() == addr.ip().to_canonical()
+                && matches!(&conn.kind, Kind::Peer { torrent: of, .. } if *of == torrent)
+        };
+        let doomed: Vec<ConnId> = self.conns.iter().filter(same_host).map(|conn| conn.id).collect();
+        for id in doomed {
+            self.close(id, &CloseReason::Banned.into(), now);
+        }
+    }
+
+    /// Puts a connection's next deadline into the wheel, if no earlier entry stands.
+    pub(super) fn schedule(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(at) = conn.next_timeout() else { return };
+        if conn.wheel_at.is_none_or(|entered| at < entered) {
+            conn.wheel_at = Some(at);
+            self.wheel.insert(at, super::WheelKey::Conn(id));
+        }
+    }
+
+    /// Opens a stream for `kind` to `addr`.
+    pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
+        let conn = self.conns.insert(addr, kind);
+        self.queues.actions.push_back(Action::Connect { conn, addr });
+        self.mark(conn);
+        conn
+    }
+}
+
+/// Returns what the end of a dialled connection means for its address.
+const fn fate(error: &PeerError, worked: bool) -> Fate {
+    match error {
+        PeerError::Closed(CloseReason::SelfConnect) => Fate::Ourselves,
+        PeerError::Closed(CloseReason::BothSeeds | CloseReason::Duplicate) => Fate::Useless,
+        _ if worked => Fate::Worked,
+        _ => Fate::Failed,
+    }
+}
+
+/// Tells whether many hosts may share this address as we see it: loopback and private ranges
+/// (DESIGN 15.8).
+fn hides_many_hosts(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}

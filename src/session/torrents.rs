@@ -1,0 +1,303 @@
+//! The life of torrents within the session: added, fed with the disk's answers, stopped, removed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::job::{Job, Outcome, Storage};
+use crate::disk::layout::{FileSpec, Layout};
+use crate::id::{ConnId, TorrentId};
+use crate::peer::error::CloseReason;
+use crate::picker::Order;
+use crate::proto::metainfo::Metainfo;
+use crate::time::Instant;
+use crate::torrent::phase::{Mode, TorrentEvent};
+use crate::torrent::verify::After;
+use crate::torrent::{Torrent, TorrentParams};
+use crate::tracker::Announcer;
+use crate::wire::frame::Share;
+
+use super::conns::{Conn, Kind};
+use super::entry::{Entry, identity};
+use super::io::{Action, Event};
+use super::{LookupFor, Session};
+
+/// A torrent to work on.
+#[derive(Clone, Debug)]
+pub struct NewTorrent {
+    /// What it is.
+    pub metainfo: Metainfo,
+    /// The folder that its files are below.
+    pub dir: PathBuf,
+    /// What to do with it.
+    pub mode: Mode,
+    /// Ask for pieces in order, not rarest first.
+    pub sequential: bool,
+    /// Ask its trackers for peers.
+    pub use_trackers: bool,
+    /// Peers to dial besides those that trackers name: host names or addresses, and ports.
+    pub peers: Vec<(String, u16)>,
+}
+
+/// A torrent cannot be added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddTorrentError {
+    /// A torrent with this info-hash is in the session.
+    #[error("this torrent is already being worked on")]
+    Duplicate,
+    /// The session is shutting down.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+impl Session {
+    /// Adds a torrent: its existing files are looked at, then it downloads or seeds.
+    ///
+    /// # Errors
+    /// [`AddTorrentError`]: the caller's fault; nothing has changed.
+    pub fn add_torrent(
+        &mut self,
+        new: NewTorrent,
+        now: Instant,
+    ) -> Result<TorrentId, AddTorrentError> {
+        self.input();
+        if self.shutting_down {
+            return Err(AddTorrentError::ShuttingDown);
+        }
+        let info_hash = new.metainfo.info_hash;
+        if self.by_hash.contains_key(&info_hash) {
+            return Err(AddTorrentError::Duplicate);
+        }
+        let id = TorrentId(u32::try_from(self.torrents.len()).expect("fewer than 2^32 torrents"));
+        let files = new.metainfo.files.iter();
+        let specs = files.map(|f| FileSpec { path: f.path.clone(), len: f.len, pad: f.pad });
+        let storage = Storage {
+            torrent: id,
+            root: new.dir,
+            layout: Layout::new(specs, new.metainfo.piece_len),
+            hashes: new.metainfo.pieces.clone(),
+            writable: matches!(new.mode, Mode::Download { .. }),
+        };
+        let params = TorrentParams {
+            info_hash,
+            storage: Arc::new(storage),
+            mode: new.mode,
+            order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
+            unchoke_slots: self.config.unchoke_slots,
+        };
+        let torrent = Torrent::start(params, &mut self.work.ctx(now));
+        let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
+        let announcer = Announcer::new(tiers, &mut self.work.rng);
+        let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);
+        self.torrents.push(Some(Entry::new(torrent, announcer, us, now)));
+        self.by_hash.insert(info_hash, id);
+        for (host, port) in new.peers {
+            self.look_up(LookupFor::UserPeer(id), host, port, now);
+        }
+        self.pass_on_news(id, now);
+        self.touch(id);
+        Ok(id)
+    }
+
+    /// Stops a torrent and takes it out of the session once the disk is done with it. Its trackers
+    /// are told.
+    pub fn remove_torrent(&mut self, torrent: TorrentId, now: Instant) {
+        self.input();
+        self.stop(torrent, CloseReason::TorrentStopped, now);
+        if let Some(entry) = self.entry_mut(torrent) {
+            entry.removing = true;
+        }
+    }
+
+    /// Begins to end the session: no requests any more, pieces in hand are verified and written,
+    /// trackers that know us are told `stopped`. Go on with turns until [`Session::is_idle`], or
+    /// for as long as you like.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.input();
+        self.shutting_down = true;
+        for at in 0..self.torrents.len() {
+            let id = TorrentId(u32::try_from(at).unwrap_or(u32::MAX));
+            self.stop(id, CloseReason::Shutdown, now);
+        }
+        let rest: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|conn| !matches!(conn.kind, Kind::Tracker { .. }))
+            .map(|conn| conn.id)
+            .collect();
+        rest.into_iter().for_each(|id| self.close(id, &CloseReason::Shutdown.into(), now));
+    }
+
+    fn stop(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        entry.torrent.stop(None, &mut self.work.ctx(now));
+        if entry.announcer.stop() {
+            self.give_up_announce(torrent);
+        }
+        self.close_conns_of(torrent, reason, now);
+        self.pass_on_news(torrent, now);
+        self.touch(torrent);
+    }
+
+    /// Closes every connection to a peer of a torrent.
+    fn close_conns_of(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
+        let of_torrent = |conn: &&Conn| match &conn.kind {
+            Kind::Dialling { torrent: of, .. } | Kind::Peer { torrent: of, .. } => *of == torrent,
+            Kind::Handshaking { torrent: of, .. } => *of == Some(torrent),
+            Kind::Tracker { .. } | Kind::Client { .. } => false,
+        };
+        let doomed: Vec<ConnId> =
+            self.conns.iter().filter(of_torrent).map(|conn| conn.id).collect();
+        doomed.into_iter().for_each(|id| self.close(id, &reason.into(), now));
+        // What the blocks of a closed piece were asked from is gone.
+        self.work.cancels.clear();
+    }
+
+    /// Drops a torrent that is to be removed once nothing is under way for it.
+    pub(super) fn remove_if_done(&mut self, torrent: TorrentId) -> bool {
+        let Some(entry) = self.entry(torrent) else { return true };
+        let busy = entry.torrent.open_pieces() > 0
+            || entry.announcing.is_some()
+            || !entry.announcer.is_stopped();
+        if !entry.removing || busy {
+            return false;
+        }
+        let info_hash = entry.torrent.info_hash;
+        self.by_hash.remove(&info_hash);
+        self.torrents[torrent.0 as usize] = None;
+        self.work.jobs.push_back(Job::Close { torrent });
+        true
+    }
+
+    pub(super) fn on_disk(&mut self, outcome: Outcome, now: Instant) {
+        self.jobs_out = self.jobs_out.saturating_sub(1);
+        let torrent = match &outcome {
+            Outcome::Verify { torrent, .. }
+            | Outcome::Append { torrent, .. }
+            | Outcome::Read { torrent, .. }
+            | Outcome::Stat { torrent, .. }
+            | Outcome::Check { torrent, .. }
+            | Outcome::Finish { torrent, .. } => *torrent,
+        };
+        if let Outcome::Read { .. } = outcome {
+            return self.on_read(torrent, outcome, now);
+        }
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        let after = entry.torrent.on_outcome(outcome, &mut self.work.ctx(now));
+        self.apply_cancels();
+        self.pass_on_news(torrent, now);
+        self.touch(torrent);
+        match after {
+            After::Nothing => {}
+            After::TellPeers => {
+                if let Some(entry) = self.entry_mut(torrent) {
+                    entry.tell_peers = true;
+                }
+            }
+            After::LookAgain => self.look_at_interest(torrent),
+            After::Started => {
+                if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.start(now)) {
+                    self.give_up_announce(torrent);
+                }
+            }
+            After::Completed => self.on_complete(torrent, now),
+            After::Stopped => self.on_stopped(torrent, now),
+        }
+    }
+
+    /// A torrent has stopped by itself: its trackers are told, its connections closed.
+    fn on_stopped(&mut self, torrent: TorrentId, now: Instant) {
+        if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.stop()) {
+            self.give_up_announce(torrent);
+        }
+        self.close_conns_of(torrent, CloseReason::TorrentStopped, now);
+        self.touch(torrent);
+    }
+
+    /// A run of blocks was read for a peer: send it, or refuse it; if the peer has gone, only the
+    /// frames come back.
+    fn on_read(&mut self, torrent: TorrentId, outcome: Outcome, now: Instant) {
+        let Outcome::Read { conn, piece, begin, mut frames, result, .. } = outcome else { return };
+        let credit = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        self.mark(conn);
+        if let Some((_, peer)) = self.conns.get_mut(conn).and_then(Conn::as_peer) {
+            if result.is_ok() {
+                peer.send_run(piece, begin, &mut frames);
+                return;
+            }
+            peer.refuse_run(piece, begin, &frames);
+        }
+        self.work.pool.release(Share::Uploads, credit);
+        self.work.pool.give_all(&mut frames);
+        self.wake_upload_waiters();
+        if let Err(error) = result
+            && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
+            && entry.torrent.on_disk_error(error, &mut self.work.ctx(now)) == After::Stopped
+        {
+            self.on_stopped(torrent, now);
+            self.pass_on_news(torrent, now);
+        }
+    }
+
+    /// Looks again at what every peer of a torrent has that we want.
+    fn look_at_interest(&mut self, torrent: TorrentId) {
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        for id in entry.torrent.peers.clone() {
+            let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { continue };
+            if let Some(Some(entry)) = self.torrents.get(torrent.0 as usize) {
+                entry.torrent.update_interest(peer);
+            }
+            self.mark(id);
+        }
+    }
+
+    /// Everything is here: nothing is wanted any more, seeds are of no use, trackers are told.
+    fn on_complete(&mut self, torrent: TorrentId, now: Instant) {
+        self.look_at_interest(torrent);
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        if entry.torrent.has_downloaded() {
+            entry.announcer.completed(now);
+        }
+        let seeds: Vec<ConnId> = entry
+            .torrent
+            .peers
+            .iter()
+            .copied()
+            .filter(|id| {
+                let kind = self.conns.get(*id).map(|conn| &conn.kind);
+                matches!(kind, Some(Kind::Peer { peer, .. }) if peer.remote().is_all())
+            })
+            .collect();
+        seeds.into_iter().for_each(|id| self.close(id, &CloseReason::BothSeeds.into(), now));
+    }
+
+    /// Turns a torrent's news into events of the session.
+    pub(super) fn pass_on_news(&mut self, torrent: TorrentId, now: Instant) {
+        if self.work.news.is_empty() {
+            return;
+        }
+        for news in std::mem::take(&mut self.work.news) {
+            let event = match news {
+                TorrentEvent::Phase(phase) => Event::Phase { torrent, phase },
+                TorrentEvent::PieceVerified(piece) => Event::PieceVerified { torrent, piece },
+                TorrentEvent::PieceCorrupt(piece, contributors) => {
+                    Event::PieceCorrupt { torrent, piece, contributors }
+                }
+                TorrentEvent::Complete(downloaded) => {
+                    let added_at = self.entry(torrent).map_or(now, |entry| entry.added_at);
+                    Event::Complete { torrent, elapsed: now - added_at, downloaded }
+                }
+                TorrentEvent::Disk(error) => Event::Disk { torrent, error },
+                TorrentEvent::Ban(addr, error) => {
+                    self.ban(torrent, addr, &error, now);
+                    continue;
+                }
+            };
+            self.queues.events.push_back(event);
+        }
+    }
+
+    pub(super) fn action(&mut self, action: Action) {
+        self.queues.actions.push_back(action);
+    }
+}

@@ -1,0 +1,217 @@
+//! The end of a turn: what was marked is looked at, each connection once, and only now is anything
+//! asked, told or dialled.
+
+use crate::choker::{ChokeFacts, ChokeState, RECHOKE_INTERVAL};
+use crate::disk::job::Job;
+use crate::id::{ConnId, TorrentId};
+use crate::time::Instant;
+use crate::torrent::Refill;
+
+use super::conns::{Conn, Kind};
+use super::io::Action;
+use super::{Session, WheelKey};
+
+/// How many hungry peers of a torrent in a row may find nothing before the rest wait for the next
+/// turn.
+const MAX_VAIN_TRIES: usize = 32;
+
+impl Session {
+    pub(super) fn decide(&mut self, now: Instant) {
+        self.mark_to_be_told();
+        self.serve_marked(now);
+        self.serve_hungry(now);
+        let mut touched = std::mem::take(&mut self.queues.touched);
+        for torrent in touched.drain(..) {
+            self.look_at(torrent, now);
+        }
+        self.queues.touched = touched;
+        // Announces and dials have opened connections.
+        self.serve_marked(now);
+        self.hand_out_jobs();
+    }
+
+    /// Tells whether something was left for the next turn, which is due at once.
+    pub(super) fn has_unfinished_work(&self) -> bool {
+        let stirred = self.torrents.iter().flatten().any(|entry| entry.torrent.is_stirred());
+        stirred || !self.queues.dirty.is_empty() || !self.queues.touched.is_empty()
+    }
+
+    /// Marks the peers that lack pieces which came.
+    fn mark_to_be_told(&mut self) {
+        let mut lacking = Vec::new();
+        for entry in self.torrents.iter_mut().flatten() {
+            if !std::mem::take(&mut entry.tell_peers) {
+                continue;
+            }
+            let conns = &self.conns;
+            lacking.extend(entry.torrent.peers.iter().copied().filter(|id| {
+                let kind = conns.get(*id).map(|conn| &conn.kind);
+                matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.remote().is_all())
+            }));
+        }
+        lacking.into_iter().for_each(|id| self.mark(id));
+    }
+
+    fn serve_marked(&mut self, now: Instant) {
+        while !self.queues.dirty.is_empty() {
+            let mut dirty = std::mem::take(&mut self.queues.dirty);
+            for id in dirty.drain(..) {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.dirty = false;
+                    self.serve(id, now);
+                    self.settle(id);
+                }
+            }
+            // Keep the list's capacity, unless serving has marked others meanwhile.
+            if self.queues.dirty.is_empty() {
+                self.queues.dirty = dirty;
+                break;
+            }
+        }
+    }
+
+    /// Tells, asks and feeds one connection.
+    fn serve(&mut self, id: ConnId, now: Instant) -> Refill {
+        let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+            return Refill::Satisfied;
+        };
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
+            return Refill::Satisfied;
+        };
+        let ctx = &mut self.work.ctx(now);
+        entry.torrent.tell_completions(peer);
+        let refill = entry.torrent.refill(id, peer, ctx);
+        let waits = entry.torrent.feed_uploads(id, peer, ctx);
+        if waits && !self.queues.upload_waiters.contains(&id) {
+            self.queues.upload_waiters.push_back(id);
+        }
+        if !self.work.cancels.is_empty() {
+            self.apply_cancels();
+        }
+        refill
+    }
+
+    /// Lets peers that went hungry try again if something has changed for them.
+    fn serve_hungry(&mut self, now: Instant) {
+        for at in 0..self.torrents.len() {
+            let mut vain = 0;
+            while vain < MAX_VAIN_TRIES
+                && let Some(Some(entry)) = self.torrents.get_mut(at)
+                && let Some(id) = entry.torrent.next_stirred()
+            {
+                vain = if self.serve(id, now) == Refill::Hungry { vain + 1 } else { 0 };
+                self.settle(id);
+            }
+        }
+    }
+
+    /// Puts a connection that was looked at where it belongs: among those that want to send, and
+    /// into the wheel.
+    fn settle(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
+            self.queues.writable.push_back(id);
+        }
+        self.schedule(id);
+    }
+
+    /// Looks at one torrent: its announces, its dials, its choker, its removal.
+    fn look_at(&mut self, torrent: TorrentId, now: Instant) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        entry.touched = false;
+        if entry.rechoke_at.is_some_and(|at| at <= now) {
+            self.rechoke(torrent, now);
+        }
+        self.announce(torrent, now);
+        self.dial(torrent, now);
+        if self.remove_if_done(torrent) {
+            return;
+        }
+        self.schedule_torrent(torrent);
+    }
+
+    pub(super) fn torrent_timeout(&mut self, torrent: TorrentId, at: Instant, now: Instant) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        if entry.wheel_at == Some(at) {
+            entry.wheel_at = None;
+        }
+        let late = entry.announcing.as_ref().is_some_and(|announcing| announcing.deadline <= now);
+        if late {
+            self.announce_timed_out(torrent, now);
+        }
+        self.touch(torrent);
+    }
+
+    fn schedule_torrent(&mut self, torrent: TorrentId) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        let Some(at) = entry.next_timeout() else { return };
+        if entry.wheel_at.is_none_or(|entered| at < entered) {
+            entry.wheel_at = Some(at);
+            self.wheel.insert(at, WheelKey::Torrent(torrent));
+        }
+    }
+
+    /// Ranks a torrent's peers and chokes and unchokes them (BEP 3).
+    fn rechoke(&mut self, torrent: TorrentId, now: Instant) {
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        let mut facts = Vec::with_capacity(entry.torrent.peers.len());
+        let mut snubbed = Vec::new();
+        for id in &entry.torrent.peers {
+            let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.get(*id) else {
+                continue;
+            };
+            if peer.pipeline().is_snubbed() {
+                snubbed.push(*id);
+            }
+            let (uploaded_since_unchoke, unchoked_at) = peer.since_unchoke();
+            facts.push(ChokeFacts {
+                conn: *id,
+                interested: peer.is_interested(),
+                choke: match (peer.is_choked(), entry.optimistic.contains(id)) {
+                    (true, _) => ChokeState::Choked,
+                    (false, true) => ChokeState::Optimistic,
+                    (false, false) => ChokeState::Unchoked,
+                },
+                snubbed: peer.pipeline().is_snubbed(),
+                is_seed: peer.remote().is_all(),
+                down_rate: peer.down_rate(now),
+                uploaded_since_unchoke,
+                connected_at: peer.connected_at,
+                unchoked_at,
+            });
+        }
+        entry.torrent.reclaim(|id| snubbed.contains(&id), &mut self.work.ctx(now));
+        entry.choker.set_config(entry.choke_config());
+        let decisions = entry.choker.rechoke(&facts, &mut self.work.rng, now);
+        entry.optimistic = decisions.optimistic;
+        let anybody = facts.iter().any(|peer| peer.interested);
+        entry.rechoke_at = anybody.then(|| now + RECHOKE_INTERVAL);
+        for (ids, choke) in [(decisions.choke, true), (decisions.unchoke, false)] {
+            ids.into_iter().for_each(|id| self.set_choked(torrent, id, choke, now));
+        }
+        self.apply_cancels();
+    }
+
+    fn set_choked(&mut self, torrent: TorrentId, id: ConnId, choke: bool, now: Instant) {
+        self.mark(id);
+        let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { return };
+        let before = !peer.is_choked();
+        if choke {
+            peer.choke();
+        } else {
+            peer.unchoke(now);
+        }
+        let after = !peer.is_choked();
+        if let Some(entry) = self.entry_mut(torrent) {
+            entry.torrent.count_unchoked(before, after);
+        }
+    }
+
+    /// Passes the jobs of this turn on to the driver.
+    fn hand_out_jobs(&mut self) {
+        while let Some(job) = self.work.jobs.pop_front() {
+            self.jobs_out += usize::from(!matches!(job, Job::Close { .. }));
+            self.queues.actions.push_back(Action::Disk(job));
+        }
+    }
+}

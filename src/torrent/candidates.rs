@@ -1,0 +1,245 @@
+//! Addresses that could be dialled: which one next, which one not yet, which one never again.
+//!
+//! Knows nothing of connections but what it is told of their fate. A failed dial backs off and
+//! doubles; an address that is banned is neither dialled nor let in; our own is remembered as ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::time::{Duration, Instant};
+
+/// The most addresses remembered for one torrent; more are dropped as they come (trackers repeat
+/// them).
+pub const MAX_CANDIDATES: usize = 2_000;
+/// The most bans remembered for one torrent; beyond it the lowest address is forgotten.
+pub const MAX_BANS: usize = 4_096;
+
+/// How long an address rests after its first failed dial; it doubles with each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
+/// The longest rest.
+const MAX_BACK_OFF: Duration = Duration::from_secs(30 * 60);
+/// How long an address rests after a connection that had worked (security.md 5.6, row 35).
+const AFTER_CONNECTION: Duration = Duration::from_secs(60);
+/// The longest rest of an address that the user named.
+const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
+
+/// Where an address comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// The user.
+    User,
+    /// A tracker's answer.
+    Tracker,
+}
+
+/// How a dialled connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It never got as far as a handshake.
+    Failed,
+    /// It worked for some time.
+    Worked,
+    /// There is no use in dialling it again while we have what we have (both are seeds, or it is a
+    /// duplicate).
+    Useless,
+    /// It is ourselves.
+    Ourselves,
+}
+
+/// The addresses known for one torrent.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    known: BTreeMap<SocketAddr, Candidate>,
+    /// Invariant: exactly the addresses that are [`State::Resting`], by the time until which they
+    /// rest.
+    resting: BTreeSet<(Instant, SocketAddr)>,
+    banned: BTreeSet<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    source: Source,
+    failures: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// May be dialled from this time on.
+    Resting(Instant),
+    /// Is being dialled or connected.
+    InUse,
+    /// Will not be dialled again.
+    Never,
+}
+
+impl Candidates {
+    /// Adds an address, if it is new, may be dialled, and there is room.
+    pub fn add(&mut self, addr: SocketAddr, source: Source, now: Instant) {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let usable = addr.port() != 0
+            && !addr.ip().is_unspecified()
+            && !addr.ip().is_multicast()
+            && !self.banned.contains(&addr.ip());
+        if !usable || self.known.len() >= MAX_CANDIDATES || self.known.contains_key(&addr) {
+            return;
+        }
+        self.known.insert(addr, Candidate { source, failures: 0, state: State::Resting(now) });
+        self.resting.insert((now, addr));
+    }
+
+    /// Takes the address that has been ready to be dialled for longest; it is in use from now on.
+    pub fn next(&mut self, now: Instant) -> Option<SocketAddr> {
+        let (ready_at, addr) = *self.resting.first()?;
+        if ready_at > now {
+            return None;
+        }
+        self.resting.pop_first();
+        if let Some(candidate) = self.known.get_mut(&addr) {
+            candidate.state = State::InUse;
+        }
+        Some(addr)
+    }
+
+    /// Returns when the next address may be dialled.
+    pub fn next_at(&self) -> Option<Instant> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// Records how a connection to `addr` that [`Candidates::next`] had led to came to its end.
+    pub fn ended(&mut self, addr: SocketAddr, fate: Fate, now: Instant) {
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        if candidate.state != State::InUse {
+            return;
+        }
+        let rest = match fate {
+            Fate::Ourselves | Fate::Useless => None,
+            Fate::Worked => {
+                candidate.failures = 0;
+                Some(AFTER_CONNECTION)
+            }
+            Fate::Failed => {
+                let doubled = FIRST_BACK_OFF * 2_u32.saturating_pow(candidate.failures.min(16));
+                candidate.failures += 1;
+                Some(doubled.min(MAX_BACK_OFF))
+            }
+        };
+        let rest = match candidate.source {
+            Source::User => rest.map(|rest| rest.min(MAX_BACK_OFF_NAMED)),
+            Source::Tracker => rest,
+        };
+        candidate.state = State::Never;
+        if let Some(rest) = rest.filter(|_| !self.banned.contains(&addr.ip())) {
+            candidate.state = State::Resting(now + rest);
+            self.resting.insert((now + rest, addr));
+        }
+    }
+
+    /// Bans an IP address: nothing there is dialled or let in again.
+    pub fn ban(&mut self, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        self.banned.insert(ip);
+        if self.banned.len() > MAX_BANS {
+            self.banned.pop_first();
+        }
+        for (addr, candidate) in &mut self.known {
+            if addr.ip() == ip
+                && let State::Resting(at) = candidate.state
+            {
+                self.resting.remove(&(at, *addr));
+                candidate.state = State::Never;
+            }
+        }
+    }
+
+    /// Tells whether an IP address is banned.
+    pub fn is_banned(&self, ip: IpAddr) -> bool {
+        self.banned.contains(&ip.to_canonical())
+    }
+
+    /// Returns how many addresses wait to be dialled, now or later.
+    pub fn resting(&self) -> usize {
+        self.resting.len()
+    }
+
+    /// Returns how many IP addresses are banned.
+    pub fn banned(&self) -> usize {
+        self.banned.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 6881))
+    }
+
+    fn at(s: u64) -> Instant {
+        Instant::from_secs(s)
+    }
+
+    #[test]
+    fn each_address_is_dialled_once_until_it_has_rested() {
+        let mut known = Candidates::default();
+        known.add(addr(1), Source::Tracker, at(0));
+        known.add(addr(1), Source::Tracker, at(0));
+        assert_eq!((known.next(at(0)), known.next(at(0))), (Some(addr(1)), None));
+        known.add(addr(1), Source::Tracker, at(1));
+        assert_eq!(known.next(at(5)), None, "it is in use");
+        let mut now = at(10);
+        for rest in [10, 20, 40, 80] {
+            known.ended(addr(1), Fate::Failed, now);
+            assert_eq!(known.next_at(), Some(now + Duration::from_secs(rest)));
+            now += Duration::from_secs(rest);
+            assert_eq!(known.next(now), Some(addr(1)));
+        }
+        known.ended(addr(1), Fate::Worked, now);
+        assert_eq!(known.next_at(), Some(now + AFTER_CONNECTION));
+    }
+
+    #[test]
+    fn the_back_off_has_an_end_and_is_short_for_an_address_that_the_user_named() {
+        for (source, longest) in [(Source::Tracker, 1_800), (Source::User, 15)] {
+            let (mut known, mut now) = (Candidates::default(), at(0));
+            known.add(addr(1), source, now);
+            for _ in 0..40 {
+                now = known.next_at().expect("resting");
+                assert_eq!(known.next(now), Some(addr(1)));
+                known.ended(addr(1), Fate::Failed, now);
+            }
+            assert_eq!(known.next_at(), Some(now + Duration::from_secs(longest)));
+        }
+    }
+
+    #[test]
+    fn ourselves_and_the_banned_are_never_dialled_again() {
+        let mut known = Candidates::default();
+        for last in [1, 2, 3] {
+            known.add(addr(last), Source::Tracker, at(0));
+        }
+        assert_eq!(known.next(at(0)), Some(addr(1)));
+        known.ended(addr(1), Fate::Ourselves, at(1));
+        known.ban(addr(2).ip());
+        assert_eq!(known.next(at(9)), Some(addr(3)));
+        known.ban(addr(3).ip());
+        known.ended(addr(3), Fate::Worked, at(9));
+        known.add(addr(2), Source::Tracker, at(9));
+        assert_eq!((known.next(at(99_999)), known.resting()), (None, 0));
+        assert!(known.is_banned("::ffff:10.0.0.2".parse().expect("an address")));
+    }
+
+    #[test]
+    fn addresses_that_nobody_can_dial_and_too_many_are_dropped() {
+        let mut known = Candidates::default();
+        for text in ["0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:5", "[::]:1", "[ff02::1]:7"] {
+            known.add(text.parse().expect("an address"), Source::Tracker, at(0));
+        }
+        assert_eq!(known.resting(), 0);
+        for port in 1..=u16::try_from(MAX_CANDIDATES).expect("small") + 5 {
+            known.add(SocketAddr::new(addr(1).ip(), port), Source::Tracker, at(0));
+        }
+        assert_eq!(known.resting(), MAX_CANDIDATES);
+    }
+}

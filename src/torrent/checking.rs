@@ -1,0 +1,188 @@
+//! Before a torrent starts: which files exist, which of their pieces are right, and whether
+//! anything foreign is in the way.
+//!
+//! Only pieces whose files are there and long enough are hashed, so a fresh download starts at
+//! once.
+
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::disk::job::{DiskError, Job};
+use crate::id::PieceIndex;
+use crate::picker::Picker;
+
+use super::phase::{FileInTheWay, Mode, StopReason, TorrentEvent};
+use super::verify::After;
+use super::{Ctx, End, Stage, Torrent};
+
+/// How far the check of existing files is.
+#[derive(Debug)]
+pub(super) struct Check {
+    have: Bitfield,
+    /// The length of each file on disk; empty until they have been looked at.
+    lengths: Vec<Option<u64>>,
+    /// Pieces that are to be hashed, as ranges, last first.
+    todo: Vec<(u32, u32)>,
+    /// Pieces that jobs are hashing.
+    out: u32,
+    /// Pieces that are done with, hashed or known to be missing.
+    done: u32,
+}
+
+/// How many bytes one check job hashes at the most, and how many jobs are out at one time: enough
+/// to keep two workers busy, short enough that progress shows.
+const JOB_BYTES: u64 = 32 << 20;
+const JOBS_OUT: u32 = 4;
+
+impl Check {
+    pub(super) fn new(pieces: u32) -> Self {
+        let have = Bitfield::new(pieces);
+        Self { have, lengths: Vec::new(), todo: Vec::new(), out: 0, done: 0 }
+    }
+
+    pub(super) const fn have(&self) -> &Bitfield {
+        &self.have
+    }
+
+    pub(super) const fn done(&self) -> u32 {
+        self.done
+    }
+}
+
+impl Torrent {
+    pub(super) fn on_stat(
+        &mut self,
+        lengths: Result<Vec<Option<u64>>, DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        let lengths = match lengths {
+            Ok(lengths) => lengths,
+            Err(error) => return self.on_disk_error(error, ctx),
+        };
+        let storage = Arc::clone(&self.storage);
+        let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
+        let mut present: Vec<u32> = (0..self.geometry.pieces())
+            .filter(|piece| {
+                let piece = PieceIndex(*piece);
+                let len = self.geometry.len_of(piece);
+                storage.layout.spans(piece, 0, len).all(|span| {
+                    let there = lengths.get(span.file).copied().flatten().unwrap_or(0);
+                    span.pad || there >= span.offset + span.len
+                })
+            })
+            .collect();
+        check.done = self.geometry.pieces() - u32::try_from(present.len()).unwrap_or(u32::MAX);
+        check.lengths = lengths;
+        let per_job = u32::try_from(JOB_BYTES / u64::from(self.geometry.piece_len())).unwrap_or(1);
+        check.todo = ranges(&mut present, per_job.max(1));
+        self.check_on(ctx)
+    }
+
+    pub(super) fn on_check(
+        &mut self,
+        first: PieceIndex,
+        good: Result<Vec<bool>, DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        let good = match good {
+            Ok(good) => good,
+            Err(error) => return self.on_disk_error(error, ctx),
+        };
+        let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
+        check.out -= 1;
+        for (piece, good) in (first.0..).zip(good) {
+            check.done += 1;
+            if good {
+                check.have.insert(piece);
+            }
+        }
+        self.check_on(ctx)
+    }
+
+    /// Gives out the next jobs, or ends the check when there are none.
+    fn check_on(&mut self, ctx: &mut Ctx<'_>) -> After {
+        let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
+        while check.out < JOBS_OUT
+            && let Some((first, count)) = check.todo.pop()
+        {
+            let (storage, first) = (Arc::clone(&self.storage), PieceIndex(first));
+            ctx.jobs.push_back(Job::Check { storage, first, count });
+            check.out += 1;
+        }
+        if check.out > 0 {
+            return After::Nothing;
+        }
+        let in_the_way = self.files_in_the_way();
+        if in_the_way.is_empty() {
+            self.activate(ctx);
+            return After::Started;
+        }
+        self.stop(Some(StopReason::FilesInTheWay(in_the_way)), ctx);
+        After::Stopped
+    }
+
+    /// Returns the files whose bytes are not ours to replace: longer than the torrent's, or without
+    /// a single right piece (DESIGN 15.13).
+    fn files_in_the_way(&self) -> Vec<FileInTheWay> {
+        let Stage::Checking(check) = &self.stage else { return Vec::new() };
+        if self.mode != (Mode::Download { overwrite: false }) {
+            return Vec::new();
+        }
+        let files = self.storage.layout.files().iter().zip(&check.lengths).enumerate();
+        files
+            .filter_map(|(index, (file, len))| {
+                let len = len.filter(|len| *len > 0 && !file.pad)?;
+                let mut pieces = self.storage.layout.pieces_of_file(index);
+                let foreign = len > file.len || !pieces.any(|piece| check.have.contains(piece));
+                let path = file.path.clone();
+                foreign.then_some(FileInTheWay { path, len, expected_len: file.len })
+            })
+            .collect()
+    }
+
+    fn activate(&mut self, ctx: &mut Ctx<'_>) {
+        let Stage::Checking(check) = &mut self.stage else { return };
+        let mut picker = Picker::new(self.geometry, std::mem::take(&mut check.have));
+        picker.set_order(self.order);
+        picker.set_window(super::piece_window(&self.geometry, ctx.pool));
+        let downloads = matches!(self.mode, Mode::Download { .. });
+        let end = match (picker.missing(), downloads) {
+            (0, true) => End::Finishing,
+            (_, true) => End::Downloading,
+            (_, false) => End::Seeding,
+        };
+        let complete = picker.is_complete();
+        self.stage = Stage::Active { picker: Box::new(picker), end };
+        ctx.events.push(TorrentEvent::Phase(self.phase()));
+        if end == End::Finishing {
+            self.finish(ctx);
+        } else if end == End::Seeding && complete {
+            ctx.events.push(TorrentEvent::Complete(false));
+        }
+    }
+}
+
+/// Returns runs of consecutive numbers of at most `most`, as (first, count), the last first.
+fn ranges(pieces: &mut Vec<u32>, most: u32) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for piece in pieces.drain(..) {
+        match ranges.last_mut() {
+            Some((first, count)) if *first + *count == piece && *count < most => *count += 1,
+            _ => ranges.push((piece, 1)),
+        }
+    }
+    ranges.reverse();
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_jobs_in_order_of_bounded_length() {
+        let mut pieces = vec![0, 1, 2, 3, 7, 8, 10];
+        assert_eq!(ranges(&mut pieces, 3), [(10, 1), (7, 2), (3, 1), (0, 3)]);
+        assert!(ranges(&mut Vec::new(), 3).is_empty());
+    }
+}

@@ -1,0 +1,345 @@
+//! What peers do, and what they are asked and given in turn.
+
+use std::sync::Arc;
+
+use crate::disk::job::{Append, Job, Read, Verify};
+use crate::id::{BLOCK_LEN, Block, ConnId, PieceIndex};
+use crate::peer::error::CloseReason;
+use crate::peer::pipeline::Arrival;
+use crate::peer::remote::RemotePieces;
+use crate::peer::uploads::MAX_RUN_BLOCKS;
+use crate::peer::{Peer, PeerEvent};
+use crate::picker::{Ask, Picker, Pieces, Progress, Stop};
+use crate::wire::frame::{Frame, FramePool, Share};
+
+use super::{Ctx, Refill, Stage, Torrent};
+
+/// The most end-game duplicates that one refill asks for: enough to finish, few enough that little
+/// is received twice.
+const ENDGAME_ROOM: usize = 16;
+
+fn view(remote: &RemotePieces) -> Option<Pieces<'_>> {
+    match remote {
+        RemotePieces::None => None,
+        RemotePieces::Some(bits, _) => Some(Pieces::Some(bits)),
+        RemotePieces::All => Some(Pieces::All),
+    }
+}
+
+impl Torrent {
+    /// Takes in what a peer did. Returns a reason if the connection is of no use any more.
+    pub fn on_peer_event(
+        &mut self,
+        conn: ConnId,
+        peer: &mut Peer,
+        event: PeerEvent,
+        ctx: &mut Ctx<'_>,
+    ) -> Option<CloseReason> {
+        match event {
+            PeerEvent::Pieces => return self.on_pieces(peer),
+            PeerEvent::Have(piece) => return self.on_have(piece, peer),
+            PeerEvent::Choked(blocks) | PeerEvent::Snubbed(blocks) => self.release(conn, &blocks),
+            PeerEvent::Rejected(block) => self.release(conn, &[block]),
+            PeerEvent::Unchoked => {}
+            PeerEvent::Interest(interested) => {
+                if interested && peer.is_choked() && self.unchoked < self.unchoke_slots {
+                    self.count_unchoked(false, true);
+                    peer.unchoke(ctx.now);
+                }
+            }
+            PeerEvent::Request(block) => {
+                if self.have().contains(block.piece.0) {
+                    peer.queue_upload(block, ctx.limits);
+                } else {
+                    peer.reject(block);
+                }
+            }
+            PeerEvent::Landing(block, arrival) => self.on_landing(conn, peer, block, arrival, ctx),
+            PeerEvent::Block(block, frame, share) => {
+                self.on_block(conn, peer, block, (frame, share), ctx);
+            }
+        }
+        None
+    }
+
+    /// Takes out a peer whose connection ended: what it was asked for goes back to the picker.
+    pub fn peer_left(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) {
+        self.peers.retain(|other| *other != conn);
+        self.hungry.retain(|other| *other != conn);
+        self.stirred = self.stirred.min(self.hungry.len());
+        self.count_unchoked(!peer.is_choked(), false);
+        let landing = peer.landing();
+        let mut uploads = Vec::new();
+        let aborted = peer.dismantle(&mut uploads);
+        let sent = u32::try_from(uploads.len()).unwrap_or(u32::MAX);
+        ctx.pool.release(Share::Uploads, sent);
+        ctx.pool.give_all(&mut uploads);
+        if let (Some(block), Some(aborted)) = (landing, aborted) {
+            self.landing_aborted(block, aborted, ctx.pool);
+        }
+        let blocks: Vec<Block> = peer.pipeline().blocks().collect();
+        self.release(conn, &blocks);
+        if let Stage::Active { picker, .. } = &mut self.stage
+            && let Some(pieces) = view(peer.remote())
+        {
+            picker.remote_left(pieces);
+        }
+    }
+
+    fn on_pieces(&mut self, peer: &mut Peer) -> Option<CloseReason> {
+        let downloading = self.is_downloading();
+        let Stage::Active { picker, .. } = &mut self.stage else { return None };
+        if let Some(pieces) = view(peer.remote()) {
+            picker.remote_joined(pieces);
+            peer.set_interested(downloading && picker.is_interesting(pieces));
+        }
+        self.useless(peer)
+    }
+
+    fn on_have(&mut self, piece: PieceIndex, peer: &mut Peer) -> Option<CloseReason> {
+        let downloading = self.is_downloading();
+        let Stage::Active { picker, .. } = &mut self.stage else { return None };
+        picker.remote_has(piece);
+        if downloading && picker.is_wanted(piece) {
+            peer.set_interested(true);
+        }
+        self.useless(peer)
+    }
+
+    /// Returns a reason if neither side can want anything of the other.
+    pub fn useless(&self, peer: &Peer) -> Option<CloseReason> {
+        (peer.remote().is_all() && self.is_active() && !self.is_downloading())
+            .then_some(CloseReason::BothSeeds)
+    }
+
+    /// Returns blocks that `conn` will not send to the pool of those that can be asked for.
+    fn release(&mut self, conn: ConnId, blocks: &[Block]) {
+        if let Stage::Active { picker, .. } = &mut self.stage {
+            blocks.iter().for_each(|block| picker.release(*block, conn));
+        }
+        if !blocks.is_empty() {
+            self.stir();
+        }
+    }
+
+    /// Decides where a block that begins to arrive goes: into its slot's own credit, or, if another
+    /// copy is landing there or it comes late, on one of the few credits for duplicates; else
+    /// nowhere.
+    fn on_landing(
+        &mut self,
+        conn: ConnId,
+        peer: &mut Peer,
+        block: Block,
+        arrival: Arrival,
+        ctx: &mut Ctx<'_>,
+    ) {
+        let open = self.pieces.find(block.piece).filter(|open| !open.holds(block));
+        let share = open.and_then(|open| {
+            if arrival == Arrival::Expected && open.lend(block) {
+                return Some(Share::Pieces);
+            }
+            ctx.pool.reserve(Share::Endgame, 1).then_some(Share::Endgame)
+        });
+        if let Some(share) = share {
+            peer.land(ctx.pool.take(block.len), share);
+        } else {
+            peer.skip_landing(block);
+            self.totals.wasted += u64::from(block.len);
+            self.release(conn, &[block]);
+        }
+    }
+
+    fn on_block(
+        &mut self,
+        conn: ConnId,
+        peer: &Peer,
+        block: Block,
+        landed: (Frame, Share),
+        ctx: &mut Ctx<'_>,
+    ) {
+        self.totals.downloaded += u64::from(block.len);
+        self.totals.down.add(u64::from(block.len), ctx.now);
+        let progress = match &mut self.stage {
+            Stage::Active { picker, .. } => picker.received(block, conn, ctx.cancels).ok(),
+            _ => None,
+        };
+        let (Some(Progress::Partial | Progress::Complete), Some(open)) =
+            (progress, self.pieces.find(block.piece))
+        else {
+            self.totals.wasted += u64::from(block.len);
+            self.landing_aborted(block, landed, ctx.pool);
+            return;
+        };
+        let (frame, share) = landed;
+        if share == Share::Endgame {
+            // The frame is covered by its slot's credit from now on; whoever was landing there is
+            // cancelled.
+            ctx.pool.release(Share::Endgame, 1);
+        }
+        open.fill(block, frame, peer.addr);
+        self.piece_grew(block.piece, progress == Some(Progress::Complete), ctx);
+    }
+
+    /// Hands over what a piece has ready for the disk.
+    pub(super) fn piece_grew(&mut self, piece: PieceIndex, complete: bool, ctx: &mut Ctx<'_>) {
+        let Some(open) = self.pieces.find(piece) else { return };
+        if open.is_streamed() {
+            if let Some(run) = open.next_run(BLOCK_LEN) {
+                ctx.jobs.push_back(Job::Append(Append {
+                    storage: Arc::clone(&self.storage),
+                    piece,
+                    begin: run.begin,
+                    frames: run.frames,
+                    midstate: run.midstate,
+                    last: run.last,
+                }));
+            }
+        } else if complete {
+            let mut frames = Vec::with_capacity(self.geometry.blocks_of(piece) as usize);
+            open.take_frames(&mut frames);
+            ctx.jobs.push_back(Job::Verify(Verify {
+                storage: Arc::clone(&self.storage),
+                piece,
+                frames,
+                block_hashes: self.blame.is_suspicious(piece),
+            }));
+        }
+    }
+
+    /// Asks a peer for as many blocks as it should have outstanding.
+    pub fn refill(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> Refill {
+        let room = peer.pipeline().room();
+        if room == 0 || !peer.am_interested() || !peer.may_request() || !self.is_downloading() {
+            return Refill::Satisfied;
+        }
+        let mut picked = std::mem::take(&mut self.picked);
+        let stop = self.pick(conn, peer, room, &mut picked, ctx);
+        self.open_picked(&picked, ctx.pool);
+        self.fill_pads(conn, peer, &mut picked, ctx);
+        peer.request(&picked, ctx.limits, ctx.now);
+        picked.clear();
+        self.picked = picked;
+        match stop {
+            Stop::Full => return Refill::Satisfied,
+            Stop::NothingWanted => {
+                peer.set_interested(false);
+                return Refill::Satisfied;
+            }
+            Stop::NoCredit => self.starved = true,
+            Stop::Busy => {}
+        }
+        if !self.hungry.contains(&conn) {
+            self.hungry.push_back(conn);
+        }
+        Refill::Hungry
+    }
+
+    fn pick(
+        &mut self,
+        conn: ConnId,
+        peer: &Peer,
+        room: usize,
+        picked: &mut Vec<Block>,
+        ctx: &mut Ctx<'_>,
+    ) -> Stop {
+        let Stage::Active { picker, .. } = &mut self.stage else { return Stop::NothingWanted };
+        let Some(pieces) = view(peer.remote()) else { return Stop::NothingWanted };
+        let ask = Ask {
+            owner: conn,
+            pieces,
+            only: peer.requestable_only(),
+            room,
+            endgame_room: ENDGAME_ROOM.min(ctx.pool.free(Share::Endgame) as usize),
+            credit: ctx.pool.free(Share::Pieces),
+            slow: peer.pipeline().is_snubbed(),
+        };
+        let result = picker.pick(&ask, ctx.rng, picked);
+        let reserved = ctx.pool.reserve(Share::Pieces, result.opened);
+        assert!(reserved, "the picker keeps to the credit that it is given");
+        result.stop
+    }
+
+    /// Makes room for the blocks of pieces that a pick has opened.
+    fn open_picked(&mut self, picked: &[Block], pool: &FramePool) {
+        let window = super::piece_window(&self.geometry, pool);
+        for block in picked {
+            if !self.pieces.contains(block.piece) {
+                let blocks = self.geometry.blocks_of(block.piece);
+                self.pieces.open(block.piece, blocks, blocks.min(window));
+            }
+        }
+    }
+
+    /// Fills blocks that are nothing but pad bytes (BEP 47) with zeros instead of asking for them.
+    fn fill_pads(&mut self, conn: ConnId, peer: &Peer, picked: &mut Vec<Block>, ctx: &mut Ctx<'_>) {
+        let storage = Arc::clone(&self.storage);
+        let layout = &storage.layout;
+        if layout.payload_len() == layout.total_len() {
+            return;
+        }
+        let is_pad = |b: &mut Block| layout.spans(b.piece, b.begin, b.len).all(|span| span.pad);
+        let pads: Vec<Block> = picked.extract_if(.., is_pad).collect();
+        for block in pads {
+            let Some(open) = self.pieces.find(block.piece).filter(|open| !open.holds(block)) else {
+                continue;
+            };
+            let mut frame = ctx.pool.take(block.len);
+            frame.payload_mut().fill(0);
+            open.fill(block, frame, peer.addr);
+            let Stage::Active { picker, .. } = &mut self.stage else { continue };
+            let progress = picker.received(block, conn, ctx.cancels);
+            self.piece_grew(block.piece, progress == Ok(Progress::Complete), ctx);
+        }
+    }
+
+    /// Takes the hungry peer that is to be tried next, if something has changed for it.
+    pub fn next_stirred(&mut self) -> Option<ConnId> {
+        if self.stirred == 0 {
+            return None;
+        }
+        self.stirred -= 1;
+        self.hungry.pop_front()
+    }
+
+    /// Tells whether hungry peers are still to be tried.
+    pub const fn is_stirred(&self) -> bool {
+        self.stirred > 0
+    }
+
+    /// Reads from disk for a peer what it has requested, as far as it takes more now. Returns
+    /// whether it had to be left waiting for the credit of an upload.
+    pub fn feed_uploads(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> bool {
+        while peer.wants_upload() {
+            let free = ctx.pool.free(Share::Uploads) as usize;
+            if free == 0 {
+                return true;
+            }
+            let Some(run) = peer.next_upload_run(free.min(MAX_RUN_BLOCKS)) else { break };
+            let credit = u32::try_from(run.lens.len()).expect("a run is short");
+            let reserved = ctx.pool.reserve(Share::Uploads, credit);
+            assert!(reserved, "the run keeps to the credit that is free");
+            let frames = run.lens.iter().map(|len| ctx.pool.take(*len)).collect();
+            ctx.jobs.push_back(Job::Read(Read {
+                storage: Arc::clone(&self.storage),
+                conn,
+                piece: run.piece,
+                begin: run.begin,
+                frames,
+            }));
+        }
+        false
+    }
+
+    /// Tells a peer of the pieces that came since it was last told.
+    pub fn tell_completions(&self, peer: &mut Peer) {
+        peer.announce_completions(&self.completed);
+    }
+
+    /// Says to a peer whether we want something of it, after what we want has changed.
+    pub fn update_interest(&self, peer: &mut Peer) {
+        let wanted =
+            |picker: &Picker| view(peer.remote()).is_some_and(|p| picker.is_interesting(p));
+        let interested = self.is_downloading() && self.picker().is_some_and(wanted);
+        peer.set_interested(interested);
+    }
+}

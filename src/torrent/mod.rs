@@ -1,0 +1,431 @@
+//! One torrent: every decision about its swarm and its data.
+//!
+//! It owns the picker, the payload of open pieces, the candidates and the blame; it is lent one
+//! [`Peer`] at a time and turns what that peer did into blocks, jobs and messages. **Invariant:** a
+//! torrent holds names of connections, never the peers themselves, and it never sees the session.
+//!
+//! Reading order: [`exchange`] (what peers do), [`verify`] (what the disk answers), [`checking`]
+//! (before the start).
+
+pub mod blame;
+pub mod candidates;
+mod checking;
+mod exchange;
+pub mod phase;
+pub mod pieces;
+pub mod verify;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::disk::job::{Job, Storage};
+use crate::geometry::Geometry;
+use crate::id::{Block, ConnId, InfoHash, PieceIndex, TorrentId};
+use crate::peer::{Peer, PeerLimits};
+use crate::picker::{Order, Picker};
+use crate::rate::RateEstimator;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::wire::frame::{Frame, FramePool, Share};
+
+use blame::Blame;
+use candidates::Candidates;
+use checking::Check;
+use phase::{Mode, Phase, StopReason, TorrentEvent};
+use pieces::{OpenPiece, OpenPieces};
+
+/// What a torrent is made from.
+#[derive(Debug)]
+pub struct TorrentParams {
+    /// Its info-hash.
+    pub info_hash: InfoHash,
+    /// Where its bytes are and what they hash to.
+    pub storage: Arc<Storage>,
+    /// What to do with it.
+    pub mode: Mode,
+    /// In which order pieces are asked for.
+    pub order: Order,
+    /// How many peers may be unchoked at one time.
+    pub unchoke_slots: usize,
+}
+
+/// One torrent of a session.
+#[derive(Debug)]
+pub struct Torrent {
+    /// Its name within the session.
+    pub id: TorrentId,
+    /// Its info-hash.
+    pub info_hash: InfoHash,
+    /// Its sizes.
+    pub geometry: Geometry,
+    /// Addresses that could be dialled, and bans.
+    pub candidates: Candidates,
+    /// Its established peers.
+    pub peers: Vec<ConnId>,
+    /// How many peers may be unchoked at one time.
+    pub unchoke_slots: usize,
+    /// What has gone over the wire and through the hash so far.
+    pub totals: Totals,
+    storage: Arc<Storage>,
+    mode: Mode,
+    order: Order,
+    stage: Stage,
+    pieces: OpenPieces,
+    blame: Blame,
+    /// Pieces verified since the start, in the order in which they came; peers are told from where
+    /// they left off.
+    completed: Vec<PieceIndex>,
+    /// Peers that could take more requests than they got, in the order in which they are tried
+    /// again.
+    hungry: VecDeque<ConnId>,
+    /// How many of `hungry` are still to be tried because something has changed for them.
+    stirred: usize,
+    /// Whether a peer went hungry for want of credit since the last look.
+    starved: bool,
+    /// Peers that are unchoked. Kept by whoever chokes and unchokes.
+    unchoked: usize,
+    /// Recycled list of picked blocks.
+    picked: Vec<Block>,
+}
+
+/// What a torrent has moved.
+#[derive(Debug)]
+pub struct Totals {
+    /// Payload received, good or not, in bytes.
+    pub downloaded: u64,
+    /// Payload sent, in bytes.
+    pub uploaded: u64,
+    /// Payload received that was of no use, in bytes.
+    pub wasted: u64,
+    /// Pieces that failed their hash.
+    pub corrupt_pieces: u64,
+    /// Payload received a second.
+    pub down: RateEstimator,
+    /// Payload sent a second.
+    pub up: RateEstimator,
+}
+
+/// The phase with exactly its data.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing runs. What was verified is kept for the status.
+    Stopped { reason: Option<StopReason>, have: Bitfield },
+    /// Existing files are looked at and hashed.
+    Checking(Check),
+    /// Blocks are exchanged.
+    Active {
+        picker: Box<Picker>,
+        /// Whether all is here, and since when the application knows.
+        end: End,
+    },
+}
+
+/// How near the end an active torrent is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// Pieces are missing.
+    Downloading,
+    /// Every piece is here; the last touches are made to the files.
+    Finishing,
+    /// Everything is done, or nothing was ever asked for.
+    Seeding,
+}
+
+/// What a torrent is lent for one call.
+#[derive(Debug)]
+pub struct Ctx<'a> {
+    /// Payload frames and credits.
+    pub pool: &'a mut FramePool,
+    /// Breaks ties.
+    pub rng: &'a mut Rng,
+    /// Disk work to be done.
+    pub jobs: &'a mut VecDeque<Job>,
+    /// News for the session.
+    pub events: &'a mut Vec<TorrentEvent>,
+    /// Requests of other connections that are to be cancelled, right after the call.
+    pub cancels: &'a mut Vec<(ConnId, Block)>,
+    /// What peers are held to.
+    pub limits: &'a PeerLimits,
+    /// The time of the turn.
+    pub now: Instant,
+}
+
+impl Torrent {
+    /// Returns a torrent that begins to look at its existing files.
+    pub fn start(params: TorrentParams, ctx: &mut Ctx<'_>) -> Self {
+        let layout = &params.storage.layout;
+        let geometry = Geometry::new(layout.total_len(), layout.piece_len(PieceIndex(0)));
+        ctx.jobs.push_back(Job::Stat { storage: Arc::clone(&params.storage) });
+        ctx.events.push(TorrentEvent::Phase(Phase::Checking));
+        Self {
+            id: params.storage.torrent,
+            info_hash: params.info_hash,
+            geometry,
+            candidates: Candidates::default(),
+            peers: Vec::new(),
+            unchoke_slots: params.unchoke_slots,
+            totals: Totals::new(ctx.now),
+            storage: params.storage,
+            mode: params.mode,
+            order: params.order,
+            stage: Stage::Checking(Check::new(geometry.pieces())),
+            pieces: OpenPieces::new(stream_window(ctx.pool)),
+            blame: Blame::default(),
+            completed: Vec::new(),
+            hungry: VecDeque::new(),
+            stirred: 0,
+            starved: false,
+            unchoked: 0,
+            picked: Vec::new(),
+        }
+    }
+
+    /// Returns what the torrent is doing.
+    pub fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Stopped { reason, .. } => Phase::Stopped(reason.clone()),
+            Stage::Checking(_) => Phase::Checking,
+            Stage::Active { end: End::Seeding, .. } => Phase::Seeding,
+            Stage::Active { .. } => Phase::Downloading,
+        }
+    }
+
+    /// Tells whether peers are welcome: the torrent knows what it has.
+    pub const fn is_active(&self) -> bool {
+        matches!(self.stage, Stage::Active { .. })
+    }
+
+    /// Tells whether pieces are to be asked for.
+    pub const fn is_downloading(&self) -> bool {
+        matches!(self.stage, Stage::Active { end: End::Downloading, .. })
+    }
+
+    /// Tells whether every piece is verified.
+    pub fn is_complete(&self) -> bool {
+        self.picker().is_some_and(Picker::is_complete)
+    }
+
+    /// Returns the verified pieces, as far as they are known.
+    pub fn have(&self) -> &Bitfield {
+        match &self.stage {
+            Stage::Stopped { have, .. } => have,
+            Stage::Checking(check) => check.have(),
+            Stage::Active { picker, .. } => picker.have(),
+        }
+    }
+
+    /// Returns how many pieces have been looked at while checking.
+    pub fn checked(&self) -> u32 {
+        match &self.stage {
+            Stage::Checking(check) => check.done(),
+            _ => self.geometry.pieces(),
+        }
+    }
+
+    /// Returns the payload of the pieces that are verified, pad files not counted, in bytes.
+    /// O(pieces verified).
+    pub fn have_bytes(&self) -> u64 {
+        let layout = &self.storage.layout;
+        if self.have().is_full() {
+            return layout.payload_len();
+        }
+        let payload_of = |piece| {
+            let piece = PieceIndex(piece);
+            let spans = layout.spans(piece, 0, self.geometry.len_of(piece));
+            spans.filter(|span| !span.pad).map(|span| span.len).sum::<u64>()
+        };
+        self.have().ones().map(payload_of).sum()
+    }
+
+    /// Returns the payload that is still to be verified, pad files included, in bytes: what `left`
+    /// says (BEP 3).
+    pub fn left(&self) -> u64 {
+        let have = self.have();
+        let whole = u64::from(have.count()) * u64::from(self.geometry.piece_len());
+        let last = PieceIndex(self.geometry.pieces() - 1);
+        let short = self.geometry.piece_len() - self.geometry.len_of(last);
+        let here = whole - if have.contains(last.0) { u64::from(short) } else { 0 };
+        self.geometry.total_len() - here
+    }
+
+    /// Tells whether pieces have come since the start.
+    pub const fn has_downloaded(&self) -> bool {
+        !self.completed.is_empty()
+    }
+
+    /// Returns how many pieces are being received.
+    pub fn open_pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Returns where its bytes are.
+    pub const fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// Counts how many peers are unchoked, up or down.
+    pub fn count_unchoked(&mut self, before: bool, now: bool) {
+        self.unchoked = self.unchoked + usize::from(now) - usize::from(before);
+    }
+
+    /// Stops the torrent: nothing is asked for or served any more. The session closes its
+    /// connections. Pieces that the disk is working on are finished and counted.
+    pub fn stop(&mut self, reason: Option<StopReason>, ctx: &mut Ctx<'_>) {
+        if matches!(self.stage, Stage::Stopped { .. }) {
+            return;
+        }
+        let idle: Vec<PieceIndex> = self.pieces.idle().collect();
+        idle.into_iter().for_each(|piece| self.close_piece(piece, ctx));
+        self.hungry.clear();
+        self.stirred = 0;
+        let have = self.have().clone();
+        self.stage = Stage::Stopped { reason, have };
+        ctx.events.push(TorrentEvent::Phase(self.phase()));
+    }
+
+    /// Looks whether a piece that only snubbed peers are at can be given up, so that others get its
+    /// credit; to be called now and then.
+    pub fn reclaim(&mut self, is_slow: impl FnMut(ConnId) -> bool, ctx: &mut Ctx<'_>) {
+        if !std::mem::take(&mut self.starved) {
+            return;
+        }
+        let Stage::Active { picker, .. } = &self.stage else { return };
+        let piece = picker.reclaimable(is_slow);
+        if let Some(piece) = piece.filter(|piece| self.pieces.idle().any(|idle| idle == *piece)) {
+            self.close_piece(piece, ctx);
+        }
+    }
+
+    /// Gives up an open piece: its frames and its credit come back, whoever was asked for its
+    /// blocks is to be told.
+    fn close_piece(&mut self, piece: PieceIndex, ctx: &mut Ctx<'_>) {
+        if let Stage::Active { picker, .. } = &mut self.stage {
+            picker.close(piece, ctx.cancels);
+        }
+        self.drop_row(piece, ctx.pool);
+        self.stir();
+    }
+
+    /// Takes a piece's record out; its frames and its credit come back. `None` if it is not open.
+    fn drop_row(&mut self, piece: PieceIndex, pool: &mut FramePool) -> Option<OpenPiece> {
+        let mut frames = Vec::new();
+        let open = self.pieces.close(piece, &mut frames)?;
+        pool.give_all(&mut frames);
+        pool.release(Share::Pieces, open.credit);
+        Some(open)
+    }
+
+    /// Takes back the frame of a landing that was aborted, and its credit.
+    pub fn landing_aborted(
+        &mut self,
+        block: Block,
+        (frame, share): (Frame, Share),
+        pool: &mut FramePool,
+    ) {
+        pool.give(frame);
+        match share {
+            Share::Pieces => {
+                if let Some(open) = self.pieces.find(block.piece) {
+                    open.unlend(block);
+                }
+            }
+            other => pool.release(other, 1),
+        }
+    }
+
+    /// Notes that something has changed for peers that went hungry.
+    fn stir(&mut self) {
+        self.stirred = self.hungry.len();
+    }
+
+    fn picker(&self) -> Option<&Picker> {
+        match &self.stage {
+            Stage::Active { picker, .. } => Some(picker),
+            _ => None,
+        }
+    }
+
+    /// Asserts the invariants between the picker, the open pieces and the pool's credits, for
+    /// tests.
+    pub fn check_invariants(&self) {
+        if let Some(picker) = self.picker() {
+            picker.check_invariants();
+            for facts in picker.open_pieces() {
+                let row = self.pieces.iter().find(|open| open.piece == facts.piece);
+                let credit = row.map(|open| open.credit);
+                assert_eq!(credit, Some(facts.credit), "credit of {:?}", facts.piece);
+            }
+            assert_eq!(picker.open_count(), self.pieces.len(), "rows and open pieces");
+        }
+    }
+
+    /// Returns the credit, in blocks, that the open pieces hold.
+    pub fn credit_held(&self) -> u32 {
+        self.pieces.iter().map(|open| open.credit).sum()
+    }
+}
+
+/// Returns how many blocks of a long piece are requested ahead of what is on disk: 4 MiB, less in a
+/// small pool.
+fn stream_window(pool: &FramePool) -> u32 {
+    (pool.limit(Share::Pieces) / 4).clamp(2, 256)
+}
+
+/// Returns how many blocks of a piece are requested before any of it is on disk: all, unless the
+/// pieces are longer than a third of what the pool has for open pieces (about a quarter of the
+/// pool, DESIGN 7).
+fn piece_window(geometry: &Geometry, pool: &FramePool) -> u32 {
+    let longest_whole = (pool.limit(Share::Pieces) / 3).max(1);
+    if geometry.blocks_of(PieceIndex(0)) > longest_whole { stream_window(pool) } else { u32::MAX }
+}
+
+impl Totals {
+    const fn new(now: Instant) -> Self {
+        Self {
+            downloaded: 0,
+            uploaded: 0,
+            wasted: 0,
+            corrupt_pieces: 0,
+            down: RateEstimator::new(now),
+            up: RateEstimator::new(now),
+        }
+    }
+
+    /// Records payload that a peer was sent.
+    pub fn sent(&mut self, bytes: u64, now: Instant) {
+        self.uploaded += bytes;
+        self.up.add(bytes, now);
+    }
+}
+
+/// What [`Torrent::refill`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refill {
+    /// The peer has all the requests that it should have.
+    Satisfied,
+    /// It could take more; it is remembered as hungry.
+    Hungry,
+}
+
+/// Returns whether two addresses are one host's.
+fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
+    a.ip().to_canonical() == b.ip().to_canonical()
+}
+
+impl Torrent {
+    /// Adds an established peer and tells it what we have (BEP 3, BEP 6).
+    pub fn peer_joined(&mut self, conn: ConnId, peer: &mut Peer) {
+        self.peers.push(conn);
+        peer.announce_pieces(self.have(), self.completed.len());
+        let newcomers_pieces = crate::peer::fast::allowed_fast_set(
+            peer.addr.ip(),
+            self.info_hash,
+            self.geometry.pieces(),
+            crate::peer::fast::ALLOWED_FAST_PIECES,
+        );
+        let here = newcomers_pieces.into_iter().filter(|piece| self.have().contains(piece.0));
+        peer.grant_fast(here.collect());
+    }
+}

@@ -1,0 +1,71 @@
+//! What a torrent is doing, in the words that an application hears.
+
+use std::path::PathBuf;
+
+use crate::disk::job::DiskError;
+use crate::id::PieceIndex;
+use crate::peer::error::PeerError;
+
+/// What a torrent is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Not running; the reason, if it did not stop on request.
+    Stopped(Option<StopReason>),
+    /// Existing files are being hashed.
+    Checking,
+    /// Pieces are missing and asked for.
+    Downloading,
+    /// What is here is served and nothing is asked for.
+    Seeding,
+}
+
+/// Why a torrent stopped by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The disk failed; an event said how.
+    Disk,
+    /// Files that are in the way hold bytes that are not this torrent's; nothing was written.
+    FilesInTheWay(Vec<FileInTheWay>),
+}
+
+/// An existing file that may not be written over without the user's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInTheWay {
+    /// Its path below the download folder.
+    pub path: PathBuf,
+    /// Its length on disk in bytes.
+    pub len: u64,
+    /// The length that the torrent gives it in bytes.
+    pub expected_len: u64,
+}
+
+/// What to do with a torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Fetch what is missing; serve while doing so and afterwards.
+    Download {
+        /// Allow foreign bytes in the way to be replaced and longer files to be cut.
+        overwrite: bool,
+    },
+    /// Serve what is there, write nothing.
+    Seed,
+}
+
+/// What happened to a torrent that its session passes on.
+#[derive(Debug)]
+pub enum TorrentEvent {
+    /// It went into another phase.
+    Phase(Phase),
+    /// A piece is right and on disk.
+    PieceVerified(PieceIndex),
+    /// A piece was complete and wrong; so many peers had a hand in it.
+    PieceCorrupt(PieceIndex, usize),
+    /// Everything is here; whether anything was downloaded for it.
+    Complete(bool),
+    /// The disk failed.
+    Disk(DiskError),
+    /// Nobody at this address is to be talked to again.
+    Ban(std::net::SocketAddr, PeerError),
+}

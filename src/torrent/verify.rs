@@ -1,0 +1,184 @@
+//! What the disk answers: pieces become ours, or somebody is to blame, or the torrent stops.
+
+use std::sync::Arc;
+
+use crate::disk::job::{Appended, DiskError, Job, Outcome, Verdict};
+use crate::id::PieceIndex;
+use crate::peer::error::Misbehaviour;
+use crate::wire::frame::Frame;
+
+use super::phase::{Mode, StopReason, TorrentEvent};
+use super::pieces::OpenPiece;
+use super::{Ctx, End, Stage, Torrent, same_host};
+
+/// What the session has to do after an outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// Nothing more.
+    Nothing,
+    /// Pieces came: peers are to be told.
+    TellPeers,
+    /// What we want has changed: every peer's interest is to be looked at again.
+    LookAgain,
+    /// The torrent has become active: peers can be let in and dialled.
+    Started,
+    /// Everything is here: peers that are seeds are of no use any more, trackers are to be told.
+    Completed,
+    /// The torrent has stopped: its connections are to be closed.
+    Stopped,
+}
+
+impl Torrent {
+    /// Takes in what a job of this torrent came to. (`Read` is the peer's, not the torrent's.)
+    pub fn on_outcome(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
+        match outcome {
+            Outcome::Verify { piece, mut frames, verdict, .. } => {
+                ctx.pool.give_all(&mut frames);
+                match verdict {
+                    Ok(Verdict::Good { block_hashes }) => self.on_good(piece, &block_hashes, ctx),
+                    Ok(Verdict::Corrupt { block_hashes }) => {
+                        self.on_corrupt(piece, &block_hashes, ctx)
+                    }
+                    Err(error) => self.on_failed(piece, error, ctx),
+                }
+            }
+            Outcome::Append { piece, frames, result, .. } => {
+                self.on_append(piece, frames, result, ctx)
+            }
+            Outcome::Stat { lengths, .. } => self.on_stat(lengths, ctx),
+            Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
+            Outcome::Finish { result, .. } => self.on_finish(result, ctx),
+            Outcome::Read { .. } => After::Nothing,
+        }
+    }
+
+    fn on_good(&mut self, piece: PieceIndex, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) -> After {
+        self.drop_row(piece, ctx.pool);
+        for addr in self.blame.settle(piece, hashes) {
+            self.ban(addr, Misbehaviour::CorruptBlock, ctx);
+        }
+        self.completed.push(piece);
+        ctx.events.push(TorrentEvent::PieceVerified(piece));
+        self.stir();
+        let (picker, end) = match &mut self.stage {
+            Stage::Active { picker, end } => (picker, end),
+            Stage::Stopped { have, .. } => {
+                have.insert(piece.0);
+                return After::Nothing;
+            }
+            Stage::Checking(_) => return After::Nothing,
+        };
+        picker.verified(piece);
+        if picker.missing() > 0 || *end != End::Downloading {
+            return After::TellPeers;
+        }
+        *end = End::Finishing;
+        self.finish(ctx);
+        After::TellPeers
+    }
+
+    /// Makes the last touches to the files.
+    pub(super) fn finish(&mut self, ctx: &mut Ctx<'_>) {
+        let cut = matches!(self.mode, Mode::Download { overwrite: true });
+        ctx.jobs.push_back(Job::Finish { storage: Arc::clone(&self.storage), cut });
+    }
+
+    fn on_finish(&mut self, result: Result<(), DiskError>, ctx: &mut Ctx<'_>) -> After {
+        if let Err(error) = result {
+            return self.on_disk_error(error, ctx);
+        }
+        let Stage::Active { end, .. } = &mut self.stage else { return After::Nothing };
+        *end = End::Seeding;
+        ctx.events.push(TorrentEvent::Phase(self.phase()));
+        ctx.events.push(TorrentEvent::Complete(!self.completed.is_empty()));
+        After::Completed
+    }
+
+    fn on_corrupt(&mut self, piece: PieceIndex, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) -> After {
+        let Some(open) = self.drop_row(piece, ctx.pool) else { return After::Nothing };
+        self.totals.wasted += u64::from(self.geometry.len_of(piece));
+        self.totals.corrupt_pieces += 1;
+        ctx.events.push(TorrentEvent::PieceCorrupt(piece, open.contributors.len()));
+        self.blame_for(&open, hashes, ctx);
+        if let Stage::Active { picker, .. } = &mut self.stage {
+            picker.corrupt(piece);
+        }
+        self.stir();
+        After::LookAgain
+    }
+
+    /// A copy of one host's condemns it; one of several is remembered until a good one tells who it
+    /// was.
+    fn blame_for(&mut self, open: &OpenPiece, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) {
+        let Some(first) = open.contributors.first() else { return };
+        if open.contributors.iter().all(|addr| same_host(*addr, *first)) {
+            self.ban(*first, Misbehaviour::CorruptPiece, ctx);
+            return;
+        }
+        let senders = (0..).map_while(|slot| open.sender_of(slot));
+        self.blame.remember(open.piece, senders.zip(hashes.iter().copied()).collect());
+    }
+
+    fn ban(&mut self, addr: std::net::SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
+        self.candidates.ban(addr.ip());
+        ctx.events.push(TorrentEvent::Ban(addr, why.into()));
+    }
+
+    fn on_failed(&mut self, piece: PieceIndex, error: DiskError, ctx: &mut Ctx<'_>) -> After {
+        self.drop_row(piece, ctx.pool);
+        if let Stage::Active { picker, .. } = &mut self.stage {
+            picker.failed(piece);
+        }
+        self.on_disk_error(error, ctx)
+    }
+
+    /// Takes in that the disk failed: the torrent stops, what was verified is kept.
+    pub fn on_disk_error(&mut self, error: DiskError, ctx: &mut Ctx<'_>) -> After {
+        if matches!(self.stage, Stage::Stopped { .. }) {
+            return After::Nothing;
+        }
+        ctx.events.push(TorrentEvent::Disk(error));
+        self.stop(Some(StopReason::Disk), ctx);
+        After::Stopped
+    }
+
+    fn on_append(
+        &mut self,
+        piece: PieceIndex,
+        mut frames: Vec<Frame>,
+        result: Result<(Appended, Vec<[u8; 20]>), DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        let blocks = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        ctx.pool.give_all(&mut frames);
+        let (appended, run_hashes) = match result {
+            Ok(done) => done,
+            Err(error) => return self.on_failed(piece, error, ctx),
+        };
+        let Some(open) = self.pieces.find(piece) else { return After::Nothing };
+        if matches!(self.stage, Stage::Stopped { .. }) && matches!(appended, Appended::Partial(_)) {
+            self.drop_row(piece, ctx.pool);
+            return After::Nothing;
+        }
+        match appended {
+            Appended::Partial(midstate) => {
+                open.run_done(Some(midstate), run_hashes);
+                if let Stage::Active { picker, .. } = &mut self.stage {
+                    picker.flushed(piece, blocks);
+                }
+                self.piece_grew(piece, false, ctx);
+                self.stir();
+                After::Nothing
+            }
+            verdict => {
+                open.run_done(None, run_hashes);
+                let hashes = open.take_block_hashes();
+                if matches!(verdict, Appended::Good) {
+                    self.on_good(piece, &hashes, ctx)
+                } else {
+                    self.on_corrupt(piece, &hashes, ctx)
+                }
+            }
+        }
+    }
+}
