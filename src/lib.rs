@@ -26,3 +26,5 @@ pub mod torrent;
 pub mod session;
 // L6
 pub mod reactor;
+// L7
+pub mod client;

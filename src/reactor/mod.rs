@@ -1,8 +1,364 @@
-//! Stub.
+//! The reactor: sockets, threads, clock and entropy around one [`Session`].
+//!
+//! It decides nothing; it moves bytes and keeps to the order of [`crate::session::io`]. [`Reactor::turn`] is the whole loop
+//! on one page. mio is edge-triggered, so "ready" is our own flag: an event sets it, only `WouldBlock` or a short read
+//! clears it, and a stream that was stopped by its budget stays in the ready queue and needs no new event.
 
 pub mod clock;
+mod conn;
 pub mod files;
 pub mod limits;
 pub mod net;
 pub mod resolver;
 pub mod workers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::disk::job::Outcome;
+use crate::id::ConnId;
+use crate::session::Session;
+use crate::session::config::Config;
+use crate::session::io::{Action, Closed, Event, Listener};
+use crate::time::{Duration, Instant};
+use crate::tracker_server::ServerConfig;
+
+use clock::Clock;
+use conn::{Flow, Streams};
+use limits::{FdBudget, raise_fd_limit};
+use resolver::{Resolved, Resolver};
+use workers::Workers;
+
+/// One event loop around one session. Not `Sync`: it belongs to one thread; [`crate::client`] gives it one of its own.
+#[derive(Debug)]
+pub struct Reactor {
+    session: Session,
+    clock: Clock,
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+    listeners: Vec<Listening>,
+    streams: Streams,
+    /// Streams that may have bytes for us, each once, in the order in which they are read.
+    ready: VecDeque<ConnId>,
+    /// Streams that can take bytes again.
+    unblocked: Vec<ConnId>,
+    /// Streams that broke after the turn had decided; reported first thing in the next.
+    broken: Vec<(ConnId, io::ErrorKind)>,
+    workers: Workers,
+    resolver: Resolver,
+    outcomes: Vec<Outcome>,
+    resolved: Vec<Resolved>,
+    /// Whether the session was told something outside a turn.
+    has_input: bool,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+struct Listening {
+    socket: TcpListener,
+    addr: SocketAddr,
+    purpose: Listener,
+    /// Whether somebody may be waiting to be accepted.
+    ready: bool,
+    /// Until when nothing is accepted because the process is out of descriptors or memory.
+    paused_until: Option<Instant>,
+}
+
+/// What a reactor is made from.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// The engine's limits and defaults. The port of announces is taken from the first peer listener; the limit on
+    /// connections is lowered to what the process may open.
+    pub session: Config,
+    /// Where to listen for peers; empty for nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker (BEP 3), and how; empty for nowhere.
+    pub tracker_listen: Vec<SocketAddr>,
+    /// What the embedded tracker asks of its clients.
+    pub tracker: ServerConfig,
+    /// Threads that hash, write and read; at least 1.
+    pub workers: usize,
+}
+
+/// A reactor cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReactorError {
+    /// A listening socket cannot be opened: the port is taken, or the address is not ours.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses something that the loop needs.
+    #[error("cannot start the event loop: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Events taken from the system at a time; more wait for the next turn.
+const EVENTS: usize = 1024;
+/// The most connections accepted from one listener in a turn, so that a storm of dials does not stop the rest.
+const ACCEPTS_PER_TURN: usize = 128;
+/// How long a listener rests when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+const WAKER: Token = Token(usize::MAX);
+/// Listener `i` has the token `FIRST_LISTENER - i`; no connection's slot number comes near.
+const FIRST_LISTENER: usize = usize::MAX - 1;
+
+impl Reactor {
+    /// Opens the listening sockets and starts the threads.
+    ///
+    /// # Errors
+    /// [`ReactorError`]: the user's fault (an address that cannot be listened on), or the system's.
+    pub fn new(config: ReactorConfig) -> Result<Self, ReactorError> {
+        let FdBudget { conns, files } = raise_fd_limit();
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let mut listeners = Vec::new();
+        let peers = config.listen.iter().map(|addr| (*addr, Listener::Peers));
+        let trackers = config.tracker_listen.iter().map(|addr| (*addr, Listener::Tracker));
+        for (addr, purpose) in peers.chain(trackers) {
+            let token = Token(FIRST_LISTENER - listeners.len());
+            listeners.push(Listening::open(addr, purpose, &poll, token)?);
+        }
+        let wake = || {
+            let waker = Arc::clone(&waker);
+            move || drop(waker.wake())
+        };
+        let workers = Workers::start(config.workers, wake(), files)?;
+        let resolver = Resolver::new(wake());
+        let clock = Clock::start();
+        let mut session_config = config.session;
+        session_config.max_conns = session_config.max_conns.min(conns);
+        let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
+        session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
+        let streams = Streams::new(session_config.bind.clone());
+        let mut session = Session::new(session_config, clock::seeds()?, clock.now());
+        if !config.tracker_listen.is_empty() {
+            session.serve_tracker(config.tracker);
+        }
+        Ok(Self {
+            session,
+            clock,
+            poll,
+            events: Events::with_capacity(EVENTS),
+            waker,
+            listeners,
+            streams,
+            ready: VecDeque::new(),
+            unblocked: Vec::new(),
+            broken: Vec::new(),
+            workers,
+            resolver,
+            outcomes: Vec::new(),
+            resolved: Vec::new(),
+            has_input: true,
+        })
+    }
+
+    /// Waits until something happens, for `at_most` if given, and does one turn.
+    ///
+    /// # Errors
+    /// The poll itself failed, which is a bug or the end of the system's patience; the reactor is of no use any more.
+    pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+        let timeout = self.timeout(at_most);
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let now = self.clock.now();
+        self.has_input = false;
+        self.take_completions(now);
+        self.take_events(now);
+        self.accept(now);
+        self.read_ready(now);
+        self.session.handle_timeout(now);
+        self.session.end_turn(now);
+        self.write_all(now);
+        self.act();
+        while let Some(conn) = self.session.poll_readable() {
+            self.streams.enqueue(conn, &mut self.ready);
+        }
+        Ok(())
+    }
+
+    /// Lends the session for questions, with the time now.
+    pub fn session(&self) -> (&Session, Instant) {
+        (&self.session, self.clock.now())
+    }
+
+    /// Lends the session for commands, with the time now. The next turn acts on what it was told.
+    pub fn session_mut(&mut self) -> (&mut Session, Instant) {
+        self.has_input = true;
+        (&mut self.session, self.clock.now())
+    }
+
+    /// Returns the next thing that the application may want to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.session.poll_event()
+    }
+
+    /// Returns what ends a wait in [`Reactor::turn`] from another thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Returns where this reactor listens for `purpose`, ports resolved.
+    pub fn listen_addrs(&self, purpose: Listener) -> Vec<SocketAddr> {
+        let wanted = self.listeners.iter().filter(|listening| listening.purpose == purpose);
+        wanted.map(|listening| listening.addr).collect()
+    }
+
+    /// Ends the disk threads, letting them write what is queued, for as long as `at_most`. Returns whether they had ended.
+    pub fn finish(self, at_most: Duration) -> bool {
+        self.workers.shutdown(at_most)
+    }
+
+    /// Returns how long the poll may wait: not at all while something is left over from the last turn.
+    fn timeout(&self, at_most: Option<Duration>) -> Option<Duration> {
+        let accepting = |l: &Listening| l.ready && l.paused_until.is_none();
+        let leftover = self.has_input
+            || !self.ready.is_empty()
+            || !self.broken.is_empty()
+            || self.listeners.iter().any(accepting);
+        if leftover {
+            return Some(Duration::ZERO);
+        }
+        let paused = self.listeners.iter().filter_map(|listening| listening.paused_until).min();
+        let due = self.session.poll_timeout().into_iter().chain(paused).min();
+        let wait = due.map(|at| at.saturating_since(self.clock.now()));
+        wait.into_iter().chain(at_most).min()
+    }
+
+    fn take_completions(&mut self, now: Instant) {
+        self.workers.drain(&mut self.outcomes);
+        for outcome in self.outcomes.drain(..) {
+            self.session.handle_disk(outcome, now);
+        }
+        self.resolver.drain(&mut self.resolved);
+        for (id, addrs) in self.resolved.drain(..) {
+            let addrs = addrs.map_err(|error| error.kind());
+            self.session.handle_resolved(id, addrs, now);
+        }
+        for (conn, kind) in self.broken.drain(..) {
+            self.session.handle_closed(conn, Closed::Failed(kind), now);
+        }
+    }
+
+    /// Notes what the system says is ready. Streams that have just been opened are reported.
+    fn take_events(&mut self, now: Instant) {
+        for event in &self.events {
+            let token = event.token();
+            if token == WAKER {
+                continue;
+            }
+            if let Some(listening) = self.listeners.get_mut(FIRST_LISTENER - token.0) {
+                listening.ready = true;
+                continue;
+            }
+            match self.streams.on_event(event, &mut self.ready, &mut self.unblocked) {
+                Flow::Nothing => {}
+                Flow::Connected(conn) => self.session.handle_connected(conn, now),
+                Flow::Broken(conn, kind) => {
+                    self.session.handle_closed(conn, Closed::Failed(kind), now);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Instant) {
+        for listening in &mut self.listeners {
+            if listening.paused_until.is_some_and(|until| until <= now) {
+                listening.paused_until = None;
+            }
+            let may_accept = listening.ready && listening.paused_until.is_none();
+            for _ in 0..if may_accept { ACCEPTS_PER_TURN } else { 0 } {
+                let (stream, addr) = match net::accept(&listening.socket) {
+                    Ok(accepted) => accepted,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listening.ready = false;
+                        break;
+                    }
+                    Err(error) if net::fault(&error) == net::Fault::Local => {
+                        listening.paused_until = Some(now + ACCEPT_PAUSE);
+                        break;
+                    }
+                    // That one has gone again; the next may be there.
+                    Err(_) => continue,
+                };
+                // Dropping the stream closes it.
+                if let Some(conn) = self.session.handle_accepted(listening.purpose, addr, now)
+                    && let Err(error) = self.streams.add(conn, stream, self.poll.registry(), false)
+                {
+                    self.broken.push((conn, error.kind()));
+                }
+            }
+        }
+    }
+
+    /// Reads each ready stream once around, up to its budget.
+    fn read_ready(&mut self, now: Instant) {
+        for _ in 0..self.ready.len() {
+            let Some(conn) = self.ready.pop_front() else { return };
+            if self.streams.read(conn, &mut self.session, now) {
+                self.ready.push_back(conn);
+            }
+        }
+    }
+
+    /// Writes to every stream that has something to send and can take it.
+    fn write_all(&mut self, now: Instant) {
+        for conn in std::mem::take(&mut self.unblocked) {
+            self.write(conn, now);
+        }
+        while let Some(conn) = self.session.poll_writable() {
+            self.write(conn, now);
+        }
+    }
+
+    fn write(&mut self, conn: ConnId, now: Instant) {
+        if let Err(error) = self.streams.write(conn, &mut self.session, now) {
+            self.broken.push((conn, error.kind()));
+        }
+    }
+
+    /// Does what the session wants done.
+    fn act(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Connect { conn, addr } => {
+                    if let Err(error) = self.streams.dial(conn, addr, self.poll.registry()) {
+                        self.broken.push((conn, error.kind()));
+                    }
+                }
+                Action::Close { conn } => self.streams.close(conn),
+                Action::Disk(job) => self.workers.submit(job),
+                Action::Resolve { id, host, port } => self.resolver.resolve(id, &host, port),
+            }
+        }
+    }
+}
+
+impl Listening {
+    fn open(
+        addr: SocketAddr,
+        purpose: Listener,
+        poll: &Poll,
+        token: Token,
+    ) -> Result<Self, ReactorError> {
+        let opened = net::listen(addr).and_then(|mut socket| {
+            poll.registry().register(&mut socket, token, Interest::READABLE)?;
+            let addr = socket.local_addr()?;
+            Ok(Self { socket, addr, purpose, ready: false, paused_until: None })
+        });
+        opened.map_err(|source| ReactorError::Listen { addr, source })
+    }
+}

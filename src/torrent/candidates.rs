@@ -20,7 +20,8 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const MAX_BACK_OFF: Duration = Duration::from_secs(30 * 60);
 /// How long an address rests after a connection that had worked (security.md 5.6, row 35).
 const AFTER_CONNECTION: Duration = Duration::from_secs(60);
-/// The longest rest of an address that the user named.
+/// The first and the longest rest of an address that the user named: somebody waits for it.
+const FIRST_BACK_OFF_NAMED: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
 
 /// Where an address comes from.
@@ -112,21 +113,21 @@ impl Candidates {
         if candidate.state != State::InUse {
             return;
         }
+        let (first, longest) = match candidate.source {
+            Source::User => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED),
+            Source::Tracker => (FIRST_BACK_OFF, MAX_BACK_OFF),
+        };
         let rest = match fate {
             Fate::Ourselves | Fate::Useless => None,
             Fate::Worked => {
                 candidate.failures = 0;
-                Some(AFTER_CONNECTION)
+                Some(AFTER_CONNECTION.min(longest))
             }
             Fate::Failed => {
-                let doubled = FIRST_BACK_OFF * 2_u32.saturating_pow(candidate.failures.min(16));
+                let doubled = first * 2_u32.saturating_pow(candidate.failures.min(16));
                 candidate.failures += 1;
-                Some(doubled.min(MAX_BACK_OFF))
+                Some(doubled.min(longest))
             }
-        };
-        let rest = match candidate.source {
-            Source::User => rest.map(|rest| rest.min(MAX_BACK_OFF_NAMED)),
-            Source::Tracker => rest,
         };
         candidate.state = State::Never;
         if let Some(rest) = rest.filter(|_| !self.banned.contains(&addr.ip())) {

@@ -1,0 +1,274 @@
+//! `Client`: the engine on a thread of its own; commands in, events out.
+//!
+//! The five-minute API. A command is answered by the loop between two turns; an application that is slow to take its
+//! events never holds the loop up. To drive the loop yourself, see [`crate::reactor::Reactor`].
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use mio::Waker;
+
+use crate::id::TorrentId;
+use crate::reactor::{Reactor, ReactorConfig, ReactorError};
+use crate::session::AddTorrentError;
+pub use crate::session::NewTorrent as AddTorrent;
+use crate::session::config::Config;
+use crate::session::io::{Event, Listener};
+use crate::session::status::{PeerStatus, TorrentStatus};
+use crate::time::{Duration, Instant};
+pub use crate::torrent::phase::Mode;
+use crate::tracker_server::ServerConfig;
+
+/// What a client is started with.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The engine's limits and defaults.
+    pub session: Config,
+    /// Where to listen for peers; empty for nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker (BEP 3); empty for nowhere.
+    pub tracker_listen: Vec<SocketAddr>,
+    /// Threads that hash, write and read; at least 1.
+    pub workers: usize,
+}
+
+/// The client could not start, a command was refused, or the loop has ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A listening socket could not be opened: the port is taken, or the address is not ours.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system refused something that the loop needs.
+    #[error("cannot start the event loop: {0}")]
+    Io(#[from] std::io::Error),
+    /// The torrent is in the session already.
+    #[error("this torrent is already being worked on")]
+    Duplicate,
+    /// The loop has ended, or there is no such torrent.
+    #[error("the event loop has ended")]
+    Ended,
+}
+
+/// The engine on a thread of its own. Dropping it ends the thread without waiting for it.
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    waker: Arc<Waker>,
+    events: mpsc::Receiver<Event>,
+    listen_addrs: Vec<SocketAddr>,
+    tracker_addrs: Vec<SocketAddr>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Command {
+    Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
+    Remove(TorrentId),
+    Status(TorrentId, mpsc::Sender<Option<TorrentStatus>>),
+    Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
+    Shutdown(Duration, mpsc::Sender<bool>),
+}
+
+impl Client {
+    /// Opens the listening sockets and starts the loop.
+    ///
+    /// # Errors
+    /// [`ClientError::Listen`]: the user's fault; [`ClientError::Io`]: the system's.
+    pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
+        let reactor = Reactor::new(ReactorConfig {
+            session: config.session,
+            listen: config.listen,
+            tracker_listen: config.tracker_listen,
+            tracker: ServerConfig::default(),
+            workers: config.workers,
+        })?;
+        let waker = reactor.waker();
+        let listen_addrs = reactor.listen_addrs(Listener::Peers);
+        let tracker_addrs = reactor.listen_addrs(Listener::Tracker);
+        let (commands, inbox) = mpsc::channel();
+        let (outbox, events) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("swarmloop".to_owned());
+        let thread = thread.spawn(move || run(reactor, &inbox, &outbox))?;
+        Ok(Self { commands, waker, events, listen_addrs, tracker_addrs, thread: Some(thread) })
+    }
+
+    /// Returns the addresses on which the client listens for peers, ports resolved.
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen_addrs
+    }
+
+    /// Returns the addresses on which the client answers announces, ports resolved.
+    pub fn tracker_addrs(&self) -> &[SocketAddr] {
+        &self.tracker_addrs
+    }
+
+    /// Adds a torrent and starts it.
+    ///
+    /// # Errors
+    /// [`ClientError::Duplicate`]: the caller's fault. [`ClientError::Ended`]: the loop has ended.
+    pub fn add_torrent(&self, torrent: AddTorrent) -> Result<TorrentId, ClientError> {
+        match self.ask(|reply| Command::Add(Box::new(torrent), reply))? {
+            Ok(id) => Ok(id),
+            Err(AddTorrentError::Duplicate) => Err(ClientError::Duplicate),
+            Err(_) => Err(ClientError::Ended),
+        }
+    }
+
+    /// Stops a torrent and takes it out: its trackers are told, its files closed. Returns at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn remove_torrent(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.send(Command::Remove(torrent))
+    }
+
+    /// Returns the events, in order. They wait for as long as it takes.
+    pub fn events(&self) -> &mpsc::Receiver<Event> {
+        &self.events
+    }
+
+    /// Returns how a torrent stands.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended, or there is no such torrent.
+    pub fn status(&self, torrent: TorrentId) -> Result<TorrentStatus, ClientError> {
+        self.ask(|reply| Command::Status(torrent, reply))?.ok_or(ClientError::Ended)
+    }
+
+    /// Returns a torrent's established peers, the busiest first.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerStatus>, ClientError> {
+        self.ask(|reply| Command::Peers(torrent, reply))
+    }
+
+    /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes to trackers that last
+    /// answered. Returns true when all of that is done, false if `deadline` passed first.
+    pub fn shutdown(mut self, deadline: Duration) -> bool {
+        let graceful = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or(false);
+        if let Some(thread) = self.thread.take().filter(|_| graceful) {
+            // The loop has answered last thing; a panic of its own has been printed.
+            let _ = thread.join();
+        }
+        graceful
+    }
+
+    fn send(&self, command: Command) -> Result<(), ClientError> {
+        self.commands.send(command).map_err(|_| ClientError::Ended)?;
+        self.waker.wake()?;
+        Ok(())
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(mpsc::Sender<T>) -> Command) -> Result<T, ClientError> {
+        let (reply, answer) = mpsc::channel();
+        self.send(command(reply))?;
+        answer.recv().map_err(|_| ClientError::Ended)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The loop sees that nobody can command it any more when it is woken.
+        let (nobody, _) = mpsc::channel();
+        self.commands = nobody;
+        let _ = self.waker.wake();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("listen_addrs", &self.listen_addrs).finish_non_exhaustive()
+    }
+}
+
+impl From<ReactorError> for ClientError {
+    fn from(error: ReactorError) -> Self {
+        match error {
+            ReactorError::Listen { addr, source } => Self::Listen { addr, source },
+            ReactorError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// The loop's thread: turns, and commands between them, until it is told to stop or nobody is left to tell it.
+fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, outbox: &mpsc::Sender<Event>) {
+    loop {
+        match inbox.try_recv() {
+            Ok(Command::Shutdown(deadline, reply)) => {
+                let graceful = wind_down(reactor, outbox, deadline);
+                let _ = reply.send(graceful);
+                return;
+            }
+            Ok(command) => obey(&mut reactor, command),
+            Err(mpsc::TryRecvError::Disconnected) => return,
+            Err(mpsc::TryRecvError::Empty) => {
+                if reactor.turn(None).is_err() {
+                    return;
+                }
+            }
+        }
+        pass_on(&mut reactor, outbox);
+    }
+}
+
+fn obey(reactor: &mut Reactor, command: Command) {
+    // Whoever asked may have gone; then nobody misses the answer.
+    match command {
+        Command::Add(torrent, reply) => {
+            let (session, now) = reactor.session_mut();
+            let _ = reply.send(session.add_torrent(*torrent, now));
+        }
+        Command::Remove(torrent) => {
+            let (session, now) = reactor.session_mut();
+            session.remove_torrent(torrent, now);
+        }
+        Command::Status(torrent, reply) => {
+            let (session, now) = reactor.session();
+            let _ = reply.send(session.torrent(torrent, now));
+        }
+        Command::Peers(torrent, reply) => {
+            let (session, now) = reactor.session();
+            let _ = reply.send(session.peers(torrent, now));
+        }
+        Command::Shutdown(..) => {}
+    }
+}
+
+/// Ends the session in order, for as long as `deadline`. Returns whether everything was done.
+fn wind_down(mut reactor: Reactor, outbox: &mpsc::Sender<Event>, deadline: Duration) -> bool {
+    let (session, now) = reactor.session_mut();
+    session.shutdown(now);
+    let until = now + deadline;
+    loop {
+        let (session, now) = reactor.session();
+        let idle = session.is_idle();
+        if idle || now >= until {
+            // What the last turn decided (closes, for one) is carried out by one more.
+            let turned = reactor.turn(Some(Duration::ZERO)).is_ok();
+            pass_on(&mut reactor, outbox);
+            return reactor.finish(rest(until, now)) && idle && turned;
+        }
+        if reactor.turn(Some(rest(until, now))).is_err() {
+            return false;
+        }
+        pass_on(&mut reactor, outbox);
+    }
+}
+
+fn rest(until: Instant, now: Instant) -> Duration {
+    until.saturating_since(now).max(Duration::from_millis(1))
+}
+
+fn pass_on(reactor: &mut Reactor, outbox: &mpsc::Sender<Event>) {
+    while let Some(event) = reactor.poll_event() {
+        // An application that has dropped its receiver does not want to know.
+        let _ = outbox.send(event);
+    }
+}

@@ -1,0 +1,172 @@
+//! Whole clients over loopback: real sockets, real files, real threads.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
+use swarmloop::id::TorrentId;
+use swarmloop::proto::bencode::Writer;
+use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::rng::Rng;
+use swarmloop::session::config::Config;
+use swarmloop::session::io::{Event, Phase, StopReason};
+
+const PIECE_LEN: usize = 64 * 1024;
+/// Nothing here takes more than a second or two; a machine that is busy may take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn content(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Rng::new(seed).fill(&mut bytes);
+    bytes
+}
+
+/// Makes a torrent of `files` (paths below `name`, or one file called `name`).
+fn torrent(name: &str, files: &[(&[&str], &[u8])], trackers: &[String]) -> Metainfo {
+    let all: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    let pieces: Vec<u8> = all.chunks(PIECE_LEN).flat_map(Sha1::digest).collect();
+    let mut out = Vec::new();
+    Writer::new(&mut out).dict(|d| {
+        if let Some(tracker) = trackers.first() {
+            d.key(b"announce").bytes(tracker.as_bytes());
+        }
+        d.key(b"info").dict(|d| {
+            if let [([], bytes)] = files {
+                d.key(b"length").int(bytes.len() as i64);
+            } else {
+                d.key(b"files").list(|l| {
+                    for (path, bytes) in files {
+                        l.dict(|d| {
+                            d.key(b"length").int(bytes.len() as i64);
+                            d.key(b"path")
+                                .list(|l| path.iter().for_each(|p| l.bytes(p.as_bytes())));
+                        });
+                    }
+                });
+            }
+            d.key(b"name").bytes(name.as_bytes());
+            d.key(b"piece length").int(PIECE_LEN as i64);
+            d.key(b"pieces").bytes(&pieces);
+        });
+    });
+    Metainfo::parse(&Bytes::from(out)).expect("a valid torrent")
+}
+
+fn client(ip: [u8; 4]) -> Client {
+    let mut session = Config::default();
+    session.bind = vec![ip.into()];
+    let listen = vec![SocketAddr::from((ip, 0))];
+    Client::start(ClientConfig { session, listen, tracker_listen: Vec::new(), workers: 1 })
+        .expect("loopback can be listened on")
+}
+
+fn add(
+    client: &Client,
+    metainfo: &Metainfo,
+    dir: &Path,
+    mode: Mode,
+    peer: Option<SocketAddr>,
+) -> TorrentId {
+    client
+        .add_torrent(AddTorrent {
+            metainfo: metainfo.clone(),
+            dir: dir.to_owned(),
+            mode,
+            sequential: false,
+            use_trackers: true,
+            peers: peer.map(|p| (p.ip().to_string(), p.port())).into_iter().collect(),
+        })
+        .expect("a new torrent")
+}
+
+/// Takes events until `done` says so.
+fn wait(client: &Client, mut done: impl FnMut(&Event) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let event = client.events().recv_timeout(left).expect("it happens in time");
+        if done(&event) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_from_one_client_to_another_and_is_the_same() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 3_000_000);
+    std::fs::write(from.path().join("file.bin"), &bytes).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let (seed, leech) = (client([127, 7, 1, 2]), client([127, 7, 1, 3]));
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    wait(&seed, |event| matches!(event, Event::Phase { phase: Phase::Seeding, .. }));
+    let mode = Mode::Download { overwrite: false };
+    let id = add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { downloaded: true, .. }));
+    assert!(std::fs::read(to.path().join("file.bin")).unwrap() == bytes);
+    let status = leech.status(id).unwrap();
+    assert_eq!((status.have, status.downloaded, status.wasted), (3_000_000, 3_000_000, 0));
+    assert!(leech.shutdown(Duration::from_secs(5)) && seed.shutdown(Duration::from_secs(5)));
+}
+
+#[test]
+fn many_files_in_folders_arrive_with_the_empty_ones() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (a, b) = (content(1, 100_000), content(2, 200_001));
+    let files: &[(&[&str], &[u8])] =
+        &[(&["a"], &a), (&["deep", "er", "leer"], &[]), (&["deep", "b ü"], &b), (&["z"], b"z")];
+    for (path, bytes) in files {
+        let path = path.iter().fold(from.path().join("top"), |dir, part| dir.join(part));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let metainfo = torrent("top", files, &[]);
+    let (seed, leech) = (client([127, 7, 2, 2]), client([127, 7, 2, 3]));
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    let mode = Mode::Download { overwrite: false };
+    add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { .. }));
+    for (path, bytes) in files {
+        let path = path.iter().fold(to.path().join("top"), |dir, part| dir.join(part));
+        assert!(std::fs::read(&path).unwrap() == *bytes, "{path:?}");
+    }
+}
+
+#[test]
+fn a_foreign_file_is_not_overwritten_unasked() {
+    let to = tempfile::tempdir().unwrap();
+    let bytes = content(1, 100_000);
+    let foreign = content(9, 50_000);
+    std::fs::write(to.path().join("file.bin"), &foreign).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let leech = client([127, 7, 3, 3]);
+    add(&leech, &metainfo, to.path(), Mode::Download { overwrite: false }, None);
+    wait(&leech, |event| match event {
+        Event::Phase { phase: Phase::Stopped(Some(StopReason::FilesInTheWay(files))), .. } => {
+            assert_eq!((files[0].len, files[0].expected_len), (50_000, 100_000));
+            true
+        }
+        _ => false,
+    });
+    assert!(std::fs::read(to.path().join("file.bin")).unwrap() == foreign);
+}
+
+#[test]
+fn what_is_already_there_is_kept() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 1_000_000);
+    std::fs::write(from.path().join("file.bin"), &bytes).unwrap();
+    std::fs::write(to.path().join("file.bin"), &bytes[..600_000]).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let (seed, leech) = (client([127, 7, 4, 2]), client([127, 7, 4, 3]));
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    let mode = Mode::Download { overwrite: false };
+    let id = add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { .. }));
+    assert!(std::fs::read(to.path().join("file.bin")).unwrap() == bytes);
+    let whole = (600_000 / PIECE_LEN * PIECE_LEN) as u64;
+    assert_eq!(leech.status(id).unwrap().downloaded, 1_000_000 - whole);
+}
