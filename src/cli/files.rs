@@ -1,0 +1,143 @@
+//! Which files of a torrent are complete, counted from its verified pieces.
+
+use swarmloop::id::PieceIndex;
+use swarmloop::proto::metainfo::Metainfo;
+
+/// The files of one torrent and what each still lacks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    /// Bytes in every piece but the last; at least 1.
+    piece_len: u64,
+    /// In torrent order, without pad files.
+    files: Vec<File>,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+struct File {
+    /// Zero-based, as `show` counts them from 1, pad files not counted.
+    index: usize,
+    /// Its path as the metainfo has it, lossily decoded. Foreign text.
+    path: String,
+    /// Offset in the torrent of its first byte and of the byte after its last.
+    span: (u64, u64),
+    /// Pieces that overlap it and are not known to be verified.
+    missing: u64,
+    /// Whether it has been told of.
+    told: bool,
+}
+
+/// A file that is complete: one-based index and path. Foreign text.
+pub(crate) type DoneFile = (usize, String);
+
+impl Files {
+    /// Counts the pieces of every file. O(files).
+    pub(crate) fn new(metainfo: &Metainfo) -> Self {
+        let piece_len = u64::from(metainfo.piece_len.max(1));
+        let mut at = 0u64;
+        let mut files = Vec::new();
+        for file in &metainfo.files {
+            let span = (at, at.saturating_add(file.len));
+            at = span.1;
+            if file.pad {
+                continue;
+            }
+            let missing =
+                if file.len == 0 { 0 } else { (span.1 - 1) / piece_len - span.0 / piece_len + 1 };
+            let path = file.path.to_string_lossy().into_owned();
+            files.push(File { index: files.len(), path, span, missing, told: false });
+        }
+        Self { piece_len, files }
+    }
+
+    /// Records a verified piece, each at most once, and returns the files that it completes. Empty
+    /// files wait for [`Files::complete`]: they are made last.
+    pub(crate) fn verified(&mut self, piece: PieceIndex) -> Vec<DoneFile> {
+        let start = u64::from(piece.0).saturating_mul(self.piece_len);
+        let end = start.saturating_add(self.piece_len);
+        let first = self.files.partition_point(|file| file.span.1 <= start);
+        let mut done = Vec::new();
+        for file in self.files[first..].iter_mut().take_while(|file| file.span.0 < end) {
+            if file.missing > 0 {
+                file.missing -= 1;
+                if file.missing == 0 {
+                    done.push(file.tell());
+                }
+            }
+        }
+        done
+    }
+
+    /// Records that everything is there and returns the files not told of yet.
+    pub(crate) fn complete(&mut self) -> Vec<DoneFile> {
+        self.files.iter_mut().filter(|file| !file.told).map(File::tell).collect()
+    }
+}
+
+impl File {
+    fn tell(&mut self) -> DoneFile {
+        self.told = true;
+        (self.index + 1, self.path.clone())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use swarmloop::id::InfoHash;
+    use swarmloop::proto::metainfo::MetainfoFile;
+
+    use super::*;
+
+    /// A torrent of these files (path, length, pad) in pieces of 10 bytes.
+    pub(crate) fn metainfo(files: &[(&str, u64, bool)]) -> Metainfo {
+        let files =
+            files.iter().map(|&(path, len, pad)| MetainfoFile { path: path.into(), len, pad });
+        Metainfo {
+            info_hash: InfoHash([0x5a; 20]),
+            info: Bytes::new(),
+            name: "top".to_owned(),
+            piece_len: 10,
+            pieces: Bytes::new(),
+            files: files.collect(),
+            multi_file: true,
+            private: false,
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            creation_date: None,
+            comment: None,
+            created_by: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn indices(done: &[DoneFile]) -> Vec<usize> {
+        done.iter().map(|(index, _)| *index).collect()
+    }
+
+    #[test]
+    fn a_file_is_done_with_its_last_piece() {
+        // Pieces: 0 = a, b; 1 = b, pad; 2 = pad, c; 3 = c.
+        let mut files = Files::new(&metainfo(&[
+            ("top/a", 4, false),
+            ("top/empty", 0, false),
+            ("top/b", 12, false),
+            ("top/pad", 8, true),
+            ("top/c", 11, false),
+        ]));
+        assert!(indices(&files.verified(PieceIndex(1))).is_empty());
+        assert_eq!(files.verified(PieceIndex(0)), [(1, "top/a".into()), (3, "top/b".into())]);
+        assert!(indices(&files.verified(PieceIndex(3))).is_empty());
+        assert_eq!(indices(&files.verified(PieceIndex(2))), [4]);
+        assert_eq!(indices(&files.complete()), [2]);
+        assert!(indices(&files.complete()).is_empty());
+    }
+
+    #[test]
+    fn pieces_that_were_there_before_come_with_the_end() {
+        let mut files = Files::new(&metainfo(&[("top/a", 10, false), ("top/b", 20, false)]));
+        assert!(indices(&files.verified(PieceIndex(2))).is_empty());
+        assert!(indices(&files.verified(PieceIndex(99))).is_empty());
+        assert_eq!(indices(&files.complete()), [1, 2]);
+    }
+}

@@ -1,0 +1,119 @@
+//! `get`: downloads torrents and exits when all are complete.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use swarmloop::client::{AddTorrent, Mode};
+use swarmloop::text::Escaped;
+
+use super::args::GetArgs;
+use super::exit::{Exit, Failure};
+use super::input::{self, Loaded};
+use super::network;
+use super::signals::Signals;
+use super::ui::Ui;
+use super::watch::{End, Goal, STOP_TIMEOUT, Watch};
+
+/// What is said when a signal has begun a graceful stop.
+pub(crate) const STOPPING: &str = "stopping… press ^C again to quit now";
+
+/// More notes of a torrent file than this are only counted.
+const MAX_NOTES: usize = 3;
+
+/// Downloads; torrents that cannot be read are told of and left out.
+pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    let (torrents, lost) = load_all(args, ui);
+    if torrents.is_empty() {
+        return Ok(Exit::of_failures(&lost, 0));
+    }
+    let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let client = network::start(&args.network)?;
+    let goal = Goal::Get { keep_seeding: args.seed, timeout: args.timeout, limit: None };
+    let mut watch = Watch::new(goal, lost, Instant::now());
+    for (number, torrent) in torrents {
+        let path = result_path(args.dir.as_deref(), &torrent);
+        let source = torrent.source;
+        watch.add(&client, ui, number, to_add(args, torrent), source, Some(path));
+    }
+    let end = watch.run(&client, &signals, ui);
+    if let End::Stopped(_) = end {
+        ui.tell(STOPPING);
+    }
+    client.shutdown(STOP_TIMEOUT);
+    Ok(watch.conclude(ui, end))
+}
+
+/// Reads every torrent of the command line; returns them with their numbers, and how the others
+/// ended.
+fn load_all(args: &GetArgs, ui: &mut Ui) -> (Vec<(usize, Loaded)>, Vec<Exit>) {
+    let mut loaded = Vec::new();
+    let mut lost = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (number, argument) in (1..).zip(&args.torrents) {
+        match input::load(argument) {
+            Ok(torrent) if !seen.insert(torrent.metainfo.info_hash) => {
+                let shown = argument.to_string_lossy();
+                let text = format!("'{}' was named before", Escaped(&shown));
+                ui.warning("duplicate", &text, Some(number));
+            }
+            Ok(torrent) => {
+                warn_of_notes(number, &torrent, ui);
+                loaded.push((number, torrent));
+            }
+            Err(failure) => {
+                ui.count_failed(&failure, number);
+                lost.push(failure.exit);
+            }
+        }
+    }
+    (loaded, lost)
+}
+
+/// Tells what is odd about a torrent file and was handled.
+pub(crate) fn warn_of_notes(number: usize, torrent: &Loaded, ui: &mut Ui) {
+    let notes = &torrent.metainfo.notes;
+    for note in notes.iter().take(MAX_NOTES) {
+        ui.warning("note", &Escaped(note).to_string(), Some(number));
+    }
+    if let Some(more @ 1..) = notes.len().checked_sub(MAX_NOTES) {
+        ui.warning("note", &format!("{more} more notes like these"), Some(number));
+    }
+}
+
+/// Returns where a torrent's file or top folder will be, as the user would name it.
+fn result_path(dir: Option<&Path>, torrent: &Loaded) -> PathBuf {
+    dir.map_or_else(|| PathBuf::from(torrent.top()), |dir| dir.join(torrent.top()))
+}
+
+fn to_add(args: &GetArgs, torrent: Loaded) -> AddTorrent {
+    AddTorrent {
+        metainfo: torrent.metainfo,
+        dir: args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
+        mode: Mode::Download { overwrite: args.overwrite },
+        sequential: args.sequential,
+        use_trackers: !args.network.no_trackers,
+        peers: args.network.peers.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::files::tests::metainfo;
+
+    #[test]
+    fn the_result_is_named_as_the_user_named_the_folder() {
+        let files = [("pad", 5, true), ("top/a/b", 25, false), ("top/c", 1, false)];
+        let many = Loaded { metainfo: metainfo(&files), source: "file" };
+        let one = Loaded { metainfo: metainfo(&[("a.iso", 25, false)]), source: "file" };
+        for (dir, torrent, path) in [
+            (None, &many, "top"),
+            (Some("."), &many, "./top"),
+            (Some("out/"), &one, "out/a.iso"),
+            (Some("/abs"), &one, "/abs/a.iso"),
+        ] {
+            assert_eq!(result_path(dir.map(Path::new), torrent), Path::new(path));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What `--json` prints: one object a line, `type` first. Fields are only ever added; numbers are
+//! raw bytes, seconds and bytes a second; unknown fields must be ignored by readers.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use swarmloop::client::AddTorrent;
+use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::session::io::Phase;
+use swarmloop::tracker::{AnnounceEvent, TrackerEvent};
+
+use super::exit::{Exit, Failure};
+use super::size::eta;
+use super::snapshot::Snapshot;
+use super::stall::stall;
+
+/// The version of the format; it changes only if a field changes its meaning.
+const VERSION: u32 = 1;
+
+/// One line: fields in the order in which they were added.
+#[derive(Debug)]
+struct Line(String);
+
+impl Line {
+    fn new(kind: &str) -> Self {
+        Self(format!("{{\"type\":\"{kind}\""))
+    }
+
+    /// Adds a number, boolean, null or text.
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.extend([",\"", key, "\":"]);
+        escape(&value.into().to_string(), &mut self.0);
+        self
+    }
+
+    /// Adds the number of the torrent that the line is about, if it is about one.
+    fn with_id(self, id: Option<usize>) -> Self {
+        match id {
+            Some(id) => self.with("id", id),
+            None => self,
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// Escapes what JSON allows as it is but a terminal may act on: DEL, C1 controls, bidi controls,
+/// zero-width characters.
+fn escape(json: &str, out: &mut String) {
+    for c in json.chars() {
+        match c {
+            '\x7f'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' => {
+                write!(out, "\\u{:04x}", u32::from(c)).expect("a string takes everything");
+            }
+            _ => out.push(c),
+        }
+    }
+}
+
+/// A torrent was added.
+pub(crate) fn start(id: usize, torrent: &AddTorrent, source: &str, time: SystemTime) -> String {
+    Line::new("start")
+        .with("v", VERSION)
+        .with("time", humantime::format_rfc3339_millis(time).to_string())
+        .with("id", id)
+        .with("infohash", torrent.metainfo.info_hash.to_string())
+        .with("name", torrent.metainfo.name.as_str())
+        .with("source", source)
+        .end()
+}
+
+/// What a torrent consists of; pad files do not count.
+pub(crate) fn metadata(id: usize, metainfo: &Metainfo) -> String {
+    let files = || metainfo.files.iter().filter(|file| !file.pad);
+    Line::new("metadata")
+        .with("id", id)
+        .with("size", files().map(|file| file.len).sum::<u64>())
+        .with("piece_size", metainfo.piece_len)
+        .with("pieces", metainfo.piece_count())
+        .with("files", files().count())
+        .with("private", metainfo.private)
+        .end()
+}
+
+/// A torrent went into another state.
+pub(crate) fn status(id: usize, torrent: &Snapshot) -> String {
+    let share = |part: u32| f64::from(part) / f64::from(torrent.pieces.max(1));
+    let progress = match torrent.phase {
+        Phase::Checking => share(torrent.pieces_checked),
+        _ => share(torrent.pieces_have),
+    };
+    // Three digits are what people read; the exact numbers are in `progress` lines.
+    let progress = (progress * 1_000.0).floor() / 1_000.0;
+    let line = Line::new("status").with("id", id).with("state", state(&torrent.phase));
+    line.with("progress", progress).end()
+}
+
+/// How a torrent stands, about once a second while it is not stopped.
+pub(crate) fn progress(id: usize, torrent: &Snapshot) -> String {
+    let eta = eta(torrent.missing(), torrent.down_rate).map(|eta| eta.as_secs());
+    let line = Line::new("progress")
+        .with("id", id)
+        .with("state", state(&torrent.phase))
+        .with("have", torrent.have)
+        .with("want", torrent.size)
+        .with("down_rate", torrent.down_rate)
+        .with("up_rate", torrent.up_rate)
+        .with("uploaded", torrent.uploaded)
+        .with("peers", torrent.peers)
+        .with("seeds", torrent.seeds)
+        .with("eta", eta);
+    match stall(torrent) {
+        Some(stall) => line.with("waiting", stall.text).end(),
+        None => line.end(),
+    }
+}
+
+/// An announce came to an end.
+pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<String> {
+    let line = Line::new("tracker").with("id", id).with("url", url);
+    let line = match event {
+        TrackerEvent::Replied { event, peers, interval, warning } => {
+            let line = line
+                .with("event", announce_event(*event))
+                .with("ok", true)
+                .with("peers", *peers)
+                .with("interval", interval.as_secs());
+            match warning {
+                Some(warning) => line.with("warning", warning.as_str()),
+                None => line,
+            }
+        }
+        TrackerEvent::Failed { event, error, retry_in } => line
+            .with("event", announce_event(*event))
+            .with("ok", false)
+            .with("error", error.to_string())
+            .with("retry_in", retry_in.as_secs()),
+        _ => return None,
+    };
+    Some(line.end())
+}
+
+/// A file is complete; `index` counts from 1.
+pub(crate) fn file(id: usize, index: usize, path: &str) -> String {
+    let line = Line::new("file").with("id", id).with("index", index);
+    line.with("path", path).with("done", true).end()
+}
+
+/// A torrent is complete. `downloaded` is what came over the network, in bytes.
+pub(crate) fn complete(id: usize, torrent: &Snapshot, elapsed: Duration, path: &str) -> String {
+    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    Line::new("complete")
+        .with("id", id)
+        .with("elapsed", Duration::from_millis(ms).as_secs_f64())
+        .with("downloaded", torrent.downloaded)
+        .with("uploaded", torrent.uploaded)
+        .with("wasted", torrent.wasted)
+        .with("path", path)
+        .end()
+}
+
+/// The tracker answers announces at this URL.
+pub(crate) fn listening(url: &str) -> String {
+    Line::new("listening").with("url", url).end()
+}
+
+/// Something did not work.
+pub(crate) fn error(failure: &Failure, id: Option<usize>) -> String {
+    let line = Line::new("error").with("code", failure.code);
+    let line = line.with("message", failure.message.as_str());
+    let line = match &failure.hint {
+        Some(hint) => line.with("hint", hint.as_str()),
+        None => line,
+    };
+    line.with_id(id).end()
+}
+
+/// Something is odd.
+pub(crate) fn warning(code: &str, message: &str, id: Option<usize>) -> String {
+    Line::new("warning").with("code", code).with("message", message).with_id(id).end()
+}
+
+/// The last line of every run.
+pub(crate) fn summary(ok: usize, failed: usize, exit: Exit) -> String {
+    let line = Line::new("summary").with("ok", ok).with("failed", failed);
+    line.with("exit_code", exit.code()).end()
+}
+
+/// Names a phase for programs.
+pub(crate) fn state(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Stopped(_) => "stopped",
+        Phase::Checking => "checking",
+        Phase::Downloading => "downloading",
+        Phase::Seeding => "seeding",
+        _ => "unknown",
+    }
+}
+
+/// Names an announce's event; a regular one has none in BEP 3.
+pub(crate) fn announce_event(event: AnnounceEvent) -> &'static str {
+    match event {
+        AnnounceEvent::Started => "started",
+        AnnounceEvent::Periodic => "periodic",
+        AnnounceEvent::Completed => "completed",
+        AnnounceEvent::Stopped => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmloop::client::Mode;
+
+    use super::*;
+    use crate::cli::files::tests::metainfo;
+    use crate::cli::snapshot::sample;
+
+    fn add(name: &str) -> AddTorrent {
+        let mut metainfo = metainfo(&[("top/a", 25, false), ("top/pad", 5, true)]);
+        metainfo.name = name.to_owned();
+        AddTorrent {
+            metainfo,
+            dir: ".".into(),
+            mode: Mode::Seed,
+            sequential: false,
+            use_trackers: true,
+            peers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn lines_are_as_documented() {
+        let replied = TrackerEvent::Replied {
+            event: AnnounceEvent::Started,
+            peers: 50,
+            interval: Duration::from_secs(1800),
+            warning: None,
+        };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_253_278_123);
+        let idle = Snapshot { down_rate: 0, peers: 0, half_open: 2, ..sample() };
+        let lines = [
+            start(1, &add("a.iso"), "file", time),
+            metadata(1, &add("a.iso").metainfo),
+            status(1, &Snapshot { phase: Phase::Checking, pieces_checked: 362, ..sample() }),
+            progress(1, &sample()),
+            progress(1, &idle),
+            tracker(1, "http://t/a", &replied).expect("a known event"),
+            file(1, 1, "a.iso"),
+            complete(1, &sample(), Duration::from_micros(17_000_999), "./a.iso"),
+            error(&Failure::new(Exit::GaveUp, "timeout", "m").hint("h"), Some(2)),
+            warning("note", "odd", None),
+            listening("http://127.0.0.1:6969/announce"),
+            summary(1, 0, Exit::Success),
+        ];
+        let expected: Vec<&str> = include_str!("json/lines.jsonl").lines().collect();
+        assert_eq!(lines.len(), expected.len());
+        for (line, expected) in lines.iter().zip(expected) {
+            assert_eq!(line, expected);
+            assert!(serde_json::from_str::<Value>(line).is_ok_and(|value| value.is_object()));
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_escaped_and_read_back_whole() {
+        for name in
+            ["a\"b\\c", "\x1b[2J\n\r\t\0\x7f", "\u{9b}31m", "exe\u{202e}gpj\u{200b}", "日本 😀"]
+        {
+            let line = start(1, &add(name), "file", SystemTime::UNIX_EPOCH);
+            assert!(
+                !line.contains(|c: char| c.is_control() || ('\u{200b}'..='\u{206f}').contains(&c))
+            );
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            assert_eq!(value["name"], name);
+        }
+    }
+}

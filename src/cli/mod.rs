@@ -1,0 +1,71 @@
+//! The command line: one file a subcommand (`get`, `seed`, `tracker`, `demo`), and around them what
+//! they share.
+//!
+//! Data goes to stdout, everything else to stderr. What is shown is made by pure functions from
+//! values ([`progress`], [`peers`], [`stall`], [`json`]); [`ui`] is the only file that writes it.
+//! The main thread runs [`watch`]: it hears the engine's events and draws; the engine has a thread
+//! of its own, so that a blocked terminal never blocks it.
+//!
+//! **Invariant:** text from a peer, a tracker, a metainfo file or a file system leaves only through
+//! [`swarmloop::text::Escaped`] or [`json`]'s own escaping.
+
+mod args;
+mod demo;
+mod exit;
+mod files;
+mod get;
+mod input;
+mod json;
+mod network;
+mod payload;
+mod peers;
+mod progress;
+mod screen;
+mod seed;
+mod signals;
+mod size;
+mod snapshot;
+mod stall;
+mod torrent;
+mod tracker;
+mod ui;
+mod watch;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use self::args::{Command, Refusal};
+use self::exit::{Exit, Failure};
+use self::ui::{Surroundings, Ui};
+
+/// Runs the program with the given arguments, the program's own name first, and returns what the
+/// process exits with.
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match args::parse(args) {
+        Ok(cli) => cli,
+        Err(Refusal::Clap(error)) => {
+            // Help and version are printed this way too. A closed stream leaves nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+        }
+        Err(Refusal::NotYet(flag)) => {
+            let failure = Failure::not_yet(&flag);
+            let _ = writeln!(std::io::stderr(), "{}", failure.text());
+            return failure.exit.into();
+        }
+    };
+    let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
+    let result = match &cli.command {
+        Command::Get(args) => get::run(args, &mut ui),
+        Command::Seed(args) => seed::run(args, &mut ui),
+        Command::Tracker(args) => tracker::run(args, &mut ui),
+        Command::Demo(args) => demo::run(args, &mut ui),
+    };
+    let exit = result.unwrap_or_else(|failure| {
+        ui.error(&failure, None);
+        failure.exit
+    });
+    ui.summary(exit);
+    exit.into()
+}

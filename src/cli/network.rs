@@ -1,0 +1,147 @@
+//! From network arguments to a running client: addresses to listen on, ports to try, limits.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use swarmloop::client::{Client, ClientConfig, ClientError};
+use swarmloop::session::config::Config;
+
+use super::args::NetworkArgs;
+use super::exit::Failure;
+
+/// The ports that `BitTorrent` clients have listened on since the first one (BEP 3 names 6881 to
+/// 6889).
+const DEFAULT_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
+
+/// Threads that hash and write; more than two only queue up behind one disk.
+const MAX_WORKERS: usize = 2;
+
+/// Starts a client as the arguments say, on the first port that is free.
+pub(crate) fn start(args: &NetworkArgs) -> Result<Client, Failure> {
+    let ports = candidate_ports(args);
+    start_on(&ports, |port| {
+        let mut session = Config::default();
+        session.listen_port = port;
+        session.bind = args.bind.into_iter().collect();
+        if let Some(max_peers) = args.max_peers {
+            session.max_peers = usize::from(max_peers);
+        }
+        let listen = listen_addrs(args.bind, port, has_ipv6());
+        Client::start(ClientConfig {
+            session,
+            listen,
+            tracker_listen: Vec::new(),
+            workers: workers(),
+        })
+    })
+    .map_err(|error| Failure::client(&error))
+}
+
+/// Returns how many threads hash and write: one a processor, at most [`MAX_WORKERS`].
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS)
+}
+
+/// Returns the ports to try in order; 0 is any free one.
+fn candidate_ports(args: &NetworkArgs) -> Vec<u16> {
+    match &args.port {
+        Some(ports) => ports.clone().collect(),
+        None => DEFAULT_PORTS.chain([0]).collect(),
+    }
+}
+
+/// Calls `start` with one port after the other until one is not in use; returns the last error if
+/// all are.
+fn start_on<T>(
+    ports: &[u16],
+    mut start: impl FnMut(u16) -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let mut result = Err(ClientError::Ended);
+    for &port in ports {
+        result = start(port);
+        match &result {
+            Err(ClientError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+    }
+    result
+}
+
+/// Returns where to listen: on the one address that was asked for, else on every one of both
+/// families.
+fn listen_addrs(bind: Option<IpAddr>, port: u16, has_ipv6: bool) -> Vec<SocketAddr> {
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match bind {
+        Some(address) => vec![SocketAddr::from((address, port))],
+        // With any port the two families would get different ones, and announces name only one.
+        None if port == 0 || !has_ipv6 => vec![v4],
+        None => vec![v4, v6],
+    }
+}
+
+/// Tells whether this machine speaks IPv6 at all; nothing is sent.
+fn has_ipv6() -> bool {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen_error(port: u16, kind: io::ErrorKind) -> ClientError {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        ClientError::Listen { addr, source: kind.into() }
+    }
+
+    #[test]
+    fn the_first_free_port_is_taken() {
+        let mut tried = Vec::new();
+        let port = start_on(&candidate_ports(&NetworkArgs::default()), |port| {
+            tried.push(port);
+            if port < 6883 { Err(listen_error(port, io::ErrorKind::AddrInUse)) } else { Ok(port) }
+        });
+        assert_eq!(port.ok(), Some(6883));
+        assert_eq!(tried, [6881, 6882, 6883]);
+    }
+
+    #[test]
+    fn any_port_is_the_last_resort_unless_ports_were_named() {
+        let in_use = |port| Err::<(), _>(listen_error(port, io::ErrorKind::AddrInUse));
+        for (port, last) in [(None, 0), (Some(7000..=7002), 7002), (Some(0..=0), 0)] {
+            let args = NetworkArgs { port, ..NetworkArgs::default() };
+            let mut tried = Vec::new();
+            let result = start_on(&candidate_ports(&args), |port| {
+                tried.push(port);
+                in_use(port)
+            });
+            assert!(result.is_err());
+            assert_eq!(tried.last(), Some(&last));
+        }
+    }
+
+    #[test]
+    fn another_error_than_a_taken_port_ends_the_search() {
+        let mut tried = 0;
+        let result = start_on(&[80, 81], |port| {
+            tried += 1;
+            Err::<(), _>(listen_error(port, io::ErrorKind::PermissionDenied))
+        });
+        assert!(result.is_err());
+        assert_eq!(tried, 1);
+    }
+
+    #[test]
+    fn both_families_listen_unless_one_address_was_asked_for() {
+        let text = |bind: Option<&str>, port, has_ipv6| -> Vec<String> {
+            let bind = bind.map(|text| text.parse().expect("an address"));
+            listen_addrs(bind, port, has_ipv6).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(text(None, 6881, true), ["0.0.0.0:6881", "[::]:6881"]);
+        assert_eq!(text(None, 6881, false), ["0.0.0.0:6881"]);
+        assert_eq!(text(None, 0, true), ["0.0.0.0:0"]);
+        assert_eq!(text(Some("::1"), 5, true), ["[::1]:5"]);
+        assert_eq!(text(Some("127.0.0.2"), 0, true), ["127.0.0.2:0"]);
+    }
+}

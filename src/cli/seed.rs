@@ -1,0 +1,47 @@
+//! `seed`: checks data and uploads it until a signal comes.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use swarmloop::client::{AddTorrent, Mode};
+
+use super::args::SeedArgs;
+use super::exit::{Exit, Failure};
+use super::get::{STOPPING, warn_of_notes};
+use super::input::{self, Loaded, data_dir};
+use super::network;
+use super::signals::Signals;
+use super::ui::Ui;
+use super::watch::{End, Goal, STOP_TIMEOUT, Watch};
+
+/// Seeds one torrent. A signal is the normal end of it if all of the data was there.
+pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    let torrent = input::load(&args.torrent)?;
+    warn_of_notes(1, &torrent, ui);
+    let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let client = network::start(&args.network)?;
+    let mut watch = Watch::new(Goal::Seed, Vec::new(), Instant::now());
+    let source = torrent.source;
+    watch.add(&client, ui, 1, to_add(args, torrent), source, None);
+    let end = watch.run(&client, &signals, ui);
+    if let End::Stopped(_) = end {
+        ui.tell(STOPPING);
+    }
+    client.shutdown(STOP_TIMEOUT);
+    Ok(watch.conclude(ui, end))
+}
+
+fn to_add(args: &SeedArgs, torrent: Loaded) -> AddTorrent {
+    let dir = match &args.path {
+        Some(path) => data_dir(path, torrent.top()),
+        None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
+    };
+    AddTorrent {
+        metainfo: torrent.metainfo,
+        dir,
+        mode: Mode::Seed,
+        sequential: false,
+        use_trackers: !args.network.no_trackers,
+        peers: args.network.peers.clone(),
+    }
+}

@@ -1,0 +1,319 @@
+//! Why nothing is happening: a stalled torrent always names its cause.
+
+use swarmloop::session::io::{Phase, StopReason};
+use swarmloop::session::status::TrackerState;
+use swarmloop::text::Escaped;
+
+use super::size::countdown;
+use super::snapshot::{Snapshot, TrackerView};
+
+/// More trackers than this are only counted.
+const MAX_TRACKERS_NAMED: usize = 2;
+
+/// A kind of cause: two stalls of one kind are one condition and told once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// The torrent is stopped.
+    Stopped,
+    /// Existing files are looked at first.
+    Checking,
+    /// Nobody is known, and there is nobody to ask.
+    NobodyToAsk,
+    /// Peers are being dialled.
+    Dialling,
+    /// Peers are known, none is connected.
+    Unreachable,
+    /// No peer is known; a tracker is being asked.
+    Asking,
+    /// No peer is known; the trackers' answers named none.
+    NoPeers,
+    /// No peer is known; every tracker failed.
+    TrackersFailed,
+    /// No peer has what is missing.
+    NothingWanted,
+    /// Every peer with what is missing chokes us.
+    Choked,
+    /// Requests are out, nothing comes.
+    Unanswered,
+}
+
+/// Why a torrent does not get on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Stall {
+    /// The kind of cause.
+    pub(crate) cause: Cause,
+    /// The cause in words, safe to print.
+    pub(crate) text: String,
+}
+
+/// Returns why a torrent does not get on; `None` if it does, or has nothing to get.
+pub(crate) fn stall(torrent: &Snapshot) -> Option<Stall> {
+    let stall = |cause, text| Some(Stall { cause, text });
+    match &torrent.phase {
+        Phase::Stopped(reason) => stall(Cause::Stopped, stopped(reason.as_ref()).to_owned()),
+        Phase::Checking => {
+            let (checked, pieces) = (torrent.pieces_checked, torrent.pieces);
+            stall(Cause::Checking, format!("checking existing files, {checked} of {pieces} pieces"))
+        }
+        Phase::Downloading if torrent.down_rate > 0 || torrent.missing() == 0 => None,
+        Phase::Downloading if torrent.peers == 0 => Some(without_peers(torrent)),
+        Phase::Downloading => Some(with_peers(torrent)),
+        _ => None,
+    }
+}
+
+fn stopped(reason: Option<&StopReason>) -> &'static str {
+    match reason {
+        Some(StopReason::Disk) => "the disk failed",
+        Some(StopReason::FilesInTheWay(_)) => "files are in the way",
+        _ => "stopped",
+    }
+}
+
+/// Names the cause while peers are connected.
+fn with_peers(torrent: &Snapshot) -> Stall {
+    let (cause, text) = if torrent.interesting == 0 {
+        let peers = count(torrent.peers, "connected peer has", "connected peers have");
+        (Cause::NothingWanted, format!("{peers} nothing that is missing here"))
+    } else if torrent.unchoked_by == 0 {
+        let peers = count(torrent.interesting, "peer has", "peers have");
+        (Cause::Choked, format!("{peers} what is missing, but all choke us"))
+    } else {
+        let peers = count(torrent.unchoked_by, "peer", "peers");
+        (Cause::Unanswered, format!("{peers} took our requests and did not answer yet"))
+    };
+    Stall { cause, text }
+}
+
+/// Names the cause while no peer is connected: what is being tried, and if nothing is, what the
+/// trackers say.
+fn without_peers(torrent: &Snapshot) -> Stall {
+    let (cause, text) = if torrent.half_open > 0 {
+        let peers = count(torrent.half_open, "peer", "peers");
+        (Cause::Dialling, format!("connecting to {peers}"))
+    } else if torrent.known > 0 {
+        let peers = count(torrent.known, "peer", "peers");
+        (Cause::Unreachable, format!("{peers} known, none could be reached so far"))
+    } else {
+        return without_addresses(&torrent.trackers);
+    };
+    Stall { cause, text }
+}
+
+/// Names the cause while not even an address is known.
+fn without_addresses(trackers: &[TrackerView]) -> Stall {
+    let usable: Vec<&TrackerView> =
+        trackers.iter().filter(|tracker| tracker.state != TrackerState::Unsupported).collect();
+    let host = |tracker: &TrackerView| Escaped(host_of(&tracker.url)).to_string();
+    if usable.is_empty() {
+        let text = if trackers.is_empty() {
+            "no peers known and no trackers to ask; --peer HOST:PORT names one"
+        } else {
+            "no peers known, and no tracker speaks plain http, the only kind supported so far; \
+             --peer HOST:PORT names a peer"
+        };
+        return Stall { cause: Cause::NobodyToAsk, text: text.to_owned() };
+    }
+    // Trackers are asked in turn, so one that is being asked says more than those that failed
+    // before it.
+    let asked = usable.iter().find(|tracker| tracker.state == TrackerState::Announcing);
+    if let Some(tracker) = asked {
+        let text = format!("no peers yet, asking tracker {}", host(tracker));
+        return Stall { cause: Cause::Asking, text };
+    }
+    for tracker in &usable {
+        if let TrackerState::Working { next_in, .. } = tracker.state {
+            let (host, next) = (host(tracker), countdown(next_in));
+            let text = format!("no peers yet, tracker {host} names none; asking again in {next}");
+            return Stall { cause: Cause::NoPeers, text };
+        }
+    }
+    match failures(&usable) {
+        Some(text) => Stall { cause: Cause::TrackersFailed, text },
+        None => Stall { cause: Cause::Asking, text: "no peers yet, about to ask a tracker".into() },
+    }
+}
+
+/// Says which trackers failed, why, and when the next is tried; `None` if none did.
+fn failures(trackers: &[&TrackerView]) -> Option<String> {
+    let mut named = Vec::new();
+    let mut failed = 0usize;
+    let mut next = None;
+    for tracker in trackers {
+        let TrackerState::Failed { error, retry_in } = &tracker.state else { continue };
+        failed += 1;
+        next = Some(next.map_or(*retry_in, |next| (*retry_in).min(next)));
+        if named.len() < MAX_TRACKERS_NAMED {
+            named.push(format!("{}: {}", Escaped(host_of(&tracker.url)), Escaped(error)));
+        }
+    }
+    let next = countdown(next?);
+    let more = match failed.checked_sub(MAX_TRACKERS_NAMED) {
+        Some(more @ 1..) => format!("; and {more} more"),
+        _ => String::new(),
+    };
+    let list = named.join("; ");
+    let trackers = count(failed, "tracker", "trackers");
+    Some(format!("no peers yet, {trackers} failed ({list}{more}); next try in {next}"))
+}
+
+/// Returns the host and port of a URL: no user name and no path, because both may hold a pass key.
+pub(crate) fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Returns `1 peer` or `3 peers`.
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::snapshot::sample;
+
+    fn waiting() -> Snapshot {
+        let quiet = Snapshot { down_rate: 0, peers: 0, seeds: 0, interesting: 0, ..sample() };
+        Snapshot { unchoked_by: 0, half_open: 0, known: 0, trackers: Vec::new(), ..quiet }
+    }
+
+    fn tracker(url: &str, state: TrackerState) -> TrackerView {
+        TrackerView { url: url.to_owned(), state }
+    }
+
+    fn failed(url: &str, error: &str, retry_s: u64) -> TrackerView {
+        let (error, retry_in) = (error.to_owned(), Duration::from_secs(retry_s));
+        tracker(url, TrackerState::Failed { error, retry_in })
+    }
+
+    fn working(next_s: u64) -> TrackerView {
+        let next_in = Duration::from_secs(next_s);
+        tracker("http://a.example:6969/announce", TrackerState::Working { peers: 0, next_in })
+    }
+
+    #[test]
+    fn who_gets_on_does_not_wait() {
+        let seeding = Snapshot { phase: Phase::Seeding, have: sample().size, ..waiting() };
+        let done = Snapshot { have: sample().size, ..waiting() };
+        for snapshot in [sample(), seeding, done] {
+            assert_eq!(stall(&snapshot), None, "{snapshot:?}");
+        }
+    }
+
+    #[test]
+    fn every_stall_of_the_torrent_itself_has_its_reason() {
+        for (phase, text) in [
+            (Phase::Stopped(None), "stopped"),
+            (Phase::Stopped(Some(StopReason::Disk)), "the disk failed"),
+            (Phase::Stopped(Some(StopReason::FilesInTheWay(vec![]))), "files are in the way"),
+        ] {
+            let stall = stall(&Snapshot { phase, ..sample() }).expect("a stall");
+            assert_eq!((stall.cause, stall.text.as_str()), (Cause::Stopped, text));
+        }
+        let checking = Snapshot { phase: Phase::Checking, pieces_checked: 120, ..sample() };
+        let stall = stall(&checking).expect("a stall");
+        assert_eq!(stall.cause, Cause::Checking);
+        assert_eq!(stall.text, "checking existing files, 120 of 3016 pieces");
+    }
+
+    #[test]
+    fn every_stall_among_peers_has_its_reason() {
+        for (peers, interesting, unchoked_by, cause, text) in [
+            (1, 0, 0, Cause::NothingWanted, "1 connected peer has nothing that is missing here"),
+            (3, 0, 0, Cause::NothingWanted, "3 connected peers have nothing that is missing here"),
+            (3, 1, 0, Cause::Choked, "1 peer has what is missing, but all choke us"),
+            (3, 2, 0, Cause::Choked, "2 peers have what is missing, but all choke us"),
+            (3, 2, 1, Cause::Unanswered, "1 peer took our requests and did not answer yet"),
+        ] {
+            let snapshot = Snapshot { peers, interesting, unchoked_by, ..waiting() };
+            let stall = stall(&snapshot).expect("a stall");
+            assert_eq!((stall.cause, stall.text.as_str()), (cause, text));
+        }
+    }
+
+    #[test]
+    fn every_stall_without_peers_has_its_reason() {
+        for (half_open, known, cause, text) in [
+            (1, 9, Cause::Dialling, "connecting to 1 peer"),
+            (3, 0, Cause::Dialling, "connecting to 3 peers"),
+            (0, 1, Cause::Unreachable, "1 peer known, none could be reached so far"),
+            (0, 2, Cause::Unreachable, "2 peers known, none could be reached so far"),
+        ] {
+            let stall = stall(&Snapshot { half_open, known, ..waiting() }).expect("a stall");
+            assert_eq!((stall.cause, stall.text.as_str()), (cause, text));
+        }
+    }
+
+    #[test]
+    fn every_stall_of_the_trackers_has_its_reason() {
+        let unsupported = || tracker("udp://c.example:1", TrackerState::Unsupported);
+        let a = || failed("http://u:pw@a.example/k3y/announce", "connection refused", 30);
+        let b = || failed("http://b.example?k3y", "timed out", 15);
+        for (trackers, cause, text) in [
+            (
+                vec![],
+                Cause::NobodyToAsk,
+                "no peers known and no trackers to ask; --peer HOST:PORT names one",
+            ),
+            (
+                vec![unsupported()],
+                Cause::NobodyToAsk,
+                "no peers known, and no tracker speaks plain http, the only kind supported so far; \
+                 --peer HOST:PORT names a peer",
+            ),
+            (
+                vec![tracker("http://a.example/x", TrackerState::Idle)],
+                Cause::Asking,
+                "no peers yet, about to ask a tracker",
+            ),
+            (
+                vec![a(), tracker("http://b.example/x", TrackerState::Announcing)],
+                Cause::Asking,
+                "no peers yet, asking tracker b.example",
+            ),
+            (
+                vec![a(), working(1680)],
+                Cause::NoPeers,
+                "no peers yet, tracker a.example:6969 names none; asking again in 28m",
+            ),
+            (
+                vec![a(), unsupported()],
+                Cause::TrackersFailed,
+                "no peers yet, 1 tracker failed (a.example: connection refused); next try in 30s",
+            ),
+            (
+                vec![a(), b(), a(), a()],
+                Cause::TrackersFailed,
+                "no peers yet, 4 trackers failed (a.example: connection refused; \
+                 b.example: timed out; and 2 more); next try in 15s",
+            ),
+            (
+                vec![failed("http://e\x1b[2J\u{202e}/x", "go\nhome\x07", 0)],
+                Cause::TrackersFailed,
+                "no peers yet, 1 tracker failed (e\\x1b[2J\\u{202e}: go\\x0ahome\\x07); \
+                 next try in 0s",
+            ),
+        ] {
+            let stall = stall(&Snapshot { trackers, ..waiting() }).expect("a stall");
+            assert_eq!((stall.cause, stall.text.as_str()), (cause, text));
+        }
+    }
+
+    #[test]
+    fn hosts_are_shown_without_secrets() {
+        for (url, host) in [
+            ("http://a.example/passkey/announce", "a.example"),
+            ("http://a.example:80", "a.example:80"),
+            ("http://user:secret@a.example?x@y", "a.example"),
+            ("udp://[::1]:5/", "[::1]:5"),
+            ("nonsense", "nonsense"),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(url), host);
+        }
+    }
+}

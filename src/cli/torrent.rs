@@ -1,0 +1,168 @@
+//! One torrent of a run: what is known of it, and how it ended.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use swarmloop::id::{PeerId, TorrentId};
+use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::text::Escaped;
+
+use super::exit::Failure;
+use super::files::Files;
+use super::snapshot::Snapshot;
+
+/// The most peers that are told apart when they are counted; beyond it the count stands still.
+const MAX_PEERS_COUNTED: usize = 100_000;
+
+/// How a torrent ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// Everything is there and verified.
+    Complete,
+    /// It is given up.
+    Failed(Failure),
+}
+
+/// One torrent of a run.
+#[derive(Debug)]
+pub(crate) struct Torrent {
+    /// Counted from 1, in the order of the command line.
+    pub(crate) number: usize,
+    /// Its name in the engine.
+    pub(crate) id: TorrentId,
+    /// Its name, safe to print.
+    pub(crate) name: String,
+    /// What stdout is told when it is complete.
+    pub(crate) path: Option<PathBuf>,
+    /// Its files, for telling which are complete.
+    pub(crate) files: Files,
+    /// How it stood last.
+    pub(crate) snapshot: Snapshot,
+    /// How it ended; `None` while it runs.
+    pub(crate) outcome: Option<Outcome>,
+    /// Whether somebody was told that it is being seeded.
+    pub(crate) is_seeding_told: bool,
+    peers: BTreeSet<PeerId>,
+    /// The last [`Snapshot::progress_mark`], and when it last grew.
+    mark: u64,
+    moved_at: Instant,
+}
+
+impl Torrent {
+    /// Begins to follow a torrent that was just added.
+    pub(crate) fn new(
+        number: usize,
+        id: TorrentId,
+        metainfo: &Metainfo,
+        path: Option<PathBuf>,
+        snapshot: Snapshot,
+        now: Instant,
+    ) -> Self {
+        Self {
+            number,
+            id,
+            name: Escaped(&metainfo.name).to_string(),
+            path,
+            files: Files::new(metainfo),
+            mark: snapshot.progress_mark(),
+            snapshot,
+            outcome: None,
+            is_seeding_told: false,
+            peers: BTreeSet::new(),
+            moved_at: now,
+        }
+    }
+
+    /// Takes in how the torrent stands at `now`.
+    pub(crate) fn observe(&mut self, snapshot: Snapshot, now: Instant) {
+        // Compared with the last look, not with the best one: payload that turns out to be wasted
+        // must not hide the useful bytes that follow it.
+        if snapshot.progress_mark() > self.mark {
+            self.moved_at = now;
+        }
+        self.mark = snapshot.progress_mark();
+        self.snapshot = snapshot;
+    }
+
+    /// Returns for how long nothing useful has happened.
+    pub(crate) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.moved_at)
+    }
+
+    /// Counts a peer that connected; one that comes again is counted once.
+    pub(crate) fn count_peer(&mut self, peer_id: PeerId) {
+        if self.peers.len() < MAX_PEERS_COUNTED {
+            self.peers.insert(peer_id);
+        }
+    }
+
+    /// Returns how many peers have been connected.
+    pub(crate) fn peers_counted(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Tells whether everything that was asked for is there: downloaded, or found complete for
+    /// seeding.
+    pub(crate) fn is_done(&self) -> bool {
+        match &self.outcome {
+            Some(Outcome::Complete) => true,
+            Some(Outcome::Failed(_)) => false,
+            None => self.is_seeding_told && self.snapshot.is_complete(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+    use crate::cli::files::tests::metainfo;
+    use crate::cli::snapshot::sample;
+
+    fn torrent(now: Instant) -> Torrent {
+        let mut metainfo = metainfo(&[("top/a", 25, false)]);
+        metainfo.name = "a\x1b[2J".to_owned();
+        Torrent::new(1, TorrentId(7), &metainfo, None, sample(), now)
+    }
+
+    #[test]
+    fn idle_time_begins_with_the_last_useful_byte() {
+        let start = Instant::now();
+        let after = |s| start + Duration::from_secs(s);
+        let mut torrent = torrent(start);
+        let wasted = Snapshot { downloaded: 312_000_000, wasted: 1_000_000, ..sample() };
+        torrent.observe(wasted, after(5));
+        assert_eq!(torrent.idle_for(after(9)), Duration::from_secs(9));
+        torrent.observe(Snapshot { downloaded: 311_000_001, ..sample() }, after(10));
+        assert_eq!(torrent.idle_for(after(14)), Duration::from_secs(4));
+        let spoilt = Snapshot { downloaded: 312_000_000, wasted: 5_000_000, ..sample() };
+        torrent.observe(spoilt.clone(), after(20));
+        assert_eq!(torrent.idle_for(after(25)), Duration::from_secs(15));
+        torrent.observe(Snapshot { downloaded: 312_000_001, ..spoilt }, after(30));
+        assert_eq!(torrent.idle_for(after(31)), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn peers_are_counted_once() {
+        let mut torrent = torrent(Instant::now());
+        for id in [b"-qB5000-aaaaaaaaaaaa", b"-qB5000-bbbbbbbbbbbb", b"-qB5000-aaaaaaaaaaaa"] {
+            torrent.count_peer(PeerId(*id));
+        }
+        assert_eq!(torrent.peers_counted(), 2);
+    }
+
+    #[test]
+    fn done_is_complete_or_seeding_everything() {
+        let mut torrent = torrent(Instant::now());
+        assert_eq!(torrent.name, "a\\x1b[2J");
+        torrent.snapshot.have = torrent.snapshot.size;
+        assert!(!torrent.is_done());
+        torrent.is_seeding_told = true;
+        assert!(torrent.is_done());
+        torrent.outcome = Some(Outcome::Failed(Failure::new(Exit::Failed, "x", "x")));
+        assert!(!torrent.is_done());
+        torrent.outcome = Some(Outcome::Complete);
+        assert!(torrent.is_done());
+    }
+}

@@ -1,0 +1,323 @@
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use swarmloop::disk::job::{DiskError, DiskErrorKind, DiskOp};
+use swarmloop::id::PieceIndex;
+use swarmloop::session::io::FileInTheWay;
+
+use super::*;
+use crate::cli::args::OutputArgs;
+use crate::cli::files::tests::metainfo;
+use crate::cli::snapshot::sample;
+use crate::cli::ui::tests::{Written, plain, recorded};
+
+const GET: Goal = Goal::Get { keep_seeding: false, timeout: None, limit: None };
+const GET_AND_SEED: Goal = Goal::Get { keep_seeding: true, timeout: None, limit: None };
+
+/// An engine that plays events and then ends, or goes on being silent.
+struct Script {
+    events: RefCell<VecDeque<Event>>,
+    snapshot: Snapshot,
+    /// How often nothing more is said before the engine ends.
+    silences: Cell<usize>,
+}
+
+impl Script {
+    fn new(events: Vec<Event>, snapshot: Snapshot) -> Self {
+        Self { events: RefCell::new(events.into()), snapshot, silences: Cell::new(3) }
+    }
+}
+
+impl Engine for Script {
+    fn next_event(&self, _: Duration) -> Result<Event, RecvTimeoutError> {
+        if let Some(event) = self.events.borrow_mut().pop_front() {
+            return Ok(event);
+        }
+        match self.silences.get().checked_sub(1) {
+            Some(left) => {
+                self.silences.set(left);
+                Err(RecvTimeoutError::Timeout)
+            }
+            None => Err(RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn snapshot(&self, _: TorrentId) -> Result<Snapshot, ClientError> {
+        Ok(self.snapshot.clone())
+    }
+
+    fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A run of as many torrents, whose ids count from 1 like their numbers.
+fn watch(goal: Goal, torrents: u32, snapshot: &Snapshot) -> Watch {
+    let now = Instant::now();
+    let mut watch = Watch::new(goal, Vec::new(), now);
+    let mut metainfo = metainfo(&[("top/a", 15, false), ("top/b", 10, false)]);
+    for i in 1..=torrents {
+        metainfo.name = format!("t{i}");
+        let number = usize::try_from(i).expect("a small number");
+        let path = Some(PathBuf::from(format!("out/t{i}")));
+        let torrent = Torrent::new(number, TorrentId(i), &metainfo, path, snapshot.clone(), now);
+        watch.torrents.push(torrent);
+    }
+    watch
+}
+
+/// Plays events to a run and returns how it ended, the exit code, and what was written to stdout
+/// and stderr.
+fn play(
+    mut watch: Watch,
+    script: &Script,
+    signals: &[Notice],
+    args: &OutputArgs,
+) -> (End, Exit, String, String) {
+    let (mut ui, out, err) = recorded(args);
+    let end = watch.run(script, &Signals::scripted(signals), &mut ui);
+    let exit = watch.conclude(&mut ui, end);
+    ui.summary(exit);
+    let text = |written: &Written| written.text();
+    (end, exit, text(&out), text(&err))
+}
+
+fn quiet() -> OutputArgs {
+    OutputArgs { quiet: true, ..plain() }
+}
+
+fn done() -> Snapshot {
+    Snapshot { phase: Phase::Seeding, have: sample().size, ..sample() }
+}
+
+fn complete_event(torrent: u32) -> Event {
+    let elapsed = Duration::from_secs(17);
+    Event::Complete { torrent: TorrentId(torrent), elapsed, downloaded: true }
+}
+
+fn disk_event(torrent: u32, kind: DiskErrorKind) -> Event {
+    let message = "it broke".to_owned();
+    let error = DiskError { op: DiskOp::Write, path: "top/a".into(), kind, message };
+    Event::Disk { torrent: TorrentId(torrent), error }
+}
+
+const INTERRUPT: Notice = Notice::Stop(Exit::Signal(2));
+
+#[test]
+fn a_download_ends_with_its_path_on_stdout() {
+    let script = Script::new(vec![complete_event(1)], done());
+    let (end, exit, out, err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit), (End::Finished, Exit::Success));
+    assert_eq!(out, "out/t1\n");
+    assert_eq!(err, "");
+}
+
+#[test]
+fn several_downloads_succeed_only_together() {
+    let full = || disk_event(2, DiskErrorKind::Full);
+    for (events, exit, out) in [
+        (vec![complete_event(2), complete_event(1)], Exit::Success, "out/t2\nout/t1\n"),
+        (vec![complete_event(1), full()], Exit::Failed, "out/t1\n"),
+        (vec![disk_event(1, DiskErrorKind::ReadOnly), full()], Exit::Disk, ""),
+        (vec![disk_event(1, DiskErrorKind::Other), full()], Exit::Failed, ""),
+    ] {
+        let script = Script::new(events, done());
+        let (end, got, stdout, _) = play(watch(GET, 2, &sample()), &script, &[], &quiet());
+        assert_eq!((end, got, stdout.as_str()), (End::Finished, exit, out));
+    }
+}
+
+#[test]
+fn inputs_that_could_not_be_read_count_as_failures() {
+    let script = Script::new(vec![complete_event(1)], done());
+    let mut watch = watch(GET, 1, &sample());
+    watch.lost.push(Exit::Input);
+    let (_, exit, ..) = play(watch, &script, &[], &quiet());
+    assert_eq!(exit, Exit::Failed);
+}
+
+#[test]
+fn a_condition_is_told_once() {
+    let in_the_way = FileInTheWay { path: "top/a".into(), len: 1, expected_len: 2 };
+    let reason = StopReason::FilesInTheWay(vec![in_the_way]);
+    let phase = Phase::Stopped(Some(reason));
+    let blocked = Event::Phase { torrent: TorrentId(1), phase: phase.clone() };
+    let disk = || disk_event(1, DiskErrorKind::Full);
+    let stopped =
+        Event::Phase { torrent: TorrentId(1), phase: Phase::Stopped(Some(StopReason::Disk)) };
+    for (events, message) in [
+        (vec![blocked], "swarmloop: error: files in the way hold bytes"),
+        (
+            vec![disk(), disk(), stopped],
+            "swarmloop: error: cannot write top/a: it broke. 39.2% is verified and kept\n",
+        ),
+    ] {
+        let script = Script::new(events, sample());
+        // Two torrents, so that the run is not over with the first failure.
+        let (_, exit, _, err) = play(watch(GET, 2, &sample()), &script, &[INTERRUPT], &quiet());
+        assert_eq!(exit, Exit::Signal(2));
+        assert_eq!(err.matches("error:").count(), 0, "a signal comes first: {err}");
+        let script = Script::new(script.events.into_inner().into(), sample());
+        let (_, exit, _, err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
+        assert_eq!(exit, Exit::Disk);
+        assert!(err.starts_with(message), "{err}");
+        assert_eq!(err.matches("error:").count(), 1, "{err}");
+        assert_eq!(err.matches("hint:").count(), 1, "{err}");
+    }
+}
+
+#[test]
+fn a_signal_before_the_end_says_what_is_kept() {
+    for (signal, code) in [(1, 129), (2, 130), (15, 143)] {
+        let notice = Notice::Stop(Exit::Signal(signal));
+        let script = Script::new(vec![], sample());
+        let (end, exit, out, err) = play(watch(GET, 1, &sample()), &script, &[notice], &quiet());
+        assert_eq!(end, End::Stopped(Exit::Signal(signal)));
+        assert_eq!((exit.code(), out.as_str()), (code, ""));
+        assert!(
+            err.starts_with("stopped  t1  39.2% (296.1 / 754.0 MiB) verified and kept"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_after_the_end_is_a_normal_end() {
+    let mut watch = watch(GET_AND_SEED, 1, &done());
+    watch.torrents[0].outcome = Some(Outcome::Complete);
+    let (end, exit, ..) = play(watch, &Script::new(vec![], done()), &[INTERRUPT], &quiet());
+    assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Success));
+}
+
+#[test]
+fn keeping_on_seeding_waits_for_a_signal() {
+    let script = Script::new(vec![complete_event(1)], done());
+    let (end, exit, out, _) = play(watch(GET_AND_SEED, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit), (End::EngineEnded, Exit::Failed));
+    assert_eq!(out, "out/t1\n");
+    let script = Script::new(vec![disk_event(1, DiskErrorKind::Full)], sample());
+    let (end, exit, ..) = play(watch(GET_AND_SEED, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit), (End::Finished, Exit::Disk));
+}
+
+#[test]
+fn an_engine_that_ends_by_itself_is_a_failure_with_a_message() {
+    let script = Script::new(vec![], sample());
+    let (end, exit, _, err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit), (End::EngineEnded, Exit::Failed));
+    assert!(err.ends_with("swarmloop: error: the event loop has ended\n"), "{err}");
+}
+
+#[test]
+fn a_status_request_prints_a_line_and_goes_on() {
+    let script = Script::new(vec![], sample());
+    let signals = [Notice::Status, INTERRUPT];
+    let (_, exit, _, err) = play(watch(GET, 1, &sample()), &script, &signals, &quiet());
+    assert_eq!(exit, Exit::Signal(2));
+    assert!(err.contains("Z t1 39.2% 296.1/754.0MiB down="), "{err}");
+}
+
+#[test]
+fn a_seed_says_what_it_has() {
+    let partial = Snapshot { phase: Phase::Seeding, ..sample() };
+    let nothing = Snapshot { phase: Phase::Seeding, have: 0, ..sample() };
+    let checking = Snapshot { phase: Phase::Checking, pieces_checked: 5, have: 0, ..sample() };
+    let stopped = Snapshot { phase: Phase::Stopped(None), have: 0, ..sample() };
+    let unchecked = Snapshot { pieces_checked: 0, ..stopped.clone() };
+    let incomplete = "swarmloop: warning: 't1' is incomplete, 457.9 MiB missing; \
+                      seeding the 39.2% there is";
+    let absent = "swarmloop: error: none of the data of 't1' is there";
+    for (snapshot, exit, text) in [
+        (done(), Exit::Success, "seeding  t1  754.0 MiB\n"),
+        (partial, Exit::Signal(2), incomplete),
+        (nothing, Exit::Input, absent),
+        (stopped, Exit::Input, absent),
+        (checking, Exit::Signal(2), "stopped  t1"),
+        (unchecked, Exit::Signal(2), "stopped  t1"),
+    ] {
+        let args = OutputArgs { progress: crate::cli::args::ProgressArg::Never, ..plain() };
+        let script = Script::new(vec![], snapshot.clone());
+        let (_, got, _, err) = play(watch(Goal::Seed, 1, &snapshot), &script, &[INTERRUPT], &args);
+        assert_eq!(got, exit, "{err}");
+        assert!(err.starts_with(text), "{err}");
+        assert!(err.matches("t1' is").count() + err.matches("seeding  t1").count() <= 1, "{err}");
+    }
+}
+
+#[test]
+fn time_without_progress_ends_a_download_with_the_cause() {
+    let start = Instant::now();
+    let after = |s| start + Duration::from_secs(s);
+    let waiting = Snapshot { down_rate: 0, unchoked_by: 0, ..sample() };
+    let script = Script::new(vec![], waiting.clone());
+    let timeout = Some(Duration::from_secs(90));
+    let limit = Some(Duration::from_secs(60));
+    for (timeout, limit, at, message) in [
+        (timeout, None, 89, ""),
+        (
+            timeout,
+            None,
+            91,
+            "swarmloop: error: gave up on 't1': no progress for 1m31s: \
+             30 peers have what is missing, but all choke us. 39.2% is verified and kept\n",
+        ),
+        (None, limit, 59, ""),
+        (
+            None,
+            limit,
+            61,
+            "swarmloop: error: gave up on 't1': not complete after 1m01s: \
+             30 peers have what is missing, but all choke us. 39.2% is verified and kept\n",
+        ),
+    ] {
+        let goal = Goal::Get { keep_seeding: false, timeout, limit };
+        let (mut ui, _, err) = recorded(&quiet());
+        let mut watch = watch(goal, 1, &waiting);
+        watch.started = start;
+        let torrent = &watch.torrents[0];
+        let number = torrent.number;
+        let metainfo = metainfo(&[("t1", 1, false)]);
+        let mut named = metainfo.clone();
+        named.name = "t1".to_owned();
+        watch.torrents[0] =
+            Torrent::new(number, TorrentId(1), &named, None, waiting.clone(), start);
+        watch.tick(&script, &mut ui, after(at)).expect("the engine is there");
+        assert_eq!(err.text(), message);
+        let is_over = watch.end(&ui) == Some(End::Finished);
+        assert_eq!(is_over, !message.is_empty());
+        if is_over {
+            assert_eq!(watch.exit(End::Finished), Exit::GaveUp);
+        }
+    }
+}
+
+#[test]
+fn json_tells_of_every_step_in_order() {
+    let id = TorrentId(1);
+    let events = vec![
+        Event::Phase { torrent: id, phase: Phase::Downloading },
+        Event::PieceVerified { torrent: id, piece: PieceIndex(2) },
+        Event::PieceVerified { torrent: id, piece: PieceIndex(0) },
+        Event::PieceVerified { torrent: id, piece: PieceIndex(1) },
+        complete_event(1),
+    ];
+    let args = OutputArgs { json: true, progress: crate::cli::args::ProgressArg::Never, ..plain() };
+    let (_, _, out, err) = play(watch(GET, 1, &sample()), &Script::new(events, done()), &[], &args);
+    let kinds: Vec<&str> =
+        out.lines().map(|line| line.split('"').nth(3).expect("a type")).collect();
+    assert_eq!(kinds, ["status", "file", "file", "complete", "summary"], "{out}");
+    assert!(out.contains("\"index\":1,\"path\":\"top/a\""), "{out}");
+    assert!(out.ends_with("{\"type\":\"summary\",\"ok\":1,\"failed\":0,\"exit_code\":0}\n"));
+    assert_eq!(err, "");
+}
+
+#[test]
+fn a_closed_stdout_ends_the_run_in_silence() {
+    let (mut ui, err) = crate::cli::ui::tests::without_reader(&quiet());
+    let mut watch = watch(GET, 2, &sample());
+    let script = Script::new(vec![complete_event(1)], sample());
+    let end = watch.run(&script, &Signals::scripted(&[]), &mut ui);
+    assert_eq!(end, End::OutputClosed);
+    assert_eq!(watch.exit(end), Exit::Failed);
+    assert_eq!(err.text(), "");
+}

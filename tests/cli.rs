@@ -1,0 +1,240 @@
+//! The program as a shell sees it: exit codes, and what is on stdout and stderr.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Returns the program with a clean environment, run in an empty folder.
+fn swarmloop<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    for variable in ["NO_COLOR", "CLICOLOR_FORCE", "TERM"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Checks what holds of every failure: a reason, few lines, no control bytes, no backtrace.
+    fn check_failure(&self) {
+        assert!(!self.err.is_empty(), "no reason given");
+        assert!(self.err.lines().count() <= 5, "{}", self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        for text in [&self.out, &self.err] {
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        }
+    }
+}
+
+fn run(args: &[&str]) -> Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = swarmloop(folder.path(), args).output().expect("it runs");
+    Ran::new(&output)
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_why() {
+    for (args, reason) in [
+        (&["sed"][..], "unrecognized subcommand 'sed'"),
+        (&["get"], "<TORRENT>..."),
+        (&["get", "x.torrent", "--no-such-flag"], "'--no-such-flag'"),
+        (&["get", "x.torrent", "--port", "70000"], "'70000' is no port (0 to 65535)"),
+        (&["get", "x.torrent", "--bind", "eth0"], "'eth0'"),
+        (&["seed", "x.torrent", "here", "--dir", "there"], "--dir"),
+        (&["tracker", "--listen", "nowhere"], "'nowhere'"),
+        (&["demo", "--size", "much"], "a size is a number"),
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn no_arguments_print_the_help_to_stderr() {
+    let ran = run(&[]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("Usage: swarmloop"), "{}", ran.err);
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    for (args, text) in [
+        (&["--help"][..], "Exit codes:"),
+        (&["-h"], "Usage: swarmloop"),
+        (&["get", "--help"], "Peer flags"),
+        (&["seed", "--help"], "[PATH]"),
+        (&["tracker", "--help"], "--listen"),
+        (&["demo", "--help"], "--size"),
+        (&["--version"], "trackers: http"),
+    ] {
+        let ran = run(args);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{args:?}");
+        assert!(ran.out.contains(text), "{args:?}: {}", ran.out);
+        assert!(!ran.out.contains("--proxy"), "{args:?} shows a flag that is not there yet");
+    }
+    let short = run(&["-V"]);
+    assert_eq!(short.out, concat!("swarmloop ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn what_is_not_there_yet_exits_with_2_and_is_named() {
+    for (args, what) in [
+        (&["get", "x.torrent", "--proxy", "socks5://localhost:1"][..], "--proxy is"),
+        (&["x.torrent", "--encryption=require"], "--encryption is"),
+        (&["x.torrent", "--limit-down", "1M"], "--limit-down is"),
+        (&["x.torrent", "-s", "1-3"], "--select is"),
+        (&["seed", "x.torrent", "--seed-ratio", "1.0"], "--seed-ratio is"),
+        (&["magnet:?xt=urn:btih:0"], "magnet links are"),
+        (&["get", "http://localhost/x.torrent"], "URLs of torrents are"),
+        (&["https://localhost/x.torrent"], "URLs of torrents are"),
+        (&["722fe65b2aa26d14f35b4ad627d20236e481d924"], "bare info-hashes are"),
+        (&["seed", "magnet:?xt=urn:btih:0"], "magnet links are"),
+    ] {
+        let ran = run(args);
+        ran.check_failure();
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
+        assert_eq!(ran.err, format!("swarmloop: error: {what} not yet supported\n"));
+    }
+}
+
+#[test]
+fn a_missing_file_exits_with_4() {
+    let message = "cannot read 'x.torrent': No such file or directory (os error 2)";
+    for args in [
+        &["x.torrent"][..],
+        &["get", "x.torrent"],
+        &["seed", "x.torrent"],
+        &["-q", "x.torrent"],
+        &["x.torrent", "--no-dht", "--no-pex", "--no-lsd", "--no-port-map", "--no-utp", "-c"],
+    ] {
+        let ran = run(args);
+        ran.check_failure();
+        assert_eq!((ran.code, ran.out.as_str()), (Some(4), ""), "{args:?}");
+        assert_eq!(ran.err, format!("swarmloop: error: {message}\n"), "{args:?}");
+    }
+}
+
+#[test]
+fn several_missing_files_are_each_named() {
+    let ran = run(&["get", "x.torrent", "y.torrent"]);
+    ran.check_failure();
+    assert_eq!(ran.code, Some(4));
+    for name in ["'x.torrent'", "'y.torrent'"] {
+        assert_eq!(ran.err.matches(name).count(), 1, "{}", ran.err);
+    }
+}
+
+#[test]
+fn json_has_its_errors_on_stderr_and_always_a_summary() {
+    let ran = run(&["--json", "x.torrent"]);
+    ran.check_failure();
+    assert_eq!(ran.code, Some(4));
+    assert_eq!(
+        ran.err,
+        "{\"type\":\"error\",\"code\":\"cannot_read\",\"message\":\"cannot read 'x.torrent': \
+         No such file or directory (os error 2)\",\"id\":1}\n"
+    );
+    assert_eq!(ran.out, "{\"type\":\"summary\",\"ok\":0,\"failed\":1,\"exit_code\":4}\n");
+}
+
+#[test]
+fn what_is_no_torrent_exits_with_4() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = [
+        ("empty.torrent", &b""[..]),
+        ("text.torrent", b"hello"),
+        ("cut.torrent", b"d4:infod4:name1:x"),
+        ("huge-length.torrent", b"d4:info99999999999999999999:"),
+    ];
+    for (name, bytes) in bad {
+        std::fs::write(folder.path().join(name), bytes).expect("written");
+        for command in ["get", "seed"] {
+            let output = swarmloop(folder.path(), [command, name]).output().expect("it runs");
+            let ran = Ran::new(&output);
+            ran.check_failure();
+            assert_eq!(ran.code, Some(4), "{name}: {}", ran.err);
+            let start = format!("swarmloop: error: bad torrent file '{name}': ");
+            assert!(ran.err.starts_with(&start), "{}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_no_torrent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("d.torrent")).expect("made");
+    let ran = Ran::new(&swarmloop(folder.path(), ["d.torrent"]).output().expect("it runs"));
+    ran.check_failure();
+    assert_eq!(ran.code, Some(4));
+    let message = "cannot read 'd.torrent': Is a directory (os error 21)";
+    assert_eq!(ran.err, format!("swarmloop: error: {message}\n"));
+}
+
+#[test]
+fn a_dash_reads_stdin() {
+    // Nothing is in it, which is no torrent.
+    let ran = run(&["-"]);
+    ran.check_failure();
+    assert_eq!(ran.code, Some(4));
+    assert!(ran.err.starts_with("swarmloop: error: bad torrent file '-': "), "{}", ran.err);
+}
+
+#[test]
+fn hostile_names_never_reach_the_terminal() {
+    for name in ["a\x1b[2J\x07.torrent", "b\nc\r.torrent", "d\u{9b}31m\u{202e}.torrent"] {
+        for args in [&[name][..], &["--json", name], &["--color", "always", name]] {
+            let ran = run(args);
+            assert_eq!(ran.code, Some(4));
+            let own_colours = ran.err.replace("\x1b[1m\x1b[31m", "").replace("\x1b[0m", "");
+            for text in [&ran.out, &own_colours] {
+                let hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+                assert!(!text.contains(hostile), "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_is_not_written_into_pipes() {
+    assert!(!run(&["x.torrent"]).err.contains('\x1b'));
+    assert!(run(&["--color=always", "x.torrent"]).err.contains('\x1b'));
+    let folder = tempfile::tempdir().expect("a folder");
+    for (variable, value, colour) in
+        [("CLICOLOR_FORCE", "1", true), ("CLICOLOR_FORCE", "0", false), ("NO_COLOR", "1", false)]
+    {
+        let mut command = swarmloop(folder.path(), ["x.torrent"]);
+        let ran = Ran::new(&command.env(variable, value).output().expect("it runs"));
+        assert_eq!(ran.err.contains('\x1b'), colour, "{variable}={value}");
+    }
+}
+
+#[test]
+fn closed_streams_are_no_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for args in [&["x.torrent"][..], &["--json", "x.torrent"], &["--help"], &["sed"]] {
+        let mut command = swarmloop(folder.path(), args);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        drop((child.stdout.take(), child.stderr.take()));
+        let code = child.wait().expect("it ends").code();
+        let expected = match args {
+            ["--help"] => 0,
+            ["sed"] => 2,
+            _ => 4,
+        };
+        assert_eq!(code, Some(expected), "{args:?}");
+    }
+}
