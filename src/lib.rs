@@ -1,30 +1,139 @@
 //! swarmloop: a BitTorrent engine on one event loop.
+//!
+//! The one idea behind it: **deciding is separate from doing.** A value, [`session::Session`], holds
+//! all protocol state. It is told what happened and what time it is, and says what should be done
+//! next: bytes, actions, events, one deadline. A thin shell owns sockets, threads, clock and
+//! entropy. So the same engine runs over mio ([`reactor`]), and over a virtual network in virtual
+//! time ([`sim`]), where a whole swarm follows from one seed.
+//!
+//! # The layers
+//!
+//! A file may use what is below it, and nothing above or beside it; `tests/tidy.rs` fails on any
+//! other edge.
+//!
+//! ```text
+//!  L7  main, cli ── client                                   tests
+//!                     │                                        │
+//!  L6            reactor (mio, threads, files, clock)         sim (all of it virtual)
+//!                     └───────────────┬────────────────────────┘
+//!  L5                              session                ← the value
+//!  L4                              torrent
+//!  L3       peer   picker   choker   tracker   tracker_server      (no arrows between these)
+//!  L2                      wire, disk, rate
+//!  L1                            proto
+//!  L0         bitfield, geometry, id, rng, text, time
+//! ```
+//!
+//! # The turn
+//!
+//! 1. Wait until something is ready or due.
+//! 2. Read the clock, once.
+//! 3. Take in completions of disk and DNS, accepted and opened streams.
+//! 4. Read each ready stream, up to a budget: `recv_slices`, read, `recv_advance`.
+//! 5. Take in the deadlines that have passed.
+//! 6. `end_turn`: now requests, choke decisions, haves, announces and dials are decided.
+//! 7. One vectored write for each stream that has something to send.
+//! 8. Carry out the actions, take the events.
+//!
+//! **Inputs, then `end_turn`, then drain until `None`, then sleep.**
+//!
+//! # The life of a block
+//!
+//! [`torrent::Torrent::refill`] asks [`picker::Picker::pick`], which opens a piece only if the
+//! [frame pool](wire::frame::FramePool) has credit for all of it; the peer's
+//! [pipeline](peer::pipeline::Pipeline) remembers what it expects, and a `request` leaves with the
+//! turn's one write. Later the stream is ready: [`wire::recv::RecvState`] says where the bytes go,
+//! and the kernel copies the payload **into its final home**, a [`wire::frame::Frame`]. The frame
+//! moves by value into the piece's row ([`torrent::pieces`]), and with the whole row into a
+//! [`disk::job::Verify`]; a worker hashes it, compares, and only then writes it in one run. The
+//! [`disk::job::Outcome`] brings the frames back, peers are told `have`. In user space the payload
+//! is never copied, but for the few hundred bytes that arrive behind a block in the same read.
+//!
+//! # The life of a timer
+//!
+//! A peer's deadlines are a [table](peer::timer::Timers) of a few named slots. After a connection
+//! was touched, the session enters its earliest deadline into the [wheel](session::wheel::Wheel) if
+//! no earlier entry stands; one that moves later is left where it is and corrected when it comes
+//! up. [`session::Session::poll_timeout`] is the wheel's next slot. An idle session has no deadline,
+//! and makes no wake-ups.
+//!
+//! # What is absent, on purpose
+//!
+//! * No clock, socket, file, thread, environment variable or system entropy below layer 6.
+//! * No reference from a peer to its torrent, or from a torrent to its session: events go up as
+//!   values, and the owner decides.
+//! * No `unsafe`, no lock, no reference count on mutable state, no hash map with random order
+//!   below layer 6.
+//! * No queue, buffer or list that peer input can grow without a named `MAX_*`.
+//!
+//! # Where to start reading
+//!
+//! [`session::io`] (the contract), then `reactor/mod.rs` (`turn()` is one page), [`wire::recv`]
+//! (bytes to steps), [`peer`] and its timers, [`torrent`] (every decision about a swarm), and last
+//! [`sim`] with one test of `tests/sim_swarm.rs`: change the seed, watch it.
+//!
+//! # Using it
+//!
+//! The engine on a thread of its own, commands in and events out:
+//!
+//! ```no_run
+//! use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
+//! use swarmloop::proto::metainfo::Metainfo;
+//! use swarmloop::session::{config::Config, io::Event};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::start(ClientConfig {
+//!     session: Config::default(),
+//!     listen: vec!["0.0.0.0:6881".parse()?],
+//!     tracker_listen: Vec::new(),
+//!     workers: 2,
+//! })?;
+//! let torrent = std::fs::read("debian.torrent")?;
+//! client.add_torrent(AddTorrent {
+//!     metainfo: Metainfo::parse(&torrent.into())?,
+//!     dir: "downloads".into(),
+//!     mode: Mode::Download { overwrite: false },
+//!     sequential: false,
+//!     use_trackers: true,
+//!     peers: Vec::new(),
+//! })?;
+//! for event in client.events() {
+//!     if let Event::Complete { elapsed, .. } = event {
+//!         println!("complete after {elapsed:?}");
+//!         break;
+//!     }
+//! }
+//! client.shutdown(std::time::Duration::from_secs(3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Or drive the loop yourself, on your own thread, with [`reactor::Reactor::turn`].
 
-// L0
+// L0: values.
 pub mod bitfield;
 pub mod geometry;
 pub mod id;
 pub mod rng;
 pub mod text;
 pub mod time;
-// L1
+// L1: codecs.
 pub mod proto;
-// L2
+// L2: words of wire and disk.
 pub mod disk;
 pub mod rate;
 pub mod wire;
-// L3
+// L3: machines.
 pub mod choker;
 pub mod peer;
 pub mod picker;
 pub mod tracker;
 pub mod tracker_server;
-// L5
-// L4
+// L4: one swarm.
 pub mod torrent;
-// L5
+// L5: the value.
 pub mod session;
-// L6
+// L6: drivers.
 pub mod reactor;
-// L7
+// L7: the surface.
 pub mod client;

@@ -170,3 +170,25 @@ fn what_is_already_there_is_kept() {
     let whole = (600_000 / PIECE_LEN * PIECE_LEN) as u64;
     assert_eq!(leech.status(id).unwrap().downloaded, 1_000_000 - whole);
 }
+
+#[test]
+fn a_pure_seed_may_be_kept_together_by_links_and_a_download_follows_none() {
+    let (from, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 100_000);
+    std::fs::write(other.path().join("elsewhere"), &bytes).unwrap();
+    std::os::unix::fs::symlink(other.path().join("elsewhere"), from.path().join("file.bin"))
+        .unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let seed = client([127, 7, 5, 2]);
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    wait(&seed, |event| matches!(event, Event::Complete { downloaded: false, .. }));
+    let leech = client([127, 7, 5, 3]);
+    add(&leech, &metainfo, from.path(), Mode::Download { overwrite: true }, None);
+    wait(&leech, |event| match event {
+        Event::Disk { error, .. } => {
+            assert!(error.to_string().ends_with("not a regular file"), "{error}");
+            true
+        }
+        _ => false,
+    });
+}

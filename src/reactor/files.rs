@@ -2,9 +2,9 @@
 //! written by position.
 //!
 //! One [`Files`] is shared by all disk threads; its lock is held for table look-ups only, never
-//! over a system call. Folders are walked name by name with `O_NOFOLLOW`, so that no symlink below
-//! the download folder is ever followed, whoever put it there and whenever (the folder itself may
-//! be one). Files come into being with their first byte and grow as pieces arrive, so that the
+//! over a system call. Folders are walked name by name; where anything may be written, with
+//! `O_NOFOLLOW`, so that no symlink below the download folder is ever followed, whoever put it there
+//! and whenever (the folder itself may be one). Files come into being with their first byte and grow as pieces arrive, so that the
 //! holes between pieces cost no space; nothing is ever truncated on opening.
 //!
 //! **Invariant:** this module does not know what a piece's bytes mean; [`super::workers`] does.
@@ -33,8 +33,7 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 
 /// Opens files. Without `NONBLOCK` a named pipe in the way would block the thread for good; on
 /// regular files it means nothing.
-const FILE: OFlags =
-    OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const FILE: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// The cache of open files, and all that is done with files.
 ///
@@ -294,6 +293,7 @@ fn open_below(storage: &Storage, file: &LayoutFile, access: Access) -> Result<Fi
         Access::Read => FILE | OFlags::RDONLY,
         Access::Write => FILE | OFlags::RDWR | OFlags::CREATE,
     };
+    let flags = flags | links(storage);
     let mode = Mode::from_raw_mode(0o666);
     let opened = rustix::fs::openat(&folder, name, flags, mode)
         .map_err(|errno| failed(DiskOp::Open, path.clone(), errno))?;
@@ -311,7 +311,8 @@ fn len_on_disk(storage: &Storage, file: &LayoutFile) -> Result<Option<u64>, Disk
         Err(error) => return Err(error),
     };
     let path = storage.root.join(&file.path);
-    match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+    let links = if storage.writable { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+    match rustix::fs::statat(&folder, name, links) {
         Ok(stat) => regular_len(&stat, path).map(Some),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(failed(DiskOp::Stat, path, errno)),
@@ -340,7 +341,7 @@ fn open_parent<'a>(
     for component in names {
         let step = plain_name(Some(component), &file.path)?;
         path.push(step);
-        folder = open_folder(&folder, step, &path, access)?;
+        folder = open_folder(&folder, step, &path, FOLDER | links(storage), access)?;
     }
     Ok((folder, name))
 }
@@ -372,14 +373,21 @@ fn open_root(root: &Path, access: Access) -> Result<OwnedFd, DiskError> {
     opened.map_err(|errno| failed(DiskOp::Open, root.to_owned(), errno))
 }
 
-/// Opens one folder in another, but no symlink to one.
+/// Says what becomes of symlinks below the download folder: a torrent that may write follows none; a
+/// pure seed may be kept together by links, for it can neither be led astray nor serve a byte that
+/// the torrent's hashes do not promise.
+fn links(storage: &Storage) -> OFlags {
+    if storage.writable { OFlags::NOFOLLOW } else { OFlags::empty() }
+}
+
+/// Opens one folder in another.
 fn open_folder(
     parent: &OwnedFd,
     name: &OsStr,
     path: &Path,
+    flags: OFlags,
     access: Access,
 ) -> Result<OwnedFd, DiskError> {
-    let flags = FOLDER | OFlags::NOFOLLOW;
     let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
     let opened = match open() {
         Err(Errno::NOENT) if access == Access::Write => {
@@ -399,7 +407,13 @@ fn path_of(storage: &Storage, index: usize) -> PathBuf {
 }
 
 fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
-    DiskError { op, path, kind: kind_of(errno), message: std::io::Error::from(errno).to_string() }
+    let message = match errno {
+        // The system's words for these are about loops and folders, not about what is the matter.
+        Errno::LOOP => "a symlink is in the way".to_owned(),
+        Errno::NOTDIR => "a symlink or a file is where a folder belongs".to_owned(),
+        errno => std::io::Error::from(errno).to_string(),
+    };
+    DiskError { op, path, kind: kind_of(errno), message }
 }
 
 /// Sorts the system's errors by what a torrent can do about them.

@@ -25,7 +25,18 @@ impl Session {
             entry.half_open += 1;
             self.connect(addr, Kind::Dialling { torrent, deadline });
         }
+        self.look_for_more(torrent, now);
         self.wake_for_candidates(torrent, now);
+    }
+
+    /// Asks the tracker for more peers, as soon as it allows, while a download has nobody to turn to.
+    fn look_for_more(&mut self, torrent: TorrentId, now: Instant) {
+        let ready = self.has_ready_candidate(torrent, now);
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        let alone = entry.torrent.peers.is_empty() && entry.half_open == 0 && !ready;
+        if alone && entry.torrent.is_downloading() {
+            entry.announcer.request_peers(now);
+        }
     }
 
     fn may_dial(&self, torrent: TorrentId) -> bool {
