@@ -62,14 +62,15 @@ pub enum Misbehaviour {
     /// `have`, `suggest piece` or `allowed fast` for a piece that the torrent does not have.
     #[error("named piece {0}, which the torrent does not have")]
     PieceOutOfRange(u32),
-    /// `bitfield`, `have all` or `have none` after another message (BEP 3, BEP 6).
-    #[error("sent bitfield, have-all or have-none when it was not the first message")]
-    LateBitfield,
+    /// `have none` after another message (BEP 6). A late `bitfield` or `have all` is forgiven:
+    /// aria2 sends them.
+    #[error("sent have-none when it was not the first message")]
+    LateHaveNone,
     /// A BEP 6 message without both sides having set the bit.
     #[error("used the fast extension without having offered it")]
     FastNotNegotiated,
     /// More than a few blocks that were never requested.
-    #[error("sent more than {} KiB of blocks that were not requested", MAX_UNREQUESTED_BYTES / 1024)]
+    #[error("sent more than {} KiB of blocks not requested", MAX_UNREQUESTED_BYTES / 1024)]
     UnrequestedData,
     /// `reject request` for blocks that were never requested (BEP 6: close).
     #[error("rejected a request that was not made")]

@@ -34,6 +34,8 @@ use uploads::Uploads;
 
 /// An established remote.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the four flags of BEP 3, and two facts")]
+#[expect(clippy::struct_field_names, reason = "the names of BEP 3")]
 pub struct Peer {
     /// Its address.
     pub addr: SocketAddr,
@@ -103,8 +105,8 @@ pub struct PeerLimits {
 /// What a remote did that its owner must know of.
 #[derive(Debug)]
 pub enum PeerEvent {
-    /// It said which pieces it has, having been counted as having none.
-    Pieces,
+    /// It said which pieces it has, having been counted as having these.
+    Pieces(RemotePieces),
     /// It has one more piece.
     Have(PieceIndex),
     /// It does not answer requests any more; these are given up.
@@ -215,7 +217,7 @@ impl Peer {
         while let Some(step) = self.recv.next(input).map_err(Invalid::from)? {
             let event = match step {
                 Step::Message(message) => self.on_message(message, geometry, now)?,
-                Step::Bitfield(payload) => Some(self.on_bitfield(&payload, geometry)?),
+                Step::Bitfield(payload) => self.on_bitfield(&payload, geometry, now)?,
                 Step::PieceHeader(block) => self.on_piece_header(block)?,
                 Step::Block(block, frame) => Some(self.on_block(block, frame, now)),
             };
@@ -278,7 +280,6 @@ impl Peer {
             return Err(Misbehaviour::FastNotNegotiated.into());
         }
         match message {
-            Message::KeepAlive => self.count_useless(now),
             Message::Port(_) => Ok(None),
             Message::Choke => self.on_choke(now),
             Message::Unchoke if self.peer_choking => {
@@ -287,16 +288,11 @@ impl Peer {
                 Ok(Some(PeerEvent::Unchoked))
             }
             Message::Interested | Message::NotInterested => self.on_interest(message, now),
-            Message::Unchoke => self.count_useless(now),
+            Message::KeepAlive | Message::Unchoke => self.count_useless(now),
             Message::Have(piece) => self.on_have(piece, geometry, now),
-            Message::HaveAll | Message::HaveNone if !first => {
-                Err(Misbehaviour::LateBitfield.into())
-            }
-            Message::HaveAll => {
-                self.remote = RemotePieces::All;
-                Ok(Some(PeerEvent::Pieces))
-            }
-            Message::HaveNone => Ok(Some(PeerEvent::Pieces)),
+            Message::HaveNone if !first => Err(Misbehaviour::LateHaveNone.into()),
+            Message::HaveAll => self.on_all_pieces(RemotePieces::All, first, now),
+            Message::HaveNone => self.on_all_pieces(RemotePieces::None, first, now),
             Message::Request(block) => self.on_request(block, geometry, now),
             Message::Cancel(block) => self.on_cancel(block, now),
             Message::RejectRequest(block) => self.on_reject(block),
@@ -334,13 +330,29 @@ impl Peer {
         Ok(Some(PeerEvent::Interest(interested)))
     }
 
-    fn on_bitfield(&mut self, payload: &[u8], geometry: &Geometry) -> Result<PeerEvent, PeerError> {
-        if std::mem::replace(&mut self.first_message_seen, true) {
-            return Err(Misbehaviour::LateBitfield.into());
-        }
+    fn on_bitfield(
+        &mut self,
+        payload: &[u8],
+        geometry: &Geometry,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        let first = !std::mem::replace(&mut self.first_message_seen, true);
         let bits = Bitfield::from_wire(payload, geometry.pieces()).map_err(Invalid::from)?;
-        self.remote = RemotePieces::from_bits(bits);
-        Ok(PeerEvent::Pieces)
+        self.on_all_pieces(RemotePieces::from_bits(bits), first, now)
+    }
+
+    /// Takes in a list of all its pieces. It belongs at the start (BEP 3), but aria2 sends one in
+    /// place of twenty haves and more; what costs us the work of many haves is counted.
+    fn on_all_pieces(
+        &mut self,
+        pieces: RemotePieces,
+        first: bool,
+        now: Instant,
+    ) -> Result<Option<PeerEvent>, PeerError> {
+        if !first {
+            self.count_useless(now)?;
+        }
+        Ok(Some(PeerEvent::Pieces(std::mem::replace(&mut self.remote, pieces))))
     }
 
     fn on_have(

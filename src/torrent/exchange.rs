@@ -36,7 +36,7 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) -> Option<CloseReason> {
         match event {
-            PeerEvent::Pieces => return self.on_pieces(peer),
+            PeerEvent::Pieces(before) => return self.on_pieces(&before, peer),
             PeerEvent::Have(piece) => return self.on_have(piece, peer),
             PeerEvent::Choked(blocks) | PeerEvent::Snubbed(blocks) => self.release(conn, &blocks),
             PeerEvent::Rejected(block) => self.release(conn, &[block]),
@@ -86,9 +86,12 @@ impl Torrent {
         }
     }
 
-    fn on_pieces(&mut self, peer: &mut Peer) -> Option<CloseReason> {
+    fn on_pieces(&mut self, before: &RemotePieces, peer: &mut Peer) -> Option<CloseReason> {
         let downloading = self.is_downloading();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
+        if let Some(pieces) = view(before) {
+            picker.remote_left(pieces);
+        }
         if let Some(pieces) = view(peer.remote()) {
             picker.remote_joined(pieces);
             peer.set_interested(downloading && picker.is_interesting(pieces));
@@ -115,7 +118,9 @@ impl Torrent {
     /// Returns blocks that `conn` will not send to the pool of those that can be asked for.
     fn release(&mut self, conn: ConnId, blocks: &[Block]) {
         if let Stage::Active { picker, .. } = &mut self.stage {
-            blocks.iter().for_each(|block| picker.release(*block, conn));
+            for block in blocks {
+                picker.release(*block, conn);
+            }
         }
         if !blocks.is_empty() {
             self.stir();
