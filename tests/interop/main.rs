@@ -1,0 +1,27 @@
+//! swarmloop against the clients and trackers of others, over loopback.
+//!
+//! Every test runs the real programs: it starts them on addresses of their own, waits for the
+//! download and compares it with the source byte for byte. A test whose programs are not here
+//! says `skipped: X not found` and passes; with `SWARMLOOP_REQUIRE_PEERS=1` it fails.
+//! `.ci/run` installs them all; `tools.rs` says where they are looked for.
+//!
+//! The ignored tests are controls: the same harness with no swarmloop in it. When one of those
+//! fails (`cargo test --test interop -- --ignored`), the harness or the other client is to blame.
+
+// Only Linux has all of 127/8 on its loopback without being told.
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout, reason = "libtest shows a failed test's logs from its stdout")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod client;
+mod net;
+mod payload;
+mod process;
+mod site;
+mod tools;
+mod tracker;
+
+mod controls;
+mod download;
+mod swarm;
+mod upload;

@@ -1,0 +1,118 @@
+//! The trackers: two that others wrote, and our own.
+
+use std::{
+    fs,
+    net::SocketAddrV4,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    net,
+    payload::Payload,
+    process::{Process, eventually},
+    tools::Tool,
+};
+
+/// A program that keeps a swarm's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrackerKind {
+    /// Debian's opentracker.
+    Opentracker,
+    /// npm's bittorrent-tracker.
+    Npm,
+    /// Ours.
+    Swarmloop,
+}
+
+impl TrackerKind {
+    /// The programs that it takes to run it.
+    pub(crate) fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Opentracker => &[Tool::Opentracker],
+            Self::Npm => &[Tool::Node, Tool::NpmTracker],
+            Self::Swarmloop => &[Tool::Swarmloop],
+        }
+    }
+
+    /// Starts it and waits until it answers. It serves `payload`; `scratch` is its own.
+    pub(crate) fn start(self, scratch: &Path, listen: SocketAddrV4, payload: Payload) -> Tracker {
+        let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
+        let name = format!("{self:?}-tracker").to_lowercase();
+        let process = match self {
+            Self::Opentracker => {
+                // Debian's build serves listed torrents only. Started by root, it locks itself
+                // into its folder and becomes `nobody` before it reads the list.
+                let list = format!("{}\n", hex(payload.info_hash(), ""));
+                fs::write(scratch.join("whitelist"), list).unwrap();
+                Process::start(&name, scratch, &Tool::Opentracker.path(), |command| {
+                    command.arg("-d").arg(scratch).args(["-w", "whitelist"]);
+                    command.args(["-i", &ip, "-p", &port, "-P", &port]);
+                })
+            }
+            Self::Npm => {
+                let driver = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(NPM_DRIVER);
+                Process::start(&name, scratch, &Tool::Node.path(), |command| {
+                    command.arg(driver).arg(Tool::NpmTracker.path()).args([&ip, &port]);
+                })
+            }
+            Self::Swarmloop => Process::start(&name, scratch, &Tool::Swarmloop.path(), |command| {
+                command.arg("tracker").arg("--listen").arg(listen.to_string());
+            }),
+        };
+        let mut tracker = Tracker { process, listen, payload };
+        let ready = eventually(READY_WITHIN, || {
+            let status = tracker.process.exit_status();
+            assert!(status.is_none(), "{name} ended before it was ready: {status:?}");
+            net::accepts(listen)
+        });
+        assert!(ready, "{name} is not ready after {READY_WITHIN:?}");
+        tracker
+    }
+}
+
+/// A tracker at work. Dropping it ends it.
+pub(crate) struct Tracker {
+    process: Process,
+    listen: SocketAddrV4,
+    payload: Payload,
+}
+
+impl Tracker {
+    /// The URL for the torrent's "announce".
+    pub(crate) fn announce_url(&self) -> String {
+        format!("http://{}/announce", self.listen)
+    }
+
+    /// Waits until the tracker knows `count` seeds, so that whoever asks next is told of them:
+    /// who asks too early waits for the announce interval, half an hour.
+    pub(crate) fn wait_for_seeds(&self, count: u64) {
+        let known = eventually(ANNOUNCED_WITHIN, || self.seeds().is_some_and(|n| n >= count));
+        assert!(known, "{} knows {:?} seeds, not {count}", self.process.name(), self.seeds());
+    }
+
+    /// What it has printed up to now.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// "complete" of its scrape (BEP 48).
+    fn seeds(&self) -> Option<u64> {
+        let escaped = hex(self.payload.info_hash(), "%");
+        let reply = net::http_get(self.listen, &format!("/scrape?info_hash={escaped}"))?;
+        reply.split_once("8:completei")?.1.split('e').next()?.parse().ok()
+    }
+}
+
+/// Two digits a byte, `before` each.
+fn hex(hash: [u8; 20], before: &str) -> String {
+    hash.iter().fold(String::new(), |out, byte| format!("{out}{before}{byte:02x}"))
+}
+
+const NPM_DRIVER: &str = "tests/interop/drivers/npm_tracker.mjs";
+
+/// Node takes half a second to start on an idle machine.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// Transmission and aria2 announce within seconds of the start of a torrent.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(15);
