@@ -45,7 +45,7 @@ impl Bitfield {
     /// Returns the set of all pieces in `0..len`.
     pub fn full(len: u32) -> Self {
         let mut all = Self { words: vec![u64::MAX; len.div_ceil(WORD_BITS) as usize].into(), len };
-        if len % WORD_BITS != 0
+        if !len.is_multiple_of(WORD_BITS)
             && let Some(last) = all.words.last_mut()
         {
             *last = u64::MAX << (WORD_BITS - len % WORD_BITS);

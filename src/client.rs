@@ -1,7 +1,8 @@
 //! `Client`: the engine on a thread of its own; commands in, events out.
 //!
-//! The five-minute API. A command is answered by the loop between two turns; an application that is slow to take its
-//! events never holds the loop up. To drive the loop yourself, see [`crate::reactor::Reactor`].
+//! The five-minute API. A command is answered by the loop between two turns; an application that is
+//! slow to take its events never holds the loop up. To drive the loop yourself, see
+//! [`crate::reactor::Reactor`].
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -149,8 +150,9 @@ impl Client {
         self.ask(|reply| Command::Peers(torrent, reply))
     }
 
-    /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes to trackers that last
-    /// answered. Returns true when all of that is done, false if `deadline` passed first.
+    /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes
+    /// to trackers that last answered. Returns true when all of that is done, false if `deadline`
+    /// passed first.
     pub fn shutdown(mut self, deadline: Duration) -> bool {
         let graceful = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or(false);
         if let Some(thread) = self.thread.take().filter(|_| graceful) {
@@ -197,7 +199,8 @@ impl From<ReactorError> for ClientError {
     }
 }
 
-/// The loop's thread: turns, and commands between them, until it is told to stop or nobody is left to tell it.
+/// The loop's thread: turns, and commands between them, until it is told to stop or nobody is left
+/// to tell it.
 fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, outbox: &mpsc::Sender<Event>) {
     loop {
         match inbox.try_recv() {

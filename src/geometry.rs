@@ -62,7 +62,7 @@ impl Geometry {
     /// Tells whether `block` is one that this engine asks for: in the torrent, on the 16 KiB grid,
     /// of its full length.
     pub fn is_block(&self, block: Block) -> bool {
-        block.begin % BLOCK_LEN == 0
+        block.begin.is_multiple_of(BLOCK_LEN)
             && self.contains(block)
             && self.block(block.piece, block.slot()) == block
     }

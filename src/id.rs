@@ -55,6 +55,11 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+/// Returns a 32-bit number as an index into memory.
+pub(crate) fn index(n: u32) -> usize {
+    usize::try_from(n).expect("usize has at least 32 bits")
+}
+
 /// Writes `bytes` as lower-case hexadecimal digits.
 pub(crate) fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -1,8 +1,8 @@
 //! swarmloop: a BitTorrent engine on one event loop.
 //!
-//! The one idea behind it: **deciding is separate from doing.** A value, [`session::Session`], holds
-//! all protocol state. It is told what happened and what time it is, and says what should be done
-//! next: bytes, actions, events, one deadline. A thin shell owns sockets, threads, clock and
+//! The one idea behind it: **deciding is separate from doing.** A value, [`session::Session`],
+//! holds all protocol state. It is told what happened and what time it is, and says what should be
+//! done next: bytes, actions, events, one deadline. A thin shell owns sockets, threads, clock and
 //! entropy. So the same engine runs over mio ([`reactor`]), and over a virtual network in virtual
 //! time ([`sim`]), where a whole swarm follows from one seed.
 //!
@@ -54,8 +54,8 @@
 //! A peer's deadlines are a [table](peer::timer::Timers) of a few named slots. After a connection
 //! was touched, the session enters its earliest deadline into the [wheel](session::wheel::Wheel) if
 //! no earlier entry stands; one that moves later is left where it is and corrected when it comes
-//! up. [`session::Session::poll_timeout`] is the wheel's next slot. An idle session has no deadline,
-//! and makes no wake-ups.
+//! up. [`session::Session::poll_timeout`] is the wheel's next slot. An idle session has no
+//! deadline, and makes no wake-ups.
 //!
 //! # What is absent, on purpose
 //!

@@ -46,6 +46,7 @@ impl Rng {
     }
 
     /// Returns an independent generator whose sequence follows from this one's state.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self(self.0.fork())
     }

@@ -35,12 +35,12 @@ fn torrent(name: &str, files: &[(&[&str], &[u8])], trackers: &[String]) -> Metai
         }
         d.key(b"info").dict(|d| {
             if let [([], bytes)] = files {
-                d.key(b"length").int(bytes.len() as i64);
+                d.key(b"length").int(i64::try_from(bytes.len()).expect("short"));
             } else {
                 d.key(b"files").list(|l| {
                     for (path, bytes) in files {
                         l.dict(|d| {
-                            d.key(b"length").int(bytes.len() as i64);
+                            d.key(b"length").int(i64::try_from(bytes.len()).expect("short"));
                             d.key(b"path")
                                 .list(|l| path.iter().for_each(|p| l.bytes(p.as_bytes())));
                         });
@@ -48,7 +48,7 @@ fn torrent(name: &str, files: &[(&[&str], &[u8])], trackers: &[String]) -> Metai
                 });
             }
             d.key(b"name").bytes(name.as_bytes());
-            d.key(b"piece length").int(PIECE_LEN as i64);
+            d.key(b"piece length").int(65_536);
             d.key(b"pieces").bytes(&pieces);
         });
     });

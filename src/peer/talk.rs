@@ -71,13 +71,17 @@ impl Peer {
         let mut dropped = Vec::new();
         let granted = &self.granted_fast;
         self.uploads.retain(|block| granted.contains(&block.piece), &mut dropped);
-        dropped.into_iter().for_each(|block| self.reject(block));
+        for block in dropped {
+            self.reject(block);
+        }
     }
 
     /// Grants pieces that the remote may request while choked (BEP 6).
     pub fn grant_fast(&mut self, pieces: Vec<PieceIndex>) {
         if self.fast {
-            pieces.iter().for_each(|piece| self.send.message(&Message::AllowedFast(*piece)));
+            for piece in &pieces {
+                self.send.message(&Message::AllowedFast(*piece));
+            }
             self.granted_fast = pieces;
         }
     }
@@ -120,7 +124,9 @@ impl Peer {
     pub fn cancel_all(&mut self) -> Vec<Block> {
         let mut released = Vec::new();
         self.pipeline.give_up_all(&mut released);
-        released.iter().for_each(|block| self.send.message(&Message::Cancel(*block)));
+        for block in &released {
+            self.send.message(&Message::Cancel(*block));
+        }
         released
     }
 

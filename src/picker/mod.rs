@@ -136,8 +136,7 @@ impl Picker {
     /// 2. free blocks of other open pieces, the most complete first, then the oldest;
     /// 3. a new piece: first one that was corrupt before; at random while fewer than
     ///    [`RANDOM_FIRST_PIECES`] are verified; else the rarest, ties at random; in sequential
-    /// order
-    ///    the next;
+    ///    order the next;
     /// 4. end game: when every wanted block that some remote has is requested, blocks that others
     ///    were asked for: those with the fewest owners, then those that have been out longest
     ///    (BEP 3, "endgame mode", which asks everybody for everything).

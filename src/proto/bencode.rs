@@ -11,6 +11,7 @@
 //! may be unsorted or repeated, and a lookup finds the first. **Invariant:** nothing here knows
 //! what a key means.
 
+use crate::id::index;
 use std::fmt;
 use std::ops::Range;
 
@@ -79,7 +80,7 @@ pub fn decode_prefix<'a>(
     input: &'a [u8],
     limits: &Limits,
 ) -> Result<(Tree<'a>, usize), DecodeError> {
-    let max_len = limits.max_len.min(u32::MAX as usize);
+    let max_len = limits.max_len.min(index(u32::MAX));
     if input.len() > max_len {
         let kind = DecodeErrorKind::TooLong { len: input.len(), max_len };
         return Err(DecodeError { offset: max_len, kind });
@@ -164,7 +165,7 @@ impl<'t, 'a> Value<'t, 'a> {
     /// Returns where the value is in the input: half-open, in bytes.
     pub fn span(self) -> Range<usize> {
         let token = self.token();
-        token.start as usize..token.end as usize
+        index(token.start)..index(token.end)
     }
 
     fn token(self) -> Token {
@@ -172,7 +173,7 @@ impl<'t, 'a> Value<'t, 'a> {
     }
 
     fn children(self) -> Items<'t, 'a> {
-        Items { tree: self.tree, index: self.index + 1, end: self.token().next as usize }
+        Items { tree: self.tree, index: self.index + 1, end: index(self.token().next) }
     }
 }
 
@@ -220,7 +221,7 @@ impl<'t, 'a> Iterator for Items<'t, 'a> {
             return None;
         }
         let value = Value { tree: self.tree, index: self.index };
-        self.index = value.token().next as usize;
+        self.index = index(value.token().next);
         Some(value)
     }
 }

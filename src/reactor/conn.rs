@@ -24,18 +24,22 @@ pub(super) struct Streams {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a readiness of its own")]
 struct Stream {
     id: ConnId,
     socket: TcpStream,
     /// Whether it is still being opened.
     connecting: bool,
-    /// Whether it may have bytes for us. Invariant: set by an event, cleared by [`Streams::read`] alone.
+    /// Whether it may have bytes for us. Invariant: set by an event, cleared by [`Streams::read`]
+    /// alone.
     readable: bool,
     /// Whether it is in the ready queue.
     enqueued: bool,
-    /// Whether the other side has ended its half, so that a short read does not mean that all was read.
+    /// Whether the other side has ended its half, so that a short read does not mean that all was
+    /// read.
     hung_up: bool,
-    /// Whether it takes bytes. Invariant: set by an event, cleared by a short write or `WouldBlock`.
+    /// Whether it takes bytes. Invariant: set by an event, cleared by a short write or
+    /// `WouldBlock`.
     writable: bool,
 }
 
@@ -105,7 +109,8 @@ impl Streams {
         }
     }
 
-    /// Takes in an event; one for a stream that is closed (or whose slot another has) means nothing.
+    /// Takes in an event; one for a stream that is closed (or whose slot another has) means
+    /// nothing.
     pub(super) fn on_event(
         &mut self,
         event: &Event,
@@ -151,7 +156,8 @@ impl Streams {
         }
     }
 
-    /// Reads from a stream of the ready queue up to its budget; returns whether it stays in the queue.
+    /// Reads from a stream of the ready queue up to its budget; returns whether it stays in the
+    /// queue.
     pub(super) fn read(&mut self, id: ConnId, session: &mut Session, now: Instant) -> bool {
         let Some(stream) = self.get(id) else { return false };
         stream.enqueued = false;
@@ -164,7 +170,7 @@ impl Streams {
             // Parked, or closed by what was just read: the session says when to come back.
             let Some(mut slices) = session.recv_slices(id) else { return false };
             let offered = slices.total_len();
-            match stream.socket.read_vectored(slices.as_mut()) {
+            match stream.socket.read_vectored(slices.as_mut_slice()) {
                 Ok(0) => {
                     self.close(id);
                     session.handle_closed(id, Closed::Eof, now);
@@ -187,10 +193,12 @@ impl Streams {
         false
     }
 
-    /// Writes what a stream has to send, until it has all gone, the stream takes no more, or its budget is used up.
+    /// Writes what a stream has to send, until it has all gone, the stream takes no more, or its
+    /// budget is used up.
     ///
     /// # Errors
-    /// The stream is broken; it has been closed here, and the session is to be told in the next turn.
+    /// The stream is broken; it has been closed here, and the session is to be told in the next
+    /// turn.
     pub(super) fn write(
         &mut self,
         id: ConnId,

@@ -3,9 +3,10 @@
 //!
 //! One [`Files`] is shared by all disk threads; its lock is held for table look-ups only, never
 //! over a system call. Folders are walked name by name; where anything may be written, with
-//! `O_NOFOLLOW`, so that no symlink below the download folder is ever followed, whoever put it there
-//! and whenever (the folder itself may be one). Files come into being with their first byte and grow as pieces arrive, so that the
-//! holes between pieces cost no space; nothing is ever truncated on opening.
+//! `O_NOFOLLOW`, so that no symlink below the download folder is ever followed, whoever put it
+//! there and whenever (the folder itself may be one). Files come into being with their first byte
+//! and grow as pieces arrive, so that the holes between pieces cost no space; nothing is ever
+//! truncated on opening.
 //!
 //! **Invariant:** this module does not know what a piece's bytes mean; [`super::workers`] does.
 
@@ -373,9 +374,9 @@ fn open_root(root: &Path, access: Access) -> Result<OwnedFd, DiskError> {
     opened.map_err(|errno| failed(DiskOp::Open, root.to_owned(), errno))
 }
 
-/// Says what becomes of symlinks below the download folder: a torrent that may write follows none; a
-/// pure seed may be kept together by links, for it can neither be led astray nor serve a byte that
-/// the torrent's hashes do not promise.
+/// Says what becomes of symlinks below the download folder: a torrent that may write follows none;
+/// a pure seed may be kept together by links, for it can neither be led astray nor serve a byte
+/// that the torrent's hashes do not promise.
 fn links(storage: &Storage) -> OFlags {
     if storage.writable { OFlags::NOFOLLOW } else { OFlags::empty() }
 }

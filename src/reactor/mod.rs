@@ -1,8 +1,9 @@
 //! The reactor: sockets, threads, clock and entropy around one [`Session`].
 //!
-//! It decides nothing; it moves bytes and keeps to the order of [`crate::session::io`]. [`Reactor::turn`] is the whole loop
-//! on one page. mio is edge-triggered, so "ready" is our own flag: an event sets it, only `WouldBlock` or a short read
-//! clears it, and a stream that was stopped by its budget stays in the ready queue and needs no new event.
+//! It decides nothing; it moves bytes and keeps to the order of [`crate::session::io`].
+//! [`Reactor::turn`] is the whole loop on one page. mio is edge-triggered, so "ready" is our own
+//! flag: an event sets it, only `WouldBlock` or a short read clears it, and a stream that was
+//! stopped by its budget stays in the ready queue and needs no new event.
 
 pub mod clock;
 mod conn;
@@ -34,7 +35,8 @@ use limits::{FdBudget, raise_fd_limit};
 use resolver::{Resolved, Resolver};
 use workers::Workers;
 
-/// One event loop around one session. Not `Sync`: it belongs to one thread; [`crate::client`] gives it one of its own.
+/// One event loop around one session. Not `Sync`: it belongs to one thread; [`crate::client`] gives
+/// it one of its own.
 #[derive(Debug)]
 pub struct Reactor {
     session: Session,
@@ -73,8 +75,8 @@ struct Listening {
 /// What a reactor is made from.
 #[derive(Clone, Debug)]
 pub struct ReactorConfig {
-    /// The engine's limits and defaults. The port of announces is taken from the first peer listener; the limit on
-    /// connections is lowered to what the process may open.
+    /// The engine's limits and defaults. The port of announces is taken from the first peer
+    /// listener; the limit on connections is lowered to what the process may open.
     pub session: Config,
     /// Where to listen for peers; empty for nowhere.
     pub listen: Vec<SocketAddr>,
@@ -105,7 +107,8 @@ pub enum ReactorError {
 
 /// Events taken from the system at a time; more wait for the next turn.
 const EVENTS: usize = 1024;
-/// The most connections accepted from one listener in a turn, so that a storm of dials does not stop the rest.
+/// The most connections accepted from one listener in a turn, so that a storm of dials does not
+/// stop the rest.
 const ACCEPTS_PER_TURN: usize = 128;
 /// How long a listener rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -167,7 +170,8 @@ impl Reactor {
     /// Waits until something happens, for `at_most` if given, and does one turn.
     ///
     /// # Errors
-    /// The poll itself failed, which is a bug or the end of the system's patience; the reactor is of no use any more.
+    /// The poll itself failed, which is a bug or the end of the system's patience; the reactor is
+    /// of no use any more.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         let timeout = self.timeout(at_most);
         match self.poll.poll(&mut self.events, timeout) {
@@ -217,12 +221,14 @@ impl Reactor {
         wanted.map(|listening| listening.addr).collect()
     }
 
-    /// Ends the disk threads, letting them write what is queued, for as long as `at_most`. Returns whether they had ended.
+    /// Ends the disk threads, letting them write what is queued, for as long as `at_most`. Returns
+    /// whether they had ended.
     pub fn finish(self, at_most: Duration) -> bool {
         self.workers.shutdown(at_most)
     }
 
-    /// Returns how long the poll may wait: not at all while something is left over from the last turn.
+    /// Returns how long the poll may wait: not at all while something is left over from the last
+    /// turn.
     fn timeout(&self, at_most: Option<Duration>) -> Option<Duration> {
         let accepting = |l: &Listening| l.ready && l.paused_until.is_none();
         let leftover = self.has_input

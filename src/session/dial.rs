@@ -29,7 +29,8 @@ impl Session {
         self.wake_for_candidates(torrent, now);
     }
 
-    /// Asks the tracker for more peers, as soon as it allows, while a download has nobody to turn to.
+    /// Asks the tracker for more peers, as soon as it allows, while a download has nobody to turn
+    /// to.
     fn look_for_more(&mut self, torrent: TorrentId, now: Instant) {
         let ready = self.has_ready_candidate(torrent, now);
         let Some(entry) = self.entry_mut(torrent) else { return };

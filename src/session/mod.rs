@@ -375,16 +375,12 @@ impl Session {
     }
 
     fn touch_all(&mut self) {
-        (0..).zip(&self.torrents.iter().map(Option::is_some).collect::<Vec<_>>()).for_each(
-            |(id, there)| {
-                if *there {
-                    self.touch(TorrentId(id));
-                }
-            },
-        );
+        for id in 0..u32::try_from(self.torrents.len()).unwrap_or(u32::MAX) {
+            self.touch(TorrentId(id));
+        }
     }
 
-    /// Closes a connection of ours accord: the driver is told.
+    /// Closes a connection of our own accord: the driver is told.
     fn close(&mut self, id: ConnId, error: &PeerError, now: Instant) {
         if self.conns.get(id).is_some() {
             self.queues.actions.push_back(Action::Close { conn: id });

@@ -61,6 +61,7 @@ pub struct TorrentStatus {
 /// One established peer at one time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "the four flags of BEP 3, and two facts")]
 pub struct PeerStatus {
     /// Its address.
     pub addr: SocketAddr,

@@ -125,7 +125,9 @@ impl Session {
             .filter(|conn| !matches!(conn.kind, Kind::Tracker { .. }))
             .map(|conn| conn.id)
             .collect();
-        rest.into_iter().for_each(|id| self.close(id, &CloseReason::Shutdown.into(), now));
+        for id in rest {
+            self.close(id, &CloseReason::Shutdown.into(), now);
+        }
     }
 
     fn stop(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
@@ -148,7 +150,9 @@ impl Session {
         };
         let doomed: Vec<ConnId> =
             self.conns.iter().filter(of_torrent).map(|conn| conn.id).collect();
-        doomed.into_iter().for_each(|id| self.close(id, &reason.into(), now));
+        for id in doomed {
+            self.close(id, &reason.into(), now);
+        }
         // What the blocks of a closed piece were asked from is gone.
         self.work.cancels.clear();
     }
@@ -268,7 +272,9 @@ impl Session {
                 matches!(kind, Some(Kind::Peer { peer, .. }) if peer.remote().is_all())
             })
             .collect();
-        seeds.into_iter().for_each(|id| self.close(id, &CloseReason::BothSeeds.into(), now));
+        for id in seeds {
+            self.close(id, &CloseReason::BothSeeds.into(), now);
+        }
     }
 
     /// Turns a torrent's news into events of the session.

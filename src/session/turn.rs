@@ -49,7 +49,9 @@ impl Session {
                 matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.remote().is_all())
             }));
         }
-        lacking.into_iter().for_each(|id| self.mark(id));
+        for id in lacking {
+            self.mark(id);
+        }
     }
 
     fn serve_marked(&mut self, now: Instant) {
@@ -187,7 +189,9 @@ impl Session {
         let anybody = facts.iter().any(|peer| peer.interested);
         entry.rechoke_at = anybody.then(|| now + RECHOKE_INTERVAL);
         for (ids, choke) in [(decisions.choke, true), (decisions.unchoke, false)] {
-            ids.into_iter().for_each(|id| self.set_choked(torrent, id, choke, now));
+            for id in ids {
+                self.set_choked(torrent, id, choke, now);
+            }
         }
         self.apply_cancels();
     }

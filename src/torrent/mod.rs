@@ -277,7 +277,9 @@ impl Torrent {
             return;
         }
         let idle: Vec<PieceIndex> = self.pieces.idle().collect();
-        idle.into_iter().for_each(|piece| self.close_piece(piece, ctx));
+        for piece in idle {
+            self.close_piece(piece, ctx);
+        }
         self.hungry.clear();
         self.stirred = 0;
         let have = self.have().clone();

@@ -111,6 +111,11 @@ impl OpenPieces {
         self.open.binary_search_by_key(&piece, |open| open.piece).is_ok()
     }
 
+    /// Tells whether no piece is open.
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Returns how many pieces are open.
     pub const fn len(&self) -> usize {
         self.open.len()
@@ -261,7 +266,7 @@ mod tests {
         let mut frames = Vec::new();
         open.take_frames(&mut frames);
         assert_eq!(frames.len(), 4);
-        assert!(pieces.close(piece, &mut frames).is_some() && pieces.len() == 0);
+        assert!(pieces.close(piece, &mut frames).is_some() && pieces.is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@
 
 use std::io::IoSliceMut;
 
-use crate::id::Block;
+use crate::id::{Block, index};
 use crate::proto::message::{
     Head, MAX_FIXED_LEN, Message, MessageError, PIECE_HEADER_LEN, decode_head,
 };
@@ -75,7 +75,7 @@ impl RecvState {
     /// The whole of `scratch` is offered, so the ranges are never empty if it is not.
     pub fn slices<'a>(&'a mut self, scratch: &'a mut [u8]) -> RecvSlices<'a> {
         let target = match &mut self.stage {
-            Stage::Payload { frame, filled, .. } => &mut frame.payload_mut()[*filled as usize..],
+            Stage::Payload { frame, filled, .. } => &mut frame.payload_mut()[index(*filled)..],
             Stage::Bitfield { bytes, filled } => &mut bytes[*filled..],
             _ => &mut [],
         };
@@ -92,7 +92,7 @@ impl RecvState {
     pub fn advance(&mut self, n: usize) -> usize {
         let taken = match &mut self.stage {
             Stage::Payload { frame, filled, .. } => {
-                let take = n.min((frame.len() - *filled) as usize);
+                let take = n.min(index(frame.len() - *filled));
                 *filled += u32::try_from(take).expect("at most a frame");
                 take
             }
@@ -122,7 +122,7 @@ impl RecvState {
                 },
                 Stage::Undecided(_) => return Ok(None),
                 Stage::Payload { frame, filled, .. } => {
-                    let rest = &mut frame.payload_mut()[*filled as usize..];
+                    let rest = &mut frame.payload_mut()[index(*filled)..];
                     *filled += u32::try_from(fill(rest, input)).expect("at most a frame");
                     if *filled < frame.len() {
                         return Ok(None);
@@ -137,7 +137,7 @@ impl RecvState {
                     return Ok(self.finish());
                 }
                 Stage::Discard { left } => {
-                    let skip = input.len().min(*left as usize);
+                    let skip = input.len().min(index(*left));
                     *input = &input[skip..];
                     *left -= u32::try_from(skip).expect("at most what is left");
                     if *left > 0 {
@@ -229,7 +229,7 @@ impl RecvState {
             Head::Bitfield(len) if len != self.bitfield_len => {
                 return Err(MessageError::Length { name: "bitfield", len: len + 1 });
             }
-            Head::Bitfield(len) => Stage::Bitfield { bytes: vec![0; len as usize], filled: 0 },
+            Head::Bitfield(len) => Stage::Bitfield { bytes: vec![0; index(len)], filled: 0 },
         };
         Ok(step)
     }
@@ -290,7 +290,7 @@ mod tests {
         while !rest.is_empty() {
             let want = chunk().max(1).min(rest.len());
             let mut n = 0;
-            for slice in state.slices(&mut scratch).as_mut() {
+            for slice in state.slices(&mut scratch).as_mut_slice() {
                 let k = slice.len().min(want - n).min(rest.len());
                 slice[..k].copy_from_slice(&rest[..k]);
                 rest = &rest[k..];
@@ -349,7 +349,7 @@ mod tests {
         state.accept(frame);
         let mut scratch = [0; SCRATCH];
         let mut slices = state.slices(&mut scratch);
-        assert_eq!(slices.as_mut()[0].len(), 16_384);
+        assert_eq!(slices.as_mut_slice()[0].len(), 16_384);
         assert_eq!(state.advance(16_384), 0);
         assert!(matches!(state.next(&mut &[][..]), Ok(Some(Step::Block(..)))));
     }

@@ -22,7 +22,7 @@ impl<'a> RecvSlices<'a> {
     }
 
     /// Returns the ranges to read into.
-    pub fn as_mut(&mut self) -> &mut [IoSliceMut<'a>] {
+    pub fn as_mut_slice(&mut self) -> &mut [IoSliceMut<'a>] {
         &mut self.slices[..self.used]
     }
 

@@ -1,3 +1,5 @@
+//! Command lines, by tables.
+
 use super::*;
 
 fn read(args: &[&str]) -> Result<Cli, Refusal> {

@@ -1,3 +1,5 @@
+//! What is shown for which snapshot, by tables.
+
 use swarmloop::id::{PeerId, PieceIndex, TorrentId};
 use swarmloop::peer::error::{CloseReason, Misbehaviour, PeerError};
 use swarmloop::session::io::StopReason;

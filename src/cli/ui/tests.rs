@@ -1,3 +1,5 @@
+//! Which lines go where.
+
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -1,3 +1,5 @@
+//! The watch over an engine that is scripted.
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 

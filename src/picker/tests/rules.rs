@@ -1,3 +1,5 @@
+//! The picker's rules, one test each.
+
 use super::*;
 
 /// The slots `slots` of `piece`.

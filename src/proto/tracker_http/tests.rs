@@ -1,3 +1,5 @@
+//! Announce queries and replies, by tables.
+
 use super::*;
 use crate::proto::bencode::DecodeErrorKind;
 

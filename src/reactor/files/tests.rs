@@ -1,3 +1,5 @@
+//! Files on a real disk, and faults as far as a test can make them.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
@@ -65,7 +67,7 @@ fn a_run_over_several_files_goes_where_it_belongs_and_comes_back() {
     assert!(!root.path().join("t/b/c/none").exists(), "made by finish only");
 
     assert_eq!(read(&files, &storage, 0, 50_000).unwrap(), bytes);
-    let mut run = frames(&[0; 39_000]);
+    let mut run = frames(&vec![0; 39_000]);
     files.read_run(&storage, PieceIndex(0), 9_000, &mut run).unwrap();
     assert_eq!(payload(&run), bytes[9_000..48_000]);
 }
@@ -314,6 +316,7 @@ struct Tmpfs(TempDir);
 
 impl Tmpfs {
     /// Returns `None`, and says so, where the test may not mount.
+    #[expect(clippy::print_stderr, reason = "a skipped test says so")]
     fn mount() -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let mount = Command::new("mount")
@@ -323,7 +326,7 @@ impl Tmpfs {
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(dir));
         }
-        println!("skipped: mounting a tmpfs needs root");
+        eprintln!("skipped: mounting a tmpfs needs root");
         None
     }
 

@@ -1,3 +1,5 @@
+//! The disk pool with real threads and files.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
