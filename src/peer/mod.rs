@@ -133,6 +133,10 @@ pub enum PeerEvent {
 const USELESS_BURST: u32 = 1_000;
 const USELESS_PER_S: u32 = 20;
 
+/// The longest range that a remote may ask for, in bytes: what old clients used. Above
+/// [`BLOCK_LEN`] it is refused, above this the remote is broken (security.md 2.2, row 16).
+const MAX_REQUEST_LEN: u32 = 128 * 1024;
+
 impl Peer {
     /// Returns the state of a remote whose handshake was just completed: both sides choking, nobody
     /// interested (BEP 3).
@@ -398,7 +402,7 @@ impl Peer {
         geometry: &Geometry,
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
-        if !geometry.contains(block) {
+        if !geometry.contains(block) || block.len > MAX_REQUEST_LEN {
             return Err(Misbehaviour::BadRequest.into());
         }
         let allowed = !self.am_choking || self.granted_fast.contains(&block.piece);
