@@ -1,5 +1,6 @@
 //! What the disk answers: pieces become ours, or somebody is to blame, or the torrent stops.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::disk::job::{Appended, DiskError, Job, Outcome, Verdict};
@@ -95,11 +96,13 @@ impl Torrent {
     }
 
     fn on_corrupt(&mut self, piece: PieceIndex, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) -> After {
+        let Some(open) = self.pieces.find(piece) else { return After::Nothing };
+        let senders: Vec<SocketAddr> = (0..).map_while(|slot| open.sender_of(slot)).collect();
         let Some(open) = self.drop_row(piece, ctx.pool) else { return After::Nothing };
         self.totals.wasted += u64::from(self.geometry.len_of(piece));
         self.totals.corrupt_pieces += 1;
         ctx.events.push(TorrentEvent::PieceCorrupt(piece, open.contributors.len()));
-        self.blame_for(&open, hashes, ctx);
+        self.blame_for(&open, senders, hashes, ctx);
         if let Stage::Active { picker, .. } = &mut self.stage {
             picker.corrupt(piece);
         }
@@ -109,17 +112,24 @@ impl Torrent {
 
     /// A copy of one host's condemns it; one of several is remembered until a good one tells who it
     /// was.
-    fn blame_for(&mut self, open: &OpenPiece, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) {
+    /// `senders` sent its blocks, in order.
+    fn blame_for(
+        &mut self,
+        open: &OpenPiece,
+        senders: Vec<SocketAddr>,
+        hashes: &[[u8; 20]],
+        ctx: &mut Ctx<'_>,
+    ) {
         let Some(first) = open.contributors.first() else { return };
         if open.contributors.iter().all(|addr| same_host(*addr, *first)) {
             self.ban(*first, Misbehaviour::CorruptPiece, ctx);
             return;
         }
-        let senders = (0..).map_while(|slot| open.sender_of(slot));
-        self.blame.remember(open.piece, senders.zip(hashes.iter().copied()).collect());
+        let copy = senders.into_iter().zip(hashes.iter().copied()).collect();
+        self.blame.remember(open.piece, copy);
     }
 
-    fn ban(&mut self, addr: std::net::SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
+    fn ban(&mut self, addr: SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
         self.candidates.ban(addr.ip());
         ctx.events.push(TorrentEvent::Ban(addr, why.into()));
     }
