@@ -155,6 +155,11 @@ impl Peer {
         self.recv.landing()
     }
 
+    /// Returns the credit that the frame being received was taken on, for the owner to change.
+    pub const fn landing_share_mut(&mut self) -> Option<&mut Share> {
+        self.landing.as_mut()
+    }
+
     /// Queues a request of the remote's; beyond `limits` it is rejected, or dropped without BEP 6.
     pub fn queue_upload(&mut self, block: Block, limits: &PeerLimits) {
         if !self.uploads.push(block, limits.max_queued_requests) {

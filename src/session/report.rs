@@ -2,6 +2,7 @@
 
 use crate::id::TorrentId;
 use crate::time::Instant;
+use crate::wire::frame::Share;
 
 use super::Session;
 use super::conns::Kind;
@@ -66,6 +67,12 @@ impl Session {
         peers
     }
 
+    /// Returns how many payload frames exist and how many of them are lent out: to pieces that are
+    /// being received, to disk jobs, to peers that are sent blocks.
+    pub fn pool_usage(&self) -> (u32, u32) {
+        self.work.pool.usage()
+    }
+
     /// Asserts what must hold between the parts of the session, for tests. O(everything).
     pub fn check_invariants(&self) {
         let mut credit = 0;
@@ -77,8 +84,11 @@ impl Session {
             }
         }
         let pool = &self.work.pool;
-        let pieces = crate::wire::frame::Share::Pieces;
-        assert_eq!(pool.limit(pieces) - pool.free(pieces), credit, "credit of open pieces");
+        let used = |share| pool.limit(share) - pool.free(share);
+        assert_eq!(used(Share::Pieces), credit, "credit of open pieces");
+        let credits = used(Share::Pieces) + used(Share::Endgame) + used(Share::Uploads);
+        let (_, lent) = pool.usage();
+        assert!(lent <= credits, "{lent} frames are lent on {credits} credits");
     }
 
     fn peer_of(&self, id: crate::id::ConnId) -> Option<&crate::peer::Peer> {

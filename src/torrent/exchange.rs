@@ -38,7 +38,11 @@ impl Torrent {
         match event {
             PeerEvent::Pieces(before) => return self.on_pieces(&before, peer),
             PeerEvent::Have(piece) => return self.on_have(piece, peer),
-            PeerEvent::Choked(blocks) | PeerEvent::Snubbed(blocks) => self.release(conn, &blocks),
+            PeerEvent::Choked(blocks) => self.release(conn, &blocks),
+            PeerEvent::Snubbed(blocks) => {
+                self.release(conn, &blocks);
+                self.detach_landing(peer, ctx.pool);
+            }
             PeerEvent::Rejected(block) => self.release(conn, &[block]),
             PeerEvent::Unchoked => {}
             PeerEvent::Interest(interested) => {
@@ -151,6 +155,24 @@ impl Torrent {
             peer.skip_landing(block);
             self.totals.wasted += u64::from(block.len);
             self.release(conn, &[block]);
+        }
+    }
+
+    /// Gives the credit of a slot back for whoever is asked for its block next, although the peer
+    /// that was snubbed may still finish it: on a credit for duplicates, or not at all if none is
+    /// free.
+    fn detach_landing(&mut self, peer: &mut Peer, pool: &mut FramePool) {
+        let Some(block) = peer.landing() else { return };
+        let Some(share) = peer.landing_share_mut().filter(|share| **share == Share::Pieces) else {
+            return;
+        };
+        if pool.reserve(Share::Endgame, 1) {
+            *share = Share::Endgame;
+            if let Some(open) = self.pieces.find(block.piece) {
+                open.unlend(block);
+            }
+        } else if let Some(aborted) = peer.abort_landing() {
+            self.landing_aborted(block, aborted, pool);
         }
     }
 
