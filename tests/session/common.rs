@@ -1,0 +1,784 @@
+//! A scripted world for one session: it plays sockets, disk, resolver and clock, so that a test
+//! reads like a conversation.
+//!
+//! It keeps to the driver contract to the letter: a stream that was parked is read again only once
+//! `poll_readable` names it, a name that was closed is never used again, and every turn ends with
+//! the session's own invariants.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use swarmloop::disk::hash;
+use swarmloop::disk::job::{
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Verdict, Verify,
+};
+use swarmloop::geometry::Geometry;
+use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
+use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
+use swarmloop::proto::message::{Head, Message, PIECE_HEADER_LEN, decode_head, piece_header};
+use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::rng::Rng;
+use swarmloop::session::config::Config;
+use swarmloop::session::io::{Action, Closed, Event, Listener, Mode, ResolveId, Seeds};
+use swarmloop::session::status::{PeerStatus, TorrentStatus};
+use swarmloop::session::{NewTorrent, Session};
+use swarmloop::time::{Duration, Instant};
+
+/// Turns after which a session that does not come to rest is taken to spin.
+const MAX_TURNS: usize = 20_000;
+
+/// Blocks of every piece but the last, which has one and a half.
+pub(crate) const PIECE_BLOCKS: u32 = 4;
+
+/// A remote, by the name of its connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Remote(pub(crate) ConnId);
+
+/// What the session said to a remote. Payload is compared with the torrent's as it is decoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Said {
+    Handshake(Reserved, InfoHash, PeerId),
+    Message(Message),
+    Bitfield(Vec<u8>),
+    Piece(Block),
+}
+
+/// How a test's session and torrent are made.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) pieces: u32,
+    pub(crate) piece_blocks: u32,
+    /// The pieces that are on disk and right when the torrent is added.
+    pub(crate) have: Vec<u32>,
+    pub(crate) mode: Mode,
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) peers: Vec<(String, u16)>,
+    pub(crate) secret: u8,
+}
+
+/// The world of one session.
+pub(crate) struct World {
+    pub(crate) session: Session,
+    pub(crate) now: Instant,
+    pub(crate) torrent: TorrentId,
+    pub(crate) info_hash: InfoHash,
+    pub(crate) geometry: Geometry,
+    /// The right bytes of the torrent.
+    pub(crate) content: Vec<u8>,
+    pub(crate) disk: Disk,
+    pub(crate) events: Vec<Event>,
+    /// Streams that the session asked for and that nobody answered yet.
+    pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
+    pub(crate) lookups: VecDeque<(ResolveId, String, u16)>,
+    /// The most bytes of one read.
+    pub(crate) chunk: usize,
+    wires: BTreeMap<ConnId, Wire>,
+    next_host: u8,
+}
+
+/// An in-memory disk.
+pub(crate) struct Disk {
+    bytes: Vec<u8>,
+    exists: bool,
+    pub(crate) jobs: VecDeque<Job>,
+    /// Jobs wait for [`World::run_disk`].
+    pub(crate) held: bool,
+    pub(crate) fails_reads: bool,
+    pub(crate) fails_writes: bool,
+    /// Blocks of each read job, as they were asked for.
+    pub(crate) reads: Vec<(PieceIndex, u32, usize)>,
+}
+
+/// One stream as the world sees it.
+struct Wire {
+    addr: SocketAddr,
+    to_session: VecDeque<u8>,
+    from_session: Vec<u8>,
+    /// Whether the session may be offered bytes: our own readiness flag.
+    ready: bool,
+    /// How many more bytes the remote takes.
+    window: usize,
+    /// A short write has left bytes: it waits to be writable again.
+    blocked: bool,
+    open: bool,
+    handshaken: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            pieces: 8,
+            piece_blocks: PIECE_BLOCKS,
+            have: Vec::new(),
+            mode: Mode::Download { overwrite: false },
+            trackers: Vec::new(),
+            peers: Vec::new(),
+            secret: 7,
+        }
+    }
+}
+
+impl Setup {
+    pub(crate) fn seed() -> Self {
+        let default = Self::default();
+        Self { have: (0..default.pieces).collect(), ..default }
+    }
+
+    pub(crate) fn have(pieces: impl IntoIterator<Item = u32>) -> Self {
+        Self { have: pieces.into_iter().collect(), ..Self::default() }
+    }
+
+    pub(crate) fn pieces(self, pieces: u32) -> Self {
+        Self { pieces, ..self }
+    }
+
+    pub(crate) fn piece_blocks(self, piece_blocks: u32) -> Self {
+        Self { piece_blocks, ..self }
+    }
+
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Returns a world whose torrent has looked at its files.
+    pub(crate) fn build(self) -> World {
+        let mut world = self.build_unchecked();
+        world.settle();
+        world
+    }
+
+    /// Returns a world whose torrent was just added.
+    pub(crate) fn build_unchecked(self) -> World {
+        let piece_len = self.piece_blocks * BLOCK_LEN;
+        let last = BLOCK_LEN + BLOCK_LEN / 2;
+        let last = last.min(piece_len);
+        let total = (self.pieces - 1) as usize * piece_len as usize + last as usize;
+        let mut content = vec![0; total];
+        Rng::new(0xc0_ffee).fill(&mut content);
+        let metainfo = metainfo(&content, piece_len, &self.trackers);
+        let info_hash = metainfo.info_hash;
+        let geometry = Geometry::new(total as u64, piece_len);
+        let seeds = Seeds { rng: 11, secret: [self.secret; 32] };
+        let mut session = Session::new(self.config, seeds, Instant::ZERO);
+        let new = NewTorrent {
+            metainfo,
+            dir: "/downloads".into(),
+            mode: self.mode,
+            sequential: false,
+            use_trackers: true,
+            peers: self.peers,
+        };
+        let torrent = session.add_torrent(new, Instant::ZERO).expect("the first torrent");
+        let mut bytes = vec![0; total];
+        for piece in &self.have {
+            let at = *piece as usize * piece_len as usize;
+            let end = (at + piece_len as usize).min(total);
+            bytes[at..end].copy_from_slice(&content[at..end]);
+        }
+        let disk = Disk {
+            bytes,
+            exists: !self.have.is_empty(),
+            jobs: VecDeque::new(),
+            held: false,
+            fails_reads: false,
+            fails_writes: false,
+            reads: Vec::new(),
+        };
+        World {
+            session,
+            now: Instant::ZERO,
+            torrent,
+            info_hash,
+            geometry,
+            content,
+            disk,
+            events: Vec::new(),
+            dials: VecDeque::new(),
+            lookups: VecDeque::new(),
+            chunk: usize::MAX,
+            wires: BTreeMap::new(),
+            next_host: 1,
+        }
+    }
+}
+
+fn metainfo(content: &[u8], piece_len: u32, trackers: &[Vec<String>]) -> Metainfo {
+    let hashes: Vec<u8> =
+        content.chunks(piece_len as usize).flat_map(|piece| Sha1::digest(piece).to_vec()).collect();
+    let mut info = format!("d6:lengthi{}e4:name4:file", content.len()).into_bytes();
+    info.extend(format!("12:piece lengthi{piece_len}e6:pieces{}:", hashes.len()).into_bytes());
+    info.extend(hashes);
+    info.push(b'e');
+    let mut metainfo = Metainfo::from_info(Bytes::from(info)).expect("a good info dictionary");
+    metainfo.trackers = trackers.to_vec();
+    metainfo
+}
+
+/// The fast extension offered, or nothing.
+pub(crate) const FAST: Reserved = Reserved([0, 0, 0, 0, 0, 0, 0, 4]);
+pub(crate) const PLAIN: Reserved = Reserved([0; 8]);
+
+/// A peer id that sorts after ours (`-SL…`), told apart by `n`.
+pub(crate) fn peer_id(n: u8) -> PeerId {
+    let mut id = *b"-XX0000-000000000000";
+    id[19] = n;
+    PeerId(id)
+}
+
+pub(crate) fn bytes_of(messages: &[Message]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    messages.iter().for_each(|message| message.encode(&mut bytes));
+    bytes
+}
+
+/// A `bitfield` message with these payload bytes.
+pub(crate) fn bitfield(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = u32::try_from(payload.len() + 1).expect("short").to_be_bytes().to_vec();
+    bytes.push(5);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+// The script's words.
+impl World {
+    pub(crate) fn seed() -> Self {
+        Setup::seed().build()
+    }
+
+    pub(crate) fn leech() -> Self {
+        Setup::default().build()
+    }
+
+    pub(crate) fn next_addr(&mut self) -> SocketAddr {
+        let addr = SocketAddr::from(([10, 0, 0, self.next_host], 6881));
+        self.next_host += 1;
+        addr
+    }
+
+    /// A stranger connects from `addr`; `None` if the session does not want it.
+    pub(crate) fn knock(&mut self, addr: SocketAddr) -> Option<Remote> {
+        let conn = self.session.handle_accepted(Listener::Peers, addr, self.now)?;
+        self.wires.insert(conn, Wire::new(addr));
+        Some(Remote(conn))
+    }
+
+    /// A stranger connects from an address of its own.
+    pub(crate) fn accept(&mut self) -> Remote {
+        let addr = self.next_addr();
+        self.knock(addr).expect("welcome")
+    }
+
+    /// A remote connects and shakes hands, speaking BEP 6 or not. What it hears first is left to be
+    /// heard.
+    pub(crate) fn join(&mut self, reserved: Reserved) -> Remote {
+        let remote = self.accept();
+        let id = peer_id(100 + self.next_host);
+        let handshake = encode(reserved, self.info_hash, id);
+        self.send(remote, &handshake);
+        assert!(matches!(self.hear(remote).first(), Some(Said::Handshake(..))));
+        remote
+    }
+
+    /// A seed connects and unchokes us: it is asked for blocks.
+    pub(crate) fn join_seed(&mut self) -> Remote {
+        let seed = self.join(FAST);
+        self.say(seed, &[Message::HaveAll, Message::Unchoke]);
+        seed
+    }
+
+    /// A leecher connects, is interested, and is let request if there is a slot.
+    pub(crate) fn join_leech(&mut self, reserved: Reserved) -> Remote {
+        let leech = self.join(reserved);
+        if reserved.fast() {
+            self.say(leech, &[Message::HaveNone]);
+        }
+        self.say(leech, &[Message::Interested]);
+        leech
+    }
+
+    /// Answers the oldest dial: the stream is open.
+    pub(crate) fn answer_dial(&mut self) -> Remote {
+        self.answer_dial_reading(usize::MAX)
+    }
+
+    /// Answers the oldest dial with a remote that takes no more than so many bytes at first.
+    pub(crate) fn answer_dial_reading(&mut self, window: usize) -> Remote {
+        let (conn, addr) = self.dials.pop_front().expect("a dial");
+        self.wires.insert(conn, Wire { window, ..Wire::new(addr) });
+        self.session.handle_connected(conn, self.now);
+        self.settle();
+        Remote(conn)
+    }
+
+    pub(crate) fn fail_dial(&mut self) {
+        let (conn, _) = self.dials.pop_front().expect("a dial");
+        let refused = Closed::Failed(std::io::ErrorKind::ConnectionRefused);
+        self.session.handle_closed(conn, refused, self.now);
+        self.settle();
+    }
+
+    /// Puts bytes on their way without a turn.
+    pub(crate) fn queue(&mut self, remote: Remote, bytes: &[u8]) {
+        let wire = self.wires.get_mut(&remote.0).expect("a stream");
+        if wire.open {
+            wire.to_session.extend(bytes);
+            wire.ready = true;
+        }
+    }
+
+    /// Sends bytes and lets everything follow from it.
+    pub(crate) fn send(&mut self, remote: Remote, bytes: &[u8]) {
+        self.queue(remote, bytes);
+        self.settle();
+    }
+
+    pub(crate) fn say(&mut self, remote: Remote, messages: &[Message]) {
+        self.send(remote, &bytes_of(messages));
+    }
+
+    /// Returns the bytes of a `piece` message with the right payload.
+    pub(crate) fn piece_of(&self, block: Block) -> Vec<u8> {
+        let at = self.offset(block);
+        let payload = &self.content[at..at + block.len as usize];
+        [&piece_header(block)[..], payload].concat()
+    }
+
+    /// Sends a block as it should be.
+    pub(crate) fn give(&mut self, remote: Remote, blocks: &[Block]) {
+        for block in blocks {
+            let bytes = self.piece_of(*block);
+            self.queue(remote, &bytes);
+        }
+        self.settle();
+    }
+
+    /// Sends a block with one byte wrong.
+    pub(crate) fn give_spoiled(&mut self, remote: Remote, block: Block) {
+        let mut bytes = self.piece_of(block);
+        *bytes.last_mut().expect("a payload") ^= 1;
+        self.send(remote, &bytes);
+    }
+
+    /// Answers every request until none comes.
+    pub(crate) fn serve(&mut self, remote: Remote) {
+        loop {
+            let asked = self.asked(remote);
+            if asked.is_empty() || !self.is_open(remote) {
+                return;
+            }
+            self.give(remote, &asked);
+        }
+    }
+
+    pub(crate) fn hang_up(&mut self, remote: Remote) {
+        self.wires.get_mut(&remote.0).expect("a stream").open = false;
+        self.session.handle_closed(remote.0, Closed::Eof, self.now);
+        self.settle();
+    }
+
+    pub(crate) fn reset(&mut self, remote: Remote) {
+        self.wires.get_mut(&remote.0).expect("a stream").open = false;
+        let reset = Closed::Failed(std::io::ErrorKind::ConnectionReset);
+        self.session.handle_closed(remote.0, reset, self.now);
+        self.settle();
+    }
+
+    /// The remote stops reading.
+    pub(crate) fn stall(&mut self, remote: Remote) {
+        self.wires.get_mut(&remote.0).expect("a stream").window = 0;
+    }
+
+    /// The remote reads `n` bytes more.
+    pub(crate) fn read(&mut self, remote: Remote, n: usize) {
+        let wire = self.wires.get_mut(&remote.0).expect("a stream");
+        wire.window = wire.window.saturating_add(n);
+        self.settle();
+    }
+
+    /// Returns everything whole that the remote has heard since it was last asked.
+    pub(crate) fn hear(&mut self, remote: Remote) -> Vec<Said> {
+        let mut said = Vec::new();
+        let mut bytes = std::mem::take(&mut self.wire(remote).from_session);
+        let mut rest = &bytes[..];
+        if !self.wire(remote).handshaken
+            && let Some(handshake) = rest.first_chunk::<HANDSHAKE_LEN>()
+        {
+            assert_eq!(&handshake[..20], b"\x13BitTorrent protocol");
+            let part = |at: usize| handshake[at..at + 20].try_into().expect("20 bytes");
+            let reserved = Reserved(handshake[20..28].try_into().expect("8 bytes"));
+            said.push(Said::Handshake(reserved, InfoHash(part(28)), PeerId(part(48))));
+            self.wire(remote).handshaken = true;
+            rest = &rest[HANDSHAKE_LEN..];
+        }
+        while self.wire(remote).handshaken
+            && let Some(head) = decode_head(rest).expect("the session speaks BitTorrent")
+        {
+            let used = match head {
+                Head::Message(message, used) => {
+                    said.push(Said::Message(message));
+                    used
+                }
+                Head::Piece(block) => {
+                    let used = PIECE_HEADER_LEN + block.len as usize;
+                    let Some(payload) = rest.get(PIECE_HEADER_LEN..used) else { break };
+                    let at = self.offset(block);
+                    assert!(payload == &self.content[at..][..payload.len()], "{block:?} is wrong");
+                    said.push(Said::Piece(block));
+                    used
+                }
+                Head::Bitfield(len) => {
+                    let Some(payload) = rest.get(5..5 + len as usize) else { break };
+                    said.push(Said::Bitfield(payload.to_vec()));
+                    5 + len as usize
+                }
+                Head::Unknown { id, .. } => panic!("the session sent a message {id}"),
+            };
+            rest = &rest[used..];
+        }
+        let used = bytes.len() - rest.len();
+        bytes.drain(..used);
+        self.wire(remote).from_session = bytes;
+        said
+    }
+
+    /// Returns the messages that the remote has heard, whatever else it heard.
+    pub(crate) fn messages(&mut self, remote: Remote) -> Vec<Message> {
+        let said = self.hear(remote).into_iter();
+        said.filter_map(|said| match said {
+            Said::Message(message) => Some(message),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Returns the blocks that the remote was asked for since it was last asked, cancels left out.
+    pub(crate) fn asked(&mut self, remote: Remote) -> Vec<Block> {
+        let messages = self.messages(remote).into_iter();
+        messages
+            .filter_map(|message| match message {
+                Message::Request(block) => Some(block),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns the blocks that the remote was sent.
+    pub(crate) fn given(&mut self, remote: Remote) -> Vec<Block> {
+        let said = self.hear(remote).into_iter();
+        said.filter_map(|said| match said {
+            Said::Piece(block) => Some(block),
+            _ => None,
+        })
+        .collect()
+    }
+
+    pub(crate) fn is_open(&self, remote: Remote) -> bool {
+        self.wires[&remote.0].open
+    }
+
+    /// Returns the text of the error that the remote's connection ended with.
+    pub(crate) fn closed_with(&self, remote: Remote) -> Option<String> {
+        let from = self.wires[&remote.0].addr;
+        self.events.iter().rev().find_map(|event| match event {
+            Event::PeerClosed { addr, error, .. } if *addr == from => Some(error.to_string()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn is_banned(&self, remote: Remote) -> bool {
+        let from = self.wires[&remote.0].addr;
+        let banned =
+            |event: &Event| matches!(event, Event::PeerBanned { addr, .. } if *addr == from);
+        self.events.iter().any(banned)
+    }
+
+    pub(crate) fn status(&self) -> TorrentStatus {
+        self.session.torrent(self.torrent, self.now).expect("the torrent is here")
+    }
+
+    pub(crate) fn peer(&self, remote: Remote) -> PeerStatus {
+        let addr = self.wires[&remote.0].addr;
+        let peers = self.session.peers(self.torrent, self.now);
+        peers.into_iter().find(|peer| peer.addr == addr).expect("an established peer")
+    }
+
+    pub(crate) fn block(&self, piece: u32, slot: u32) -> Block {
+        self.geometry.block(PieceIndex(piece), slot)
+    }
+
+    pub(crate) fn blocks_of(&self, piece: u32) -> Vec<Block> {
+        let count = self.geometry.blocks_of(PieceIndex(piece));
+        (0..count).map(|slot| self.block(piece, slot)).collect()
+    }
+
+    /// Returns how many blocks the whole torrent has.
+    pub(crate) fn all_blocks(&self) -> usize {
+        let blocks = |piece| self.geometry.blocks_of(PieceIndex(piece)) as usize;
+        (0..self.geometry.pieces()).map(blocks).sum()
+    }
+
+    /// Tells whether what was written is what the torrent is.
+    pub(crate) fn disk_is_right(&self) -> bool {
+        self.disk.bytes == self.content
+    }
+
+    fn offset(&self, block: Block) -> usize {
+        block.piece.0 as usize * self.geometry.piece_len() as usize + block.begin as usize
+    }
+
+    fn wire(&mut self, remote: Remote) -> &mut Wire {
+        self.wires.get_mut(&remote.0).expect("a stream")
+    }
+}
+
+// The driver.
+impl World {
+    /// Plays turns until nothing more happens without time passing.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..MAX_TURNS {
+            self.turn();
+            if self.is_quiet() {
+                return;
+            }
+        }
+        panic!("the session does not come to rest at {:?}", self.now);
+    }
+
+    /// Lets time pass, with a turn at each deadline on the way.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let target = self.now + by;
+        self.settle();
+        while let Some(at) = self.session.poll_timeout().filter(|at| *at <= target) {
+            self.now = self.now.max(at);
+            self.settle();
+        }
+        self.now = target;
+        self.settle();
+    }
+
+    pub(crate) fn advance_s(&mut self, s: u64) {
+        self.advance(Duration::from_secs(s));
+    }
+
+    /// Answers the oldest `n` jobs.
+    pub(crate) fn run_disk(&mut self, n: usize) {
+        for _ in 0..n {
+            let Some(job) = self.disk.jobs.pop_front() else { break };
+            if let Some(outcome) = self.disk.run(job) {
+                self.session.handle_disk(outcome, self.now);
+            }
+        }
+        self.settle();
+    }
+
+    /// One turn, in the order of the contract.
+    pub(crate) fn turn(&mut self) {
+        if !self.disk.held {
+            for job in std::mem::take(&mut self.disk.jobs) {
+                if let Some(outcome) = self.disk.run(job) {
+                    self.session.handle_disk(outcome, self.now);
+                }
+            }
+        }
+        for (conn, wire) in &mut self.wires {
+            while wire.open && wire.ready && !wire.to_session.is_empty() {
+                let Some(mut slices) = self.session.recv_slices(*conn) else {
+                    wire.ready = false;
+                    break;
+                };
+                assert!(slices.total_len() > 0, "a read of nothing is an end of stream");
+                let mut n = 0;
+                for slice in slices.as_mut() {
+                    for byte in &mut slice[..] {
+                        if n == self.chunk {
+                            break;
+                        }
+                        let Some(next) = wire.to_session.pop_front() else { break };
+                        *byte = next;
+                        n += 1;
+                    }
+                }
+                self.session.recv_advance(*conn, n, self.now);
+            }
+        }
+        self.session.handle_timeout(self.now);
+        self.session.end_turn(self.now);
+        self.write();
+        self.carry_out();
+        self.session.check_invariants();
+    }
+
+    fn write(&mut self) {
+        let blocked = self.wires.iter().filter(|(_, wire)| wire.blocked);
+        let mut writable: Vec<ConnId> = blocked.map(|(conn, _)| *conn).collect();
+        while let Some(conn) = self.session.poll_writable() {
+            writable.push(conn);
+        }
+        for conn in writable {
+            let Some(wire) = self.wires.get_mut(&conn).filter(|wire| wire.open) else { continue };
+            loop {
+                let slices = self.session.send_slices(conn);
+                let n = slices.total_len().min(wire.window);
+                wire.blocked = n < slices.total_len();
+                let bytes: Vec<u8> =
+                    slices.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect();
+                wire.from_session.extend_from_slice(&bytes[..n]);
+                if n == 0 {
+                    break;
+                }
+                wire.window -= n;
+                self.session.send_advance(conn, n, self.now);
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Connect { conn, addr } => self.dials.push_back((conn, addr)),
+                Action::Close { conn } => {
+                    self.dials.retain(|(dialled, _)| *dialled != conn);
+                    if let Some(wire) = self.wires.get_mut(&conn) {
+                        assert!(std::mem::take(&mut wire.open), "{conn:?} is closed twice");
+                    }
+                }
+                Action::Disk(job) => {
+                    if let Job::Read(read) = &job {
+                        self.disk.reads.push((read.piece, read.begin, read.frames.len()));
+                    }
+                    self.disk.jobs.push_back(job);
+                }
+                Action::Resolve { id, host, port } => self.lookups.push_back((id, host, port)),
+                other => panic!("an action that the world cannot do: {other:?}"),
+            }
+        }
+        while let Some(event) = self.session.poll_event() {
+            self.events.push(event);
+        }
+        while let Some(conn) = self.session.poll_readable() {
+            if let Some(wire) = self.wires.get_mut(&conn) {
+                wire.ready = true;
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let due = self.session.poll_timeout().is_some_and(|at| at <= self.now);
+        let mut open = self.wires.values().filter(|wire| wire.open);
+        let readable = open.any(|wire| wire.ready && !wire.to_session.is_empty());
+        !due && !readable && (self.disk.held || self.disk.jobs.is_empty())
+    }
+}
+
+impl Wire {
+    fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            to_session: VecDeque::new(),
+            from_session: Vec::new(),
+            ready: true,
+            window: usize::MAX,
+            blocked: false,
+            open: true,
+            handshaken: false,
+        }
+    }
+}
+
+impl Disk {
+    /// Does a job as the workers would.
+    fn run(&mut self, job: Job) -> Option<Outcome> {
+        Some(match job {
+            Job::Stat { storage } => {
+                let lengths = Ok(vec![self.exists.then_some(self.bytes.len() as u64)]);
+                Outcome::Stat { torrent: storage.torrent, lengths }
+            }
+            Job::Check { storage, first, count } => {
+                let piece_len = storage.layout.piece_len(PieceIndex(0)) as usize;
+                let good = (first.0..first.0 + count).map(|piece| {
+                    let at = piece as usize * piece_len;
+                    let end = (at + piece_len).min(self.bytes.len());
+                    let hash: [u8; 20] = Sha1::digest(&self.bytes[at..end]).into();
+                    hash == storage.expected(PieceIndex(piece))
+                });
+                Outcome::Check { torrent: storage.torrent, first, good: Ok(good.collect()) }
+            }
+            Job::Verify(job) => self.verify(job),
+            Job::Append(job) => self.append(job),
+            Job::Read(job) => self.read(job),
+            Job::Finish { storage, .. } => {
+                Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
+            }
+            Job::Close { .. } => return None,
+        })
+    }
+
+    fn verify(&mut self, job: Verify) -> Outcome {
+        let Verify { storage, piece, frames, block_hashes } = job;
+        let verdict = if hash::piece(&frames) != storage.expected(piece) {
+            Ok(Verdict::Corrupt { block_hashes: hash::blocks(&frames) })
+        } else if self.fails_writes {
+            Err(disk_error(DiskOp::Write))
+        } else {
+            let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
+            for frame in &frames {
+                self.bytes[at..][..frame.payload().len()].copy_from_slice(frame.payload());
+                at += frame.payload().len();
+            }
+            let hashes = if block_hashes { hash::blocks(&frames) } else { Vec::new() };
+            Ok(Verdict::Good { block_hashes: hashes })
+        };
+        let torrent = storage.torrent;
+        Outcome::Verify { torrent, piece, frames, verdict, took: Duration::ZERO }
+    }
+
+    fn append(&mut self, job: Append) -> Outcome {
+        let Append { storage, piece, begin, frames, mut midstate, last } = job;
+        let torrent = storage.torrent;
+        if self.fails_writes {
+            let result = Err(disk_error(DiskOp::Write));
+            return Outcome::Append { torrent, piece, begin, frames, result };
+        }
+        hash::update(&mut midstate, &frames);
+        let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
+        at += begin as usize;
+        for frame in &frames {
+            self.bytes[at..][..frame.payload().len()].copy_from_slice(frame.payload());
+            at += frame.payload().len();
+        }
+        let appended = match last {
+            false => Appended::Partial(midstate),
+            true if hash::finish(*midstate) == storage.expected(piece) => Appended::Good,
+            true => Appended::Corrupt,
+        };
+        let result = Ok((appended, hash::blocks(&frames)));
+        Outcome::Append { torrent, piece, begin, frames, result }
+    }
+
+    fn read(&mut self, job: Read) -> Outcome {
+        let Read { storage, conn, piece, begin, mut frames } = job;
+        let result = if self.fails_reads { Err(disk_error(DiskOp::Read)) } else { Ok(()) };
+        let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
+        at += begin as usize;
+        for frame in frames.iter_mut().filter(|_| result.is_ok()) {
+            let len = frame.payload().len();
+            frame.payload_mut().copy_from_slice(&self.bytes[at..at + len]);
+            at += len;
+        }
+        Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
+    }
+}
+
+fn disk_error(op: DiskOp) -> DiskError {
+    DiskError {
+        op,
+        path: "file".into(),
+        kind: DiskErrorKind::Full,
+        message: "no space left on device".into(),
+    }
+}
