@@ -260,6 +260,38 @@ impl World {
         addr
     }
 
+    /// Returns an address that is always the same for `host`.
+    pub(crate) fn addr_of(host: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 9, host], 6881))
+    }
+
+    /// Answers the oldest question for a host name; with no address, it failed.
+    pub(crate) fn resolve(&mut self, addrs: &[&str]) {
+        let (id, _, port) = self.lookups.pop_front().expect("a lookup");
+        let addr = |ip: &&str| SocketAddr::new(ip.parse().expect("an address"), port);
+        let addrs: Vec<SocketAddr> = addrs.iter().map(addr).collect();
+        let answer = if addrs.is_empty() { Err(std::io::ErrorKind::NotFound) } else { Ok(addrs) };
+        self.session.handle_resolved(id, answer, self.now);
+        self.settle();
+    }
+
+    /// Returns what was sent on a stream that is no peer's.
+    pub(crate) fn text(&mut self, remote: Remote) -> String {
+        let bytes = std::mem::take(&mut self.wire(remote).from_session);
+        String::from_utf8(bytes).expect("text")
+    }
+
+    /// Tells whether the session has left bytes of the remote unread, and waits.
+    pub(crate) fn is_parked(&self, remote: Remote) -> bool {
+        let wire = &self.wires[&remote.0];
+        !wire.ready && !wire.to_session.is_empty()
+    }
+
+    /// Returns how many bytes of the remote the session has not read.
+    pub(crate) fn unread(&self, remote: Remote) -> usize {
+        self.wires[&remote.0].to_session.len()
+    }
+
     /// A stranger connects from `addr`; `None` if the session does not want it.
     pub(crate) fn knock(&mut self, addr: SocketAddr) -> Option<Remote> {
         let conn = self.session.handle_accepted(Listener::Peers, addr, self.now)?;

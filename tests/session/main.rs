@@ -5,4 +5,9 @@
 mod common;
 mod exchange;
 mod handshake;
+mod hostile;
+mod limits;
 mod malformed;
+mod timers;
+mod tracker;
+mod uploads;

@@ -1,0 +1,350 @@
+//! The conversation with trackers: whom a torrent announces to, what follows from the answers, and
+//! how it takes its leave.
+
+use swarmloop::session::io::Event;
+use swarmloop::time::Duration;
+use swarmloop::tracker::TrackerEvent;
+
+use crate::common::{FAST, Remote, Setup, World, peer_id};
+
+const ONE: &str = "http://one.example/announce";
+const TWO: &str = "http://two.example:81/announce";
+
+fn world(tiers: &[&[&str]]) -> World {
+    let tier = |tier: &&[&str]| tier.iter().map(|&url| url.to_owned()).collect();
+    Setup { trackers: tiers.iter().map(tier).collect(), ..Setup::default() }.build()
+}
+
+/// Answers the lookup and the dial of an announce, and returns its stream and the request.
+fn announced(world: &mut World) -> (Remote, String) {
+    world.resolve(&["198.51.100.1"]);
+    let stream = world.answer_dial();
+    let request = world.text(stream);
+    (stream, request)
+}
+
+fn answer(world: &mut World, stream: Remote, body: &[u8]) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    world.send(stream, &[head.as_bytes(), body].concat());
+}
+
+/// An answer with one peer, 10.7.7.7:6881, and an interval of half an hour.
+const ONE_PEER: &[u8] = b"d8:intervali1800e5:peers6:\x0a\x07\x07\x07\x1a\xe1e";
+const NO_PEERS: &[u8] = b"d8:intervali1800e5:peers0:e";
+
+/// A downloading torrent whose tracker has named one peer, which is being dialled.
+pub(crate) fn with_peer_from_tracker() -> World {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    answer(&mut world, stream, ONE_PEER);
+    assert_eq!(world.dials.len(), 1);
+    world
+}
+
+/// Returns what came of the announces so far, in short.
+fn reports(world: &World) -> Vec<String> {
+    let events = world.events.iter().filter_map(|event| match event {
+        Event::Tracker { url, event, .. } => Some((url, event)),
+        _ => None,
+    });
+    events
+        .map(|(url, event)| match event {
+            TrackerEvent::Replied { event, peers, .. } => format!("{url} {event:?} {peers}"),
+            TrackerEvent::Failed { event, error, .. } => format!("{url} {event:?} {error}"),
+            other => format!("{url} {other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn a_download_is_announced_as_started_completed_and_stopped() {
+    let mut world = world(&[&[ONE]]);
+    assert_eq!(world.lookups[0].1, "one.example");
+    assert_eq!(world.lookups[0].2, 80);
+    let (stream, request) = announced(&mut world);
+    let left = format!("&left={}&", world.content.len());
+    for part in ["GET /announce?info_hash=", "event=started", "&compact=1", &left, "numwant=80"] {
+        assert!(request.contains(part), "{part} is not in {request}");
+    }
+    answer(&mut world, stream, NO_PEERS);
+    assert!(!world.is_open(stream));
+
+    let seed = world.join_seed();
+    world.serve(seed);
+    assert!(world.disk_is_right());
+    let (stream, request) = announced(&mut world);
+    assert!(request.contains("event=completed") && request.contains("&left=0&"), "{request}");
+    answer(&mut world, stream, NO_PEERS);
+
+    world.session.shutdown(world.now);
+    world.settle();
+    assert!(!world.session.is_idle());
+    let (stream, request) = announced(&mut world);
+    assert!(request.contains("event=stopped") && request.contains("numwant=0"), "{request}");
+    answer(&mut world, stream, NO_PEERS);
+    assert!(world.session.is_idle());
+    let expected = ["Started 0", "Completed 0", "Stopped 0"].map(|what| format!("{ONE} {what}"));
+    assert_eq!(reports(&world), expected);
+    world.advance_s(10_000);
+    assert!(world.lookups.is_empty() && world.dials.is_empty());
+}
+
+#[test]
+fn a_torrent_that_was_complete_never_says_completed() {
+    let trackers = vec![vec![ONE.to_owned()]];
+    let mut world = Setup { trackers, ..Setup::seed() }.build();
+    let (stream, request) = announced(&mut world);
+    assert!(request.contains("event=started") && request.contains("&left=0&"));
+    answer(&mut world, stream, NO_PEERS);
+    world.advance_s(1_801);
+    let (_, request) = announced(&mut world);
+    assert!(!request.contains("event="), "{request}");
+}
+
+#[test]
+fn peers_of_the_answer_are_dialled() {
+    let mut world = with_peer_from_tracker();
+    assert_eq!(world.dials[0].1, "10.7.7.7:6881".parse().expect("an address"));
+    let remote = world.answer_dial();
+    let handshake = swarmloop::proto::handshake::encode(FAST, world.info_hash, peer_id(1));
+    world.send(remote, &handshake);
+    assert_eq!(world.status().peers, 1);
+}
+
+#[test]
+fn an_answer_in_any_portions_is_the_same_answer() {
+    for chunk in [1, 7] {
+        let mut world = world(&[&[ONE]]);
+        world.chunk = chunk;
+        let (stream, _) = announced(&mut world);
+        answer(&mut world, stream, ONE_PEER);
+        assert_eq!(reports(&world), [format!("{ONE} Started 1")]);
+    }
+}
+
+#[test]
+fn an_answer_that_the_end_of_the_stream_completes_counts() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    world.send(stream, &[b"HTTP/1.1 200 OK\r\n\r\n", ONE_PEER].concat());
+    assert_eq!(reports(&world).len(), 0);
+    world.hang_up(stream);
+    assert_eq!(reports(&world), [format!("{ONE} Started 1")]);
+    assert_eq!(world.dials.len(), 1);
+}
+
+#[test]
+fn a_peer_that_a_tracker_names_by_its_host_name_is_looked_up_and_dialled() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    let body = b"d8:intervali1800e5:peersld2:ip9:peer.test4:porti7000eeee";
+    answer(&mut world, stream, body);
+    assert_eq!(world.lookups[0].1, "peer.test");
+    world.resolve(&["10.5.5.5"]);
+    assert_eq!(world.dials[0].1, "10.5.5.5:7000".parse().expect("an address"));
+}
+
+#[test]
+fn a_redirect_is_followed_to_another_host() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    let redirect = b"HTTP/1.1 302 Found\r\nLocation: http://two.example:81/announce?x=1\r\n\r\n";
+    world.send(stream, redirect);
+    assert!(!world.is_open(stream));
+    assert_eq!((world.lookups[0].1.as_str(), world.lookups[0].2), ("two.example", 81));
+    let (stream, request) = announced(&mut world);
+    assert!(request.starts_with("GET /announce?x=1 "), "{request}");
+    answer(&mut world, stream, ONE_PEER);
+    assert_eq!(reports(&world), [format!("{ONE} Started 1")]);
+}
+
+#[test]
+fn a_tracker_that_redirects_for_ever_is_given_up() {
+    let mut world = world(&[&[ONE]]);
+    for _ in 0..6 {
+        let (stream, _) = announced(&mut world);
+        let again = b"HTTP/1.1 302 Found\r\nLocation: http://one.example/announce\r\n\r\n";
+        world.send(stream, again);
+    }
+    assert_eq!(reports(&world), [format!("{ONE} Started more than 5 redirects")]);
+    assert!(world.lookups.is_empty());
+}
+
+#[test]
+fn a_redirect_into_the_local_network_is_not_followed() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    let inward = b"HTTP/1.1 302 Found\r\nLocation: http://router.example/announce\r\n\r\n";
+    world.send(stream, inward);
+    world.resolve(&["192.168.0.1"]);
+    assert!(world.dials.is_empty());
+    assert_eq!(reports(&world).len(), 1);
+}
+
+#[test]
+fn a_tracker_that_fails_hands_over_to_the_next_at_once() {
+    let mut world = world(&[&[ONE], &[TWO]]);
+    let (stream, _) = announced(&mut world);
+    world.send(stream, b"HTTP/1.1 500 Oh No\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(world.lookups[0].1, "two.example");
+    let (stream, _) = announced(&mut world);
+    answer(&mut world, stream, ONE_PEER);
+    let expected = [format!("{ONE} Started http status 500"), format!("{TWO} Started 1")];
+    assert_eq!(reports(&world), expected);
+}
+
+#[test]
+fn each_way_to_fail_has_its_words() {
+    type Play = fn(&mut World);
+    let cases: [(Play, &str); 8] = [
+        (|world| world.resolve(&[]), "the host name lookup failed"),
+        (|world| world.advance_s(31), "timed out"),
+        (
+            |world| {
+                world.resolve(&["198.51.100.1"]);
+                world.fail_dial();
+            },
+            "connection failed: connection refused",
+        ),
+        (
+            |world| {
+                announced(world);
+                world.advance_s(31);
+            },
+            "timed out",
+        ),
+        (
+            |world| {
+                let (stream, _) = announced(world);
+                world.hang_up(stream);
+            },
+            "the stream ended within the response head",
+        ),
+        (
+            |world| {
+                let (stream, _) = announced(world);
+                world.reset(stream);
+            },
+            "connection failed: connection reset",
+        ),
+        (
+            |world| {
+                let (stream, _) = announced(world);
+                answer(world, stream, b"d14:failure reason9:\x1b[31mredee");
+            },
+            "refused: \\x1b[31mrede",
+        ),
+        (
+            |world| {
+                let (stream, _) = announced(world);
+                answer(world, stream, b"hello");
+            },
+            "bad reply: not bencode",
+        ),
+    ];
+    for (play, text) in cases {
+        let mut world = world(&[&[ONE]]);
+        play(&mut world);
+        let reports = reports(&world);
+        let expected = format!("{ONE} Started {text}");
+        assert!(reports.len() == 1 && reports[0].starts_with(&expected), "{reports:?}, not {text}");
+        world.advance_s(60);
+        assert_eq!(world.lookups.len(), 1, "{text}: it is asked again");
+    }
+}
+
+#[test]
+fn every_address_of_a_tracker_is_tried_before_it_has_failed() {
+    let mut world = world(&[&[ONE]]);
+    world.resolve(&["198.51.100.1", "198.51.100.2", "198.51.100.3"]);
+    world.fail_dial();
+    assert_eq!(world.dials[0].1, "198.51.100.2:80".parse().expect("an address"));
+    world.fail_dial();
+    let stream = world.answer_dial();
+    answer(&mut world, stream, ONE_PEER);
+    assert_eq!(reports(&world), [format!("{ONE} Started 1")]);
+}
+
+#[test]
+fn a_tracker_that_answers_too_late_is_not_heard() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    world.advance(Duration::from_millis(30_100));
+    assert!(!world.is_open(stream), "closed at the deadline");
+    assert_eq!(reports(&world), [format!("{ONE} Started timed out")]);
+}
+
+#[test]
+fn a_lookup_that_is_answered_after_its_announce_timed_out_changes_nothing() {
+    let mut world = world(&[&[ONE], &[TWO]]);
+    world.advance_s(31);
+    assert_eq!(world.lookups.len(), 2, "the second tracker's turn");
+    world.resolve(&["198.51.100.1"]);
+    assert!(world.dials.is_empty());
+    world.resolve(&["198.51.100.2"]);
+    assert_eq!(world.dials.len(), 1);
+}
+
+#[test]
+fn a_failing_tracker_is_asked_less_and_less() {
+    let mut world = world(&[&[ONE]]);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let failed_at = world.now;
+        world.resolve(&[]);
+        while world.lookups.is_empty() {
+            world.advance_s(1);
+        }
+        waits.push((world.now - failed_at).as_secs());
+    }
+    assert!(waits[0] >= 15 && waits[7] >= 900, "{waits:?}");
+    assert!(waits.is_sorted(), "{waits:?}");
+}
+
+#[test]
+fn shutting_down_waits_for_a_silent_tracker_five_seconds() {
+    let mut world = with_peer_from_tracker();
+    world.session.shutdown(world.now);
+    world.settle();
+    assert_eq!(world.dials.len(), 0);
+    announced(&mut world);
+    world.advance(Duration::from_millis(4_900));
+    assert!(!world.session.is_idle());
+    world.advance(Duration::from_millis(200));
+    assert!(world.session.is_idle());
+}
+
+#[test]
+fn shutting_down_during_the_first_announce_says_nothing_more() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    world.session.shutdown(world.now);
+    world.settle();
+    assert!(world.session.is_idle() && !world.is_open(stream) && world.lookups.is_empty());
+}
+
+#[test]
+fn a_torrent_that_is_removed_says_stopped_and_is_gone() {
+    let mut world = with_peer_from_tracker();
+    let seed = world.join_seed();
+    world.session.remove_torrent(world.torrent, world.now);
+    world.settle();
+    assert_eq!(world.closed_with(seed).as_deref(), Some("closed: the torrent stopped"));
+    let (stream, request) = announced(&mut world);
+    assert!(request.contains("event=stopped"));
+    answer(&mut world, stream, NO_PEERS);
+    assert!(world.session.torrent(world.torrent, world.now).is_none());
+    assert_eq!(world.session.pool_usage().1, 0);
+    assert!(world.session.is_idle());
+}
+
+#[test]
+fn a_torrent_of_nothing_but_unsupported_trackers_is_idle() {
+    let mut world = world(&[&["udp://one.example:80", "nonsense"]]);
+    world.advance_s(1_000);
+    assert!(world.lookups.is_empty() && reports(&world).is_empty());
+    assert_eq!(world.session.poll_timeout(), None);
+    world.session.shutdown(world.now);
+    world.settle();
+    assert!(world.session.is_idle());
+}
