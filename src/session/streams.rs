@@ -130,6 +130,10 @@ impl Session {
                 let fast = reserved.fast() && Reserved::OURS.fast();
                 let limit = self.config.max_outstanding_requests;
                 let Some(entry) = self.entry(torrent) else { return Ok(()) };
+                // Strangers that were answered together may come to their ends together.
+                if entry.torrent.peers.len() >= self.config.max_peers {
+                    return Err(CloseReason::TooMany.into());
+                }
                 let geometry = &entry.torrent.geometry;
                 let peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
                 self.establish(id, torrent, peer);
