@@ -186,6 +186,13 @@ impl Peer {
         }
     }
 
+    /// Starts to wait for the remote's first word, and for our own; to be called once, before
+    /// anything else.
+    pub fn start_timers(&mut self, limits: &PeerLimits) {
+        self.timers.set(Timer::Idle, self.connected_at + limits.idle_timeout);
+        self.timers.set(Timer::KeepAlive, self.connected_at + limits.keep_alive_interval);
+    }
+
     /// Returns where the next bytes go; `None` while so many answers wait for this slow reader that
     /// nothing more is read from it.
     pub fn recv_slices<'a>(

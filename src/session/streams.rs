@@ -203,6 +203,7 @@ impl Session {
     fn establish(&mut self, id: ConnId, torrent: TorrentId, peer: Peer) {
         let (addr, peer_id, incoming) = (peer.addr, peer.peer_id, peer.incoming);
         let mut peer = Box::new(peer);
+        peer.start_timers(&self.work.limits);
         if let Some(Kind::Handshaking { state, .. }) = self.conns.get(id).map(|conn| &conn.kind) {
             peer.send_raw(state.unsent());
         }
