@@ -296,20 +296,7 @@ impl Session {
                 if hungry {
                     self.mark(id);
                 }
-                if sent > 0 {
-                    self.wake_upload_waiters();
-                }
                 self.schedule(id);
-            }
-        }
-    }
-
-    /// Lets connections that wait for upload credit try again, as many as there is credit for.
-    pub(super) fn wake_upload_waiters(&mut self) {
-        let free = self.work.pool.free(Share::Uploads) as usize;
-        for _ in 0..free.min(self.queues.upload_waiters.len()) {
-            if let Some(waiter) = self.queues.upload_waiters.pop_front() {
-                self.mark(waiter);
             }
         }
     }
@@ -396,7 +383,6 @@ impl Session {
             }
         }
         self.touch(torrent);
-        self.wake_upload_waiters();
         let event = Event::PeerClosed { torrent: Some(torrent), addr, error: error.clone() };
         self.queues.events.push_back(event);
         if error.is_ban() {

@@ -233,7 +233,6 @@ impl Session {
         }
         self.work.pool.release(Share::Uploads, credit);
         self.work.pool.give_all(&mut frames);
-        self.wake_upload_waiters();
         if let Err(error) = result
             && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
             && entry.torrent.on_disk_error(error, &mut self.work.ctx(now)) == After::Stopped

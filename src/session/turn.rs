@@ -6,6 +6,7 @@ use crate::disk::job::Job;
 use crate::id::{ConnId, TorrentId};
 use crate::time::Instant;
 use crate::torrent::Refill;
+use crate::wire::frame::Share;
 
 use super::conns::{Conn, Kind};
 use super::io::Action;
@@ -19,12 +20,16 @@ impl Session {
     pub(super) fn decide(&mut self, now: Instant) {
         self.mark_to_be_told();
         self.serve_marked(now);
+        self.serve_waiters(now);
         self.serve_hungry(now);
         let mut touched = std::mem::take(&mut self.queues.touched);
         for torrent in touched.drain(..) {
             self.look_at(torrent, now);
         }
-        self.queues.touched = touched;
+        // Keep the list's capacity, unless looking has touched others meanwhile.
+        if self.queues.touched.is_empty() {
+            self.queues.touched = touched;
+        }
         // Announces and dials have opened connections.
         self.serve_marked(now);
         self.hand_out_jobs();
@@ -33,7 +38,10 @@ impl Session {
     /// Tells whether something was left for the next turn, which is due at once.
     pub(super) fn has_unfinished_work(&self) -> bool {
         let stirred = self.torrents.iter().flatten().any(|entry| entry.torrent.is_stirred());
-        stirred || !self.queues.dirty.is_empty() || !self.queues.touched.is_empty()
+        let queues = &self.queues;
+        let credit = self.work.pool.free(Share::Uploads) > 0;
+        let uploads = credit && !queues.upload_waiters.is_empty();
+        stirred || uploads || !queues.dirty.is_empty() || !queues.touched.is_empty()
     }
 
     /// Marks the peers that lack pieces which came.
@@ -83,14 +91,44 @@ impl Session {
         let ctx = &mut self.work.ctx(now);
         entry.torrent.tell_completions(peer);
         let refill = entry.torrent.refill(id, peer, ctx);
-        let waits = entry.torrent.feed_uploads(id, peer, ctx);
+        // Whoever has just sent a block must not take its credit past those in line.
+        let waits = if self.queues.upload_waiters.is_empty() {
+            entry.torrent.feed_uploads(id, peer, ctx)
+        } else {
+            peer.wants_upload()
+        };
+        // A rechoke also looks for credit that snubbed peers hold, which must not depend on
+        // somebody's being interested in us.
+        let wants_rechoke = entry.torrent.is_starved() && entry.rechoke_at.is_none();
+        if wants_rechoke {
+            entry.rechoke_at = Some(now + RECHOKE_INTERVAL);
+        }
         if waits && !self.queues.upload_waiters.contains(&id) {
             self.queues.upload_waiters.push_back(id);
+        }
+        if wants_rechoke {
+            self.touch(torrent);
         }
         if !self.work.cancels.is_empty() {
             self.apply_cancels();
         }
         refill
+    }
+
+    /// Gives upload credit that is free to those who wait for it, first come, first served. Those
+    /// that have gone, or want nothing any more, leave the line.
+    fn serve_waiters(&mut self, now: Instant) {
+        while self.work.pool.free(Share::Uploads) > 0
+            && let Some(id) = self.queues.upload_waiters.pop_front()
+        {
+            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+                continue;
+            };
+            let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
+            if entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now)) {
+                self.queues.upload_waiters.push_back(id);
+            }
+        }
     }
 
     /// Lets peers that went hungry try again if something has changed for them.

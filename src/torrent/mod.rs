@@ -287,6 +287,11 @@ impl Torrent {
         ctx.events.push(TorrentEvent::Phase(self.phase()));
     }
 
+    /// Tells whether a peer went hungry for want of credit since [`Torrent::reclaim`] last looked.
+    pub const fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// Looks whether a piece that only snubbed peers are at can be given up, so that others get its
     /// credit; to be called now and then.
     pub fn reclaim(&mut self, is_slow: impl FnMut(ConnId) -> bool, ctx: &mut Ctx<'_>) {

@@ -305,15 +305,22 @@ impl World {
         self.knock(addr).expect("welcome")
     }
 
-    /// A remote connects and shakes hands, speaking BEP 6 or not. What it hears first is left to be
-    /// heard.
-    pub(crate) fn join(&mut self, reserved: Reserved) -> Remote {
+    /// A remote connects and shakes hands, speaking BEP 6 or not. Returns what it is told first,
+    /// the handshake apart.
+    pub(crate) fn joined(&mut self, reserved: Reserved) -> (Remote, Vec<Said>) {
         let remote = self.accept();
         let id = peer_id(100 + self.next_host);
         let handshake = encode(reserved, self.info_hash, id);
         self.send(remote, &handshake);
-        assert!(matches!(self.hear(remote).first(), Some(Said::Handshake(..))));
-        remote
+        let mut said = self.hear(remote);
+        assert!(matches!(said.first(), Some(Said::Handshake(..))), "{said:?}");
+        said.remove(0);
+        (remote, said)
+    }
+
+    /// As [`World::joined`], for who does not care what it is told.
+    pub(crate) fn join(&mut self, reserved: Reserved) -> Remote {
+        self.joined(reserved).0
     }
 
     /// A seed connects and unchokes us: it is asked for blocks.
