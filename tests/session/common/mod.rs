@@ -5,15 +5,14 @@
 //! `poll_readable` names it, a name that was closed is never used again, and every turn ends with
 //! the session's own invariants.
 
+mod disk;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
-use swarmloop::disk::hash;
-use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Verdict, Verify,
-};
+use swarmloop::disk::job::Job;
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
@@ -25,6 +24,8 @@ use swarmloop::session::io::{Action, Closed, Event, Listener, Mode, ResolveId, S
 use swarmloop::session::status::{PeerStatus, TorrentStatus};
 use swarmloop::session::{NewTorrent, Session};
 use swarmloop::time::{Duration, Instant};
+
+use disk::Disk;
 
 /// Turns after which a session that does not come to rest is taken to spin.
 const MAX_TURNS: usize = 20_000;
@@ -77,19 +78,6 @@ pub(crate) struct World {
     pub(crate) chunk: usize,
     wires: BTreeMap<ConnId, Wire>,
     next_host: u8,
-}
-
-/// An in-memory disk.
-pub(crate) struct Disk {
-    bytes: Vec<u8>,
-    exists: bool,
-    pub(crate) jobs: VecDeque<Job>,
-    /// Jobs wait for [`World::run_disk`].
-    pub(crate) held: bool,
-    pub(crate) fails_reads: bool,
-    pub(crate) fails_writes: bool,
-    /// Blocks of each read job, as they were asked for.
-    pub(crate) reads: Vec<(PieceIndex, u32, usize)>,
 }
 
 /// One stream as the world sees it.
@@ -180,15 +168,7 @@ impl Setup {
             let end = (at + piece_len as usize).min(total);
             bytes[at..end].copy_from_slice(&content[at..end]);
         }
-        let disk = Disk {
-            bytes,
-            exists: !self.have.is_empty(),
-            jobs: VecDeque::new(),
-            held: false,
-            fails_reads: false,
-            fails_writes: false,
-            reads: Vec::new(),
-        };
+        let disk = Disk::new(bytes, !self.have.is_empty());
         World {
             session,
             now: Instant::ZERO,
@@ -726,98 +706,5 @@ impl Wire {
             open: true,
             handshaken: false,
         }
-    }
-}
-
-impl Disk {
-    /// Does a job as the workers would.
-    fn run(&mut self, job: Job) -> Option<Outcome> {
-        Some(match job {
-            Job::Stat { storage } => {
-                let lengths = Ok(vec![self.exists.then_some(self.bytes.len() as u64)]);
-                Outcome::Stat { torrent: storage.torrent, lengths }
-            }
-            Job::Check { storage, first, count } => {
-                let piece_len = storage.layout.piece_len(PieceIndex(0)) as usize;
-                let good = (first.0..first.0 + count).map(|piece| {
-                    let at = piece as usize * piece_len;
-                    let end = (at + piece_len).min(self.bytes.len());
-                    let hash: [u8; 20] = Sha1::digest(&self.bytes[at..end]).into();
-                    hash == storage.expected(PieceIndex(piece))
-                });
-                Outcome::Check { torrent: storage.torrent, first, good: Ok(good.collect()) }
-            }
-            Job::Verify(job) => self.verify(job),
-            Job::Append(job) => self.append(job),
-            Job::Read(job) => self.read(job),
-            Job::Finish { storage, .. } => {
-                Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
-            }
-            Job::Close { .. } => return None,
-        })
-    }
-
-    fn verify(&mut self, job: Verify) -> Outcome {
-        let Verify { storage, piece, frames, block_hashes } = job;
-        let verdict = if hash::piece(&frames) != storage.expected(piece) {
-            Ok(Verdict::Corrupt { block_hashes: hash::blocks(&frames) })
-        } else if self.fails_writes {
-            Err(disk_error(DiskOp::Write))
-        } else {
-            let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
-            for frame in &frames {
-                self.bytes[at..][..frame.payload().len()].copy_from_slice(frame.payload());
-                at += frame.payload().len();
-            }
-            let hashes = if block_hashes { hash::blocks(&frames) } else { Vec::new() };
-            Ok(Verdict::Good { block_hashes: hashes })
-        };
-        let torrent = storage.torrent;
-        Outcome::Verify { torrent, piece, frames, verdict, took: Duration::ZERO }
-    }
-
-    fn append(&mut self, job: Append) -> Outcome {
-        let Append { storage, piece, begin, frames, mut midstate, last } = job;
-        let torrent = storage.torrent;
-        if self.fails_writes {
-            let result = Err(disk_error(DiskOp::Write));
-            return Outcome::Append { torrent, piece, begin, frames, result };
-        }
-        hash::update(&mut midstate, &frames);
-        let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
-        at += begin as usize;
-        for frame in &frames {
-            self.bytes[at..][..frame.payload().len()].copy_from_slice(frame.payload());
-            at += frame.payload().len();
-        }
-        let appended = match last {
-            false => Appended::Partial(midstate),
-            true if hash::finish(*midstate) == storage.expected(piece) => Appended::Good,
-            true => Appended::Corrupt,
-        };
-        let result = Ok((appended, hash::blocks(&frames)));
-        Outcome::Append { torrent, piece, begin, frames, result }
-    }
-
-    fn read(&mut self, job: Read) -> Outcome {
-        let Read { storage, conn, piece, begin, mut frames } = job;
-        let result = if self.fails_reads { Err(disk_error(DiskOp::Read)) } else { Ok(()) };
-        let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
-        at += begin as usize;
-        for frame in frames.iter_mut().filter(|_| result.is_ok()) {
-            let len = frame.payload().len();
-            frame.payload_mut().copy_from_slice(&self.bytes[at..at + len]);
-            at += len;
-        }
-        Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
-    }
-}
-
-fn disk_error(op: DiskOp) -> DiskError {
-    DiskError {
-        op,
-        path: "file".into(),
-        kind: DiskErrorKind::Full,
-        message: "no space left on device".into(),
     }
 }

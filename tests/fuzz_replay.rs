@@ -1,0 +1,388 @@
+//! Seeded fuzzing of a session through its driver contract: random peers, random bytes, a random
+//! disk and a random clock. The world asserts after every turn that reads are offered room, that
+//! loops end and that the session's invariants hold; here it is asserted that queues stay within
+//! their bounds, that what the session says is BitTorrent, that every frame comes home, and that a
+//! seed replays to the same run.
+//!
+//! A failure names its seed: `SEEDS` holds those that have found something.
+
+#[allow(dead_code, reason = "shared with the scripts, which use another part of it")]
+#[path = "session/common/mod.rs"]
+mod common;
+
+use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
+use swarmloop::proto::handshake::encode;
+use swarmloop::proto::message::Message;
+use swarmloop::rng::Rng;
+use swarmloop::time::Duration;
+
+use common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
+
+/// Walks through the contract, and steps of each.
+const WALKS: u64 = 250;
+const STEPS: usize = 150;
+/// Streams of noise after a good handshake.
+const STREAMS: u64 = 1_500;
+
+/// One random run.
+struct Walk {
+    world: World,
+    rng: Rng,
+    remotes: Vec<Remote>,
+    /// What each remote was asked for and has not answered.
+    asked: Vec<(Remote, Block)>,
+    streams: Vec<Remote>,
+    /// What the session did, in short, to compare two runs.
+    log: String,
+}
+
+fn setup(rng: &mut Rng) -> Setup {
+    let pieces = 1 + rng.below_u32(20);
+    let have = (0..pieces).filter(|_| rng.below(3) == 0).collect();
+    let pool = [0, 12, 64, 4_096][rng.below(4)] * u64::from(BLOCK_LEN);
+    let piece_blocks = [1, 2, 3, 9][rng.below(4)];
+    let peers = (1..=rng.below(4)).map(|last| (format!("10.9.9.{last}"), 6881)).collect();
+    let trackers = vec![vec!["http://one.example/announce".to_owned()]];
+    let trackers = if rng.below(3) == 0 { trackers } else { Vec::new() };
+    Setup { have, peers, trackers, ..Setup::default() }
+        .pieces(pieces)
+        .piece_blocks(piece_blocks)
+        .config(|config| {
+            config.pool_bytes = pool;
+            config.unchoke_slots = 1 + rng.below(3);
+            config.max_peers = 12;
+            config.max_queued_requests = 50;
+        })
+}
+
+impl Walk {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut world = setup(&mut rng).build();
+        // Reads of any size, but not so small that every walk crawls.
+        world.chunk = [usize::MAX, 5_000, 700][rng.below(3)];
+        Self {
+            world,
+            rng,
+            remotes: Vec::new(),
+            asked: Vec::new(),
+            streams: Vec::new(),
+            log: String::new(),
+        }
+    }
+
+    fn run(mut self) -> String {
+        for _ in 0..STEPS {
+            self.step();
+            self.listen();
+            self.check();
+        }
+        self.end()
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(24) {
+            0 | 1 => self.join(),
+            2 => self.stranger(),
+            3..=9 => self.talk(),
+            10..=14 => self.answer(),
+            15 => self.noise(),
+            16 => self.leave(),
+            17 | 18 => {
+                let ms = [1, 300, 10_500, 61_000, 141_000][self.rng.below(5)];
+                self.world.advance(Duration::from_millis(ms));
+            }
+            19 => self.world.disk.held = !self.world.disk.held,
+            20 => {
+                let n = self.rng.below(4);
+                self.world.run_disk(n);
+            }
+            21 => self.dial(),
+            22 => self.pace(),
+            _ => self.track(),
+        }
+    }
+
+    fn pick(&mut self) -> Option<Remote> {
+        let open: Vec<Remote> =
+            self.remotes.iter().copied().filter(|remote| self.world.is_open(*remote)).collect();
+        (!open.is_empty()).then(|| open[self.rng.below(open.len())])
+    }
+
+    fn handshake(&mut self) -> Vec<u8> {
+        let reserved = if self.rng.below(3) == 0 { PLAIN } else { FAST };
+        let id = peer_id(u8::try_from(self.rng.below(40)).expect("small"));
+        encode(reserved, self.world.info_hash, id).to_vec()
+    }
+
+    /// A remote that shakes hands, and mostly begins as it should.
+    fn join(&mut self) {
+        let host = u8::try_from(self.rng.below(30)).expect("small");
+        let Some(remote) = self.world.knock(World::addr_of(host)) else { return };
+        self.remotes.push(remote);
+        let mut bytes = self.handshake();
+        match self.rng.below(4) {
+            0 => bytes.extend(bytes_of(&[Message::HaveAll, Message::Unchoke])),
+            1 => bytes.extend(bytes_of(&[Message::HaveNone, Message::Interested])),
+            2 => {
+                let len = self.world.geometry.pieces().div_ceil(8) as usize;
+                let spare = len * 8 - self.world.geometry.pieces() as usize;
+                let mut bits = vec![0; len];
+                self.rng.fill(&mut bits);
+                *bits.last_mut().expect("a piece") &= u8::MAX << spare;
+                bytes.extend(bitfield(&bits));
+                bytes.extend(bytes_of(&[Message::Unchoke, Message::Interested]));
+            }
+            _ => {}
+        }
+        self.world.send(remote, &bytes);
+    }
+
+    /// A remote whose handshake is cut off or damaged.
+    fn stranger(&mut self) {
+        let host = u8::try_from(self.rng.below(30)).expect("small");
+        let Some(remote) = self.world.knock(World::addr_of(host)) else { return };
+        self.remotes.push(remote);
+        let mut bytes = self.handshake();
+        let cut = self.rng.below(bytes.len());
+        if self.rng.below(2) == 0 {
+            bytes.truncate(cut);
+        } else {
+            bytes[cut] ^= 1 << self.rng.below(8);
+        }
+        self.world.send(remote, &bytes);
+    }
+
+    fn block(&mut self) -> Block {
+        let geometry = self.world.geometry;
+        let piece = PieceIndex(self.rng.below_u32(geometry.pieces()));
+        let slot = self.rng.below_u32(geometry.blocks_of(piece));
+        let mut block = geometry.block(piece, slot);
+        if self.rng.below(40) == 0 {
+            block.begin = block.begin.wrapping_add(self.rng.below_u32(u32::MAX));
+        }
+        if self.rng.below(20) == 0 {
+            block.len = self.rng.below_u32(2 * BLOCK_LEN);
+        }
+        block
+    }
+
+    fn message(&mut self) -> Message {
+        let piece = PieceIndex(self.rng.below_u32(self.world.geometry.pieces()));
+        match self.rng.below(40) {
+            0 => Message::KeepAlive,
+            1..=3 => Message::Choke,
+            4..=9 => Message::Unchoke,
+            10..=13 => Message::Interested,
+            14 => Message::NotInterested,
+            15..=18 => Message::Have(piece),
+            19..=30 => Message::Request(self.block()),
+            31..=33 => Message::Cancel(self.block()),
+            34 => Message::Port(1),
+            35 => Message::SuggestPiece(piece),
+            36 | 37 => Message::AllowedFast(piece),
+            38 => Message::RejectRequest(self.block()),
+            _ => [Message::HaveAll, Message::HaveNone][self.rng.below(2)],
+        }
+    }
+
+    /// Some messages, most of them plausible.
+    fn talk(&mut self) {
+        let Some(remote) = self.pick() else { return };
+        let messages: Vec<Message> = (0..=self.rng.below(30)).map(|_| self.message()).collect();
+        let mut bytes = bytes_of(&messages);
+        if self.rng.below(10) == 0 {
+            let at = self.rng.below(bytes.len());
+            bytes[at] ^= 1 << self.rng.below(8);
+        }
+        self.world.send(remote, &bytes);
+    }
+
+    /// Answers what was asked: rightly, wrongly, twice, in part, or with a refusal.
+    fn answer(&mut self) {
+        let count = self.asked.len().min(1 + self.rng.below(12));
+        for _ in 0..count {
+            if self.asked.is_empty() {
+                return;
+            }
+            let at = self.rng.below(self.asked.len().min(8));
+            let (remote, block) = self.asked.remove(at);
+            let bytes = self.world.piece_of(block);
+            match self.rng.below(30) {
+                0 => self.world.give_spoiled(remote, block),
+                1 => self.world.give(remote, &[block, block]),
+                2 => self.world.say(remote, &[Message::RejectRequest(block)]),
+                3 => {
+                    let cut = self.rng.below(bytes.len());
+                    self.world.send(remote, &bytes[..cut]);
+                    // The rest may come much later, or never.
+                    if self.rng.below(2) == 0 {
+                        self.world.advance_s(61);
+                    }
+                    self.world.send(remote, &bytes[cut..]);
+                }
+                4 => {}
+                _ => self.world.send(remote, &bytes),
+            }
+        }
+    }
+
+    fn noise(&mut self) {
+        let Some(remote) = self.pick() else { return };
+        let mut bytes = vec![0; self.rng.below(400)];
+        self.rng.fill(&mut bytes);
+        self.world.send(remote, &bytes);
+    }
+
+    fn leave(&mut self) {
+        let Some(remote) = self.pick() else { return };
+        if self.rng.below(2) == 0 {
+            self.world.hang_up(remote);
+        } else {
+            self.world.reset(remote);
+        }
+    }
+
+    fn dial(&mut self) {
+        let Some((_, addr)) = self.world.dials.front().copied() else { return };
+        if self.rng.below(3) == 0 {
+            return self.world.fail_dial();
+        }
+        let remote = self.world.answer_dial();
+        if addr.port() == 80 {
+            self.streams.push(remote);
+            return;
+        }
+        self.remotes.push(remote);
+        let bytes = self.handshake();
+        self.world.send(remote, &bytes);
+    }
+
+    /// A remote stops reading, or reads on.
+    fn pace(&mut self) {
+        let Some(remote) = self.pick() else { return };
+        match self.rng.below(3) {
+            0 => self.world.stall(remote),
+            1 => {
+                let n = self.rng.below(60_000);
+                self.world.read(remote, n);
+            }
+            _ => self.world.read(remote, usize::MAX),
+        }
+    }
+
+    /// A tracker's part.
+    fn track(&mut self) {
+        if !self.world.lookups.is_empty() {
+            let addrs: &[&str] = [&["198.51.100.1", "198.51.100.2"][..], &[]][self.rng.below(2)];
+            return self.world.resolve(addrs);
+        }
+        self.streams.retain(|stream| self.world.is_open(*stream));
+        let Some(stream) = self.streams.last().copied() else { return };
+        let mut bytes =
+            b"HTTP/1.1 200 OK\r\n\r\nd8:intervali60e5:peers6:\x0a\x09\x09\x01\x1a\xe1e".to_vec();
+        if self.rng.below(2) == 0 {
+            let at = self.rng.below(bytes.len());
+            bytes[at] ^= 1 << self.rng.below(8);
+        }
+        self.world.send(stream, &bytes);
+        if self.world.is_open(stream) && self.rng.below(2) == 0 {
+            self.world.hang_up(stream);
+        }
+    }
+
+    /// Reads what the session says; that it can be decoded is part of the test.
+    fn listen(&mut self) {
+        for remote in self.remotes.clone() {
+            for said in self.world.hear(remote) {
+                if let Said::Message(Message::Request(block)) = said {
+                    assert!(self.world.geometry.is_block(block), "{block:?} is no block");
+                    self.asked.push((remote, block));
+                }
+            }
+        }
+        let world = &self.world;
+        self.asked.retain(|(remote, _)| world.is_open(*remote));
+    }
+
+    fn check(&mut self) {
+        let peers = self.world.session.peers(self.world.torrent, self.world.now);
+        assert!(peers.len() <= 12, "{} peers", peers.len());
+        for peer in peers {
+            assert!(peer.requests_in <= 50 + 32, "{peer:?}");
+            assert!(peer.requests_out <= 250, "{peer:?}");
+        }
+        let (made, lent) = self.world.session.pool_usage();
+        assert!(made <= 4_096 && lent <= made);
+        for event in self.world.events.drain(..) {
+            self.log.push_str(&format!("{event:?}\n"));
+        }
+    }
+
+    /// Everything ends, one way or the other, and nothing is left.
+    fn end(mut self) -> String {
+        if self.rng.below(2) == 0 {
+            self.world.session.shutdown(self.world.now);
+        } else {
+            self.world.session.remove_torrent(self.world.torrent, self.world.now);
+        }
+        self.world.disk.held = false;
+        self.world.settle();
+        // A tracker that says nothing has five seconds.
+        self.world.advance_s(31);
+        for remote in &self.remotes {
+            assert!(!self.world.is_open(*remote), "{remote:?} is still open");
+        }
+        assert_eq!(self.world.session.pool_usage().1, 0, "frames are missing");
+        assert!(self.world.session.is_idle());
+        self.check();
+        self.log
+    }
+}
+
+#[test]
+fn random_walks_through_the_contract_end_well() {
+    for seed in 0..WALKS {
+        let run = std::panic::catch_unwind(|| Walk::new(seed).run());
+        assert!(run.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_seed_replays_to_the_same_run() {
+    for seed in 1_000..1_010 {
+        assert_eq!(Walk::new(seed).run(), Walk::new(seed).run(), "seed {seed}");
+    }
+}
+
+#[test]
+fn noise_after_a_good_handshake_is_read_or_refused() {
+    let mut world = World::seed();
+    for seed in 0..STREAMS {
+        let mut rng = Rng::new(seed);
+        let remote = world.knock(World::addr_of(1)).expect("welcome");
+        let mut bytes = encode(FAST, world.info_hash, peer_id(1)).to_vec();
+        for _ in 0..rng.below(40) {
+            // Small lengths and known ids, so that more than the first message is looked at.
+            let len = rng.below_u32(20);
+            bytes.extend(len.to_be_bytes());
+            let mut body = vec![0; len as usize];
+            rng.fill(&mut body);
+            if let Some(id) = body.first_mut() {
+                *id %= 24;
+            }
+            bytes.extend(body);
+        }
+        world.chunk = 1 + rng.below(80);
+        world.send(remote, &bytes);
+        if world.is_open(remote) {
+            world.hear(remote);
+            world.reset(remote);
+        }
+        assert_eq!(world.status().peers, 0);
+        if world.status().banned > 0 {
+            world = World::seed();
+        }
+    }
+    assert_eq!(world.session.pool_usage().1, 0);
+}
