@@ -19,7 +19,7 @@ use swarmloop::time::Duration;
 use common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
 
 /// Walks through the contract, and steps of each.
-const WALKS: u64 = 250;
+const WALKS: u64 = 1_200;
 const STEPS: usize = 150;
 /// Streams of noise after a good handshake.
 const STREAMS: u64 = 1_500;
@@ -81,15 +81,16 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        match self.rng.below(24) {
+        match self.rng.below(26) {
             0 | 1 => self.join(),
             2 => self.stranger(),
             3..=9 => self.talk(),
             10..=14 => self.answer(),
-            15 => self.noise(),
-            16 => self.leave(),
+            15 if self.rng.below(4) == 0 => self.noise(),
+            16 if self.rng.below(2) == 0 => self.leave(),
+            15 | 16 => self.allow(),
             17 | 18 => {
-                let ms = [1, 300, 10_500, 61_000, 141_000][self.rng.below(5)];
+                let ms = [1, 300, 10_500, 61_000, 61_000, 141_000][self.rng.below(6)];
                 self.world.advance(Duration::from_millis(ms));
             }
             19 => self.world.disk.held = !self.world.disk.held,
@@ -98,7 +99,7 @@ impl Walk {
                 self.world.run_disk(n);
             }
             21 => self.dial(),
-            22 => self.pace(),
+            22 | 23 => self.pace(),
             _ => self.track(),
         }
     }
@@ -110,7 +111,7 @@ impl Walk {
     }
 
     fn handshake(&mut self) -> Vec<u8> {
-        let reserved = if self.rng.below(3) == 0 { PLAIN } else { FAST };
+        let reserved = if self.rng.below(4) == 0 { PLAIN } else { FAST };
         let id = peer_id(u8::try_from(self.rng.below(40)).expect("small"));
         encode(reserved, self.world.info_hash, id).to_vec()
     }
@@ -122,9 +123,13 @@ impl Walk {
         self.remotes.push(remote);
         let mut bytes = self.handshake();
         match self.rng.below(4) {
-            0 => bytes.extend(bytes_of(&[Message::HaveAll, Message::Unchoke])),
-            1 => bytes.extend(bytes_of(&[Message::HaveNone, Message::Interested])),
-            2 => {
+            0 if bytes[27] != 0 => {
+                bytes.extend(bytes_of(&[Message::HaveAll, Message::Unchoke]));
+            }
+            1 if bytes[27] != 0 => {
+                bytes.extend(bytes_of(&[Message::HaveNone, Message::Interested]));
+            }
+            0..=2 => {
                 let len = self.world.geometry.pieces().div_ceil(8) as usize;
                 let spare = len * 8 - self.world.geometry.pieces() as usize;
                 let mut bits = vec![0; len];
@@ -153,45 +158,48 @@ impl Walk {
         self.world.send(remote, &bytes);
     }
 
-    fn block(&mut self) -> Block {
+    fn block(&mut self, wild: bool) -> Block {
         let geometry = self.world.geometry;
         let piece = PieceIndex(self.rng.below_u32(geometry.pieces()));
         let slot = self.rng.below_u32(geometry.blocks_of(piece));
         let mut block = geometry.block(piece, slot);
-        if self.rng.below(40) == 0 {
+        if wild && self.rng.below(2) == 0 {
             block.begin = block.begin.wrapping_add(self.rng.below_u32(u32::MAX));
-        }
-        if self.rng.below(20) == 0 {
-            block.len = self.rng.below_u32(2 * BLOCK_LEN);
+        } else if self.rng.below(20) == 0 {
+            block.len = 1 + self.rng.below_u32(block.len);
         }
         block
     }
 
-    fn message(&mut self) -> Message {
+    /// A message that this remote may send, or, if it is wild, any.
+    fn message(&mut self, wild: bool) -> Message {
         let piece = PieceIndex(self.rng.below_u32(self.world.geometry.pieces()));
-        match self.rng.below(40) {
+        match self.rng.below(if wild { 40 } else { 34 }) {
             0 => Message::KeepAlive,
-            1..=3 => Message::Choke,
-            4..=9 => Message::Unchoke,
-            10..=13 => Message::Interested,
+            1 => Message::Choke,
+            2..=8 => Message::Unchoke,
+            9..=13 => Message::Interested,
             14 => Message::NotInterested,
             15..=18 => Message::Have(piece),
-            19..=30 => Message::Request(self.block()),
-            31..=33 => Message::Cancel(self.block()),
-            34 => Message::Port(1),
-            35 => Message::SuggestPiece(piece),
-            36 | 37 => Message::AllowedFast(piece),
-            38 => Message::RejectRequest(self.block()),
-            _ => [Message::HaveAll, Message::HaveNone][self.rng.below(2)],
+            19..=30 => Message::Request(self.block(wild)),
+            31 | 32 => Message::Cancel(self.block(wild)),
+            33 => Message::Port(1),
+            34 => Message::SuggestPiece(piece),
+            35 | 36 => Message::AllowedFast(piece),
+            37 => Message::RejectRequest(self.block(wild)),
+            38 => Message::HaveAll,
+            _ => Message::HaveNone,
         }
     }
 
     /// Some messages, most of them plausible.
     fn talk(&mut self) {
         let Some(remote) = self.pick() else { return };
-        let messages: Vec<Message> = (0..=self.rng.below(30)).map(|_| self.message()).collect();
+        let wild = self.rng.below(25) == 0;
+        let count = 1 + self.rng.below(30);
+        let messages: Vec<Message> = (0..count).map(|_| self.message(wild)).collect();
         let mut bytes = bytes_of(&messages);
-        if self.rng.below(10) == 0 {
+        if self.rng.below(60) == 0 {
             let at = self.rng.below(bytes.len());
             bytes[at] ^= 1 << self.rng.below(8);
         }
@@ -225,6 +233,13 @@ impl Walk {
                 _ => self.world.send(remote, &bytes),
             }
         }
+    }
+
+    /// What only a remote with BEP 6 may say; others are closed for it.
+    fn allow(&mut self) {
+        let Some(remote) = self.pick() else { return };
+        let piece = PieceIndex(self.rng.below_u32(self.world.geometry.pieces()));
+        self.world.say(remote, &[Message::SuggestPiece(piece), Message::AllowedFast(piece)]);
     }
 
     fn noise(&mut self) {
