@@ -613,14 +613,11 @@ impl World {
                 assert!(slices.total_len() > 0, "a read of nothing is an end of stream");
                 let mut n = 0;
                 for slice in slices.as_mut() {
-                    for byte in &mut slice[..] {
-                        if n == self.chunk {
-                            break;
-                        }
-                        let Some(next) = wire.to_session.pop_front() else { break };
-                        *byte = next;
-                        n += 1;
+                    let take = slice.len().min(self.chunk - n).min(wire.to_session.len());
+                    for (to, from) in slice.iter_mut().zip(wire.to_session.drain(..take)) {
+                        *to = from;
                     }
+                    n += take;
                 }
                 self.session.recv_advance(*conn, n, self.now);
             }
@@ -644,9 +641,12 @@ impl World {
                 let slices = self.session.send_slices(conn);
                 let n = slices.total_len().min(wire.window);
                 wire.blocked = n < slices.total_len();
-                let bytes: Vec<u8> =
-                    slices.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect();
-                wire.from_session.extend_from_slice(&bytes[..n]);
+                let mut rest = n;
+                for slice in slices.as_slice() {
+                    let take = slice.len().min(rest);
+                    wire.from_session.extend_from_slice(&slice[..take]);
+                    rest -= take;
+                }
                 if n == 0 {
                     break;
                 }
