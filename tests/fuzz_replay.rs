@@ -31,6 +31,8 @@ struct Walk {
     remotes: Vec<Remote>,
     /// What each remote was asked for and has not answered.
     asked: Vec<(Remote, Block)>,
+    /// The rest of blocks of which a part was sent; until it is, its remote says nothing else.
+    halves: Vec<(Remote, Vec<u8>)>,
     streams: Vec<Remote>,
     /// What the session did, in short, to compare two runs.
     log: String,
@@ -66,6 +68,7 @@ impl Walk {
             rng,
             remotes: Vec::new(),
             asked: Vec::new(),
+            halves: Vec::new(),
             streams: Vec::new(),
             log: String::new(),
         }
@@ -81,7 +84,7 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        match self.rng.below(26) {
+        match self.rng.below(28) {
             0 | 1 => self.join(),
             2 => self.stranger(),
             3..=9 => self.talk(),
@@ -100,14 +103,28 @@ impl Walk {
             }
             21 => self.dial(),
             22 | 23 => self.pace(),
+            24 => self.finish(),
             _ => self.track(),
         }
     }
 
     fn pick(&mut self) -> Option<Remote> {
-        let open: Vec<Remote> =
-            self.remotes.iter().copied().filter(|remote| self.world.is_open(*remote)).collect();
+        let talks = |remote: &Remote| self.world.is_open(*remote) && !self.is_halfway(*remote);
+        let open: Vec<Remote> = self.remotes.iter().copied().filter(talks).collect();
         (!open.is_empty()).then(|| open[self.rng.below(open.len())])
+    }
+
+    fn is_halfway(&self, remote: Remote) -> bool {
+        self.halves.iter().any(|(half, _)| *half == remote)
+    }
+
+    /// The rest of a block comes, perhaps long after it was given up.
+    fn finish(&mut self) {
+        if !self.halves.is_empty() {
+            let at = self.rng.below(self.halves.len());
+            let (remote, rest) = self.halves.remove(at);
+            self.world.send(remote, &rest);
+        }
     }
 
     fn handshake(&mut self) -> Vec<u8> {
@@ -215,21 +232,20 @@ impl Walk {
             }
             let at = self.rng.below(self.asked.len().min(8));
             let (remote, block) = self.asked.remove(at);
+            if self.is_halfway(remote) {
+                continue;
+            }
             let bytes = self.world.piece_of(block);
             match self.rng.below(30) {
                 0 => self.world.give_spoiled(remote, block),
                 1 => self.world.give(remote, &[block, block]),
                 2 => self.world.say(remote, &[Message::RejectRequest(block)]),
-                3 => {
+                3 | 4 => {
                     let cut = self.rng.below(bytes.len());
                     self.world.send(remote, &bytes[..cut]);
-                    // The rest may come much later, or never.
-                    if self.rng.below(2) == 0 {
-                        self.world.advance_s(61);
-                    }
-                    self.world.send(remote, &bytes[cut..]);
+                    self.halves.push((remote, bytes[cut..].to_vec()));
                 }
-                4 => {}
+                5 => {}
                 _ => self.world.send(remote, &bytes),
             }
         }
@@ -318,6 +334,7 @@ impl Walk {
         }
         let world = &self.world;
         self.asked.retain(|(remote, _)| world.is_open(*remote));
+        self.halves.retain(|(remote, _)| world.is_open(*remote));
     }
 
     fn check(&mut self) {
