@@ -19,7 +19,7 @@ use swarmloop::time::Duration;
 use common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
 
 /// Walks through the contract, and steps of each.
-const WALKS: u64 = 1_200;
+const WALKS: u64 = 800;
 const STEPS: usize = 150;
 /// Streams of noise after a good handshake.
 const STREAMS: u64 = 1_500;

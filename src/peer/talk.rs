@@ -155,6 +155,11 @@ impl Peer {
         self.recv.landing()
     }
 
+    /// Returns the credit that the frame being received was taken on.
+    pub const fn landing_share(&self) -> Option<Share> {
+        self.landing
+    }
+
     /// Returns the credit that the frame being received was taken on, for the owner to change.
     pub const fn landing_share_mut(&mut self) -> Option<&mut Share> {
         self.landing.as_mut()

@@ -83,10 +83,23 @@ impl Session {
                 assert!(self.peer_of(*id).is_some(), "{id:?} of a torrent is no peer");
             }
         }
+        for entry in self.torrents.iter().flatten() {
+            let peers = || entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+            let has = |piece| peers().filter(|peer| peer.remote().contains(piece)).count();
+            entry.torrent.check_availability(has);
+        }
         let pool = &self.work.pool;
         let used = |share| pool.limit(share) - pool.free(share);
         assert_eq!(used(Share::Pieces), credit, "credit of open pieces");
         let credits = used(Share::Pieces) + used(Share::Endgame) + used(Share::Uploads);
+        let racing = self.conns.iter().filter(|conn| {
+            matches!(&conn.kind, Kind::Peer { peer, .. }
+                if peer.landing_share() == Some(Share::Endgame))
+        });
+        assert_eq!(used(Share::Endgame) as usize, racing.count(), "credit of duplicates");
+        if self.jobs_out == 0 && self.work.jobs.is_empty() && self.conns.len() == 0 {
+            assert_eq!(used(Share::Uploads), 0, "credit of uploads to nobody");
+        }
         let (_, lent) = pool.usage();
         assert!(lent <= credits, "{lent} frames are lent on {credits} credits");
     }

@@ -368,6 +368,15 @@ impl Torrent {
         }
     }
 
+    /// Asserts that the picker counts for each piece as many remotes as `has` says, for tests.
+    pub fn check_availability(&self, has: impl Fn(u32) -> usize) {
+        let Some(picker) = self.picker() else { return };
+        for piece in 0..self.geometry.pieces() {
+            let counted = picker.availability(PieceIndex(piece)) as usize;
+            assert_eq!(counted, has(piece), "availability of piece {piece}");
+        }
+    }
+
     /// Returns the credit, in blocks, that the open pieces hold.
     pub fn credit_held(&self) -> u32 {
         self.pieces.iter().map(|open| open.credit).sum()
