@@ -1,7 +1,7 @@
 //! Seeded fuzzing of a session through its driver contract: random peers, random bytes, a random
 //! disk and a random clock. The world asserts after every turn that reads are offered room, that
 //! loops end and that the session's invariants hold; here it is asserted that queues stay within
-//! their bounds, that what the session says is BitTorrent, that every frame comes home, and that a
+//! their bounds, that what the session says can be decoded, that every frame comes home, and that a
 //! seed replays to the same run.
 //!
 //! A failure names its seed: `SEEDS` holds those that have found something.
@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "shared with the scripts, which use another part of it")]
 #[path = "session/common/mod.rs"]
 mod common;
+
+use std::fmt::Write as _;
 
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
 use swarmloop::proto::handshake::encode;
@@ -46,7 +48,7 @@ fn setup(rng: &mut Rng) -> Setup {
     let peers = (1..=rng.below(4)).map(|last| (format!("10.9.9.{last}"), 6881)).collect();
     let trackers = vec![vec!["http://one.example/announce".to_owned()]];
     let trackers = if rng.below(3) == 0 { trackers } else { Vec::new() };
-    Setup { have, peers, trackers, ..Setup::default() }
+    Setup { have, trackers, peers, ..Setup::default() }
         .pieces(pieces)
         .piece_blocks(piece_blocks)
         .config(|config| {
@@ -347,7 +349,7 @@ impl Walk {
         let (made, lent) = self.world.session.pool_usage();
         assert!(made <= 4_096 && lent <= made);
         for event in self.world.events.drain(..) {
-            self.log.push_str(&format!("{event:?}\n"));
+            writeln!(self.log, "{event:?}").expect("a string takes everything");
         }
     }
 

@@ -60,7 +60,7 @@ fn requests_are_whole_blocks_in_batches_and_no_block_is_asked_twice() {
     let first = world.asked(seed);
     assert_eq!(first.len(), 16);
     assert!(first.iter().all(|block| world.geometry.is_block(*block)));
-    let mut seen = first.clone();
+    let mut all = first.clone();
     for block in &first[..2] {
         world.give(seed, &[*block]);
         assert_eq!(world.asked(seed), [], "requests leave in batches");
@@ -68,11 +68,11 @@ fn requests_are_whole_blocks_in_batches_and_no_block_is_asked_twice() {
     world.give(seed, &first[2..3]);
     let batch = world.asked(seed);
     assert!(batch.len() >= 4, "{batch:?}");
-    seen.extend(batch);
-    let count = seen.len();
-    seen.sort_unstable();
-    seen.dedup();
-    assert_eq!(seen.len(), count);
+    all.extend(batch);
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use swarmloop::id::PieceIndex;
 use swarmloop::time::Duration;
 
 /// An in-memory disk.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Disk {
     pub(crate) bytes: Vec<u8>,
     exists: bool,

@@ -78,6 +78,7 @@ pub(crate) struct World {
 }
 
 /// One stream as the world sees it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Wire {
     addr: SocketAddr,
     to_session: VecDeque<u8>,
@@ -209,7 +210,9 @@ pub(crate) fn peer_id(n: u8) -> PeerId {
 
 pub(crate) fn bytes_of(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    messages.iter().for_each(|message| message.encode(&mut bytes));
+    for message in messages {
+        message.encode(&mut bytes);
+    }
     bytes
 }
 
