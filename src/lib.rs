@@ -135,5 +135,6 @@ pub mod torrent;
 pub mod session;
 // L6: drivers.
 pub mod reactor;
+pub mod sim;
 // L7: the surface.
 pub mod client;

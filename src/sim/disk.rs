@@ -1,0 +1,297 @@
+//! A host's files in memory: every kind of job with the same outcomes as the disk pool's, and
+//! faults on demand.
+//!
+//! **Invariant:** a job is done when its outcome is told, not when it is submitted, so a claim
+//! that comes before the write is found out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::disk::hash;
+use crate::disk::job::{
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, Outcome, Read, Storage,
+    Verdict, Verify,
+};
+use crate::id::PieceIndex;
+use crate::rng::Rng;
+use crate::time::Duration;
+use crate::wire::frame::Frame;
+
+/// How a disk behaves.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DiskOptions {
+    /// The least and the most that a job takes; how long it is, is random, so outcomes overtake
+    /// each other.
+    pub latency: (Duration, Duration),
+    /// Which write fails (counted from 0, a run each), and how.
+    pub fail_write: Option<(u64, DiskErrorKind)>,
+    /// Which read for a peer fails (counted from 0), and how.
+    pub fail_read: Option<(u64, DiskErrorKind)>,
+    /// Whether every write fails.
+    pub read_only: bool,
+}
+
+impl Default for DiskOptions {
+    /// A disk that takes up to 20 ms and never fails.
+    fn default() -> Self {
+        Self {
+            latency: (Duration::from_micros(50), Duration::from_millis(20)),
+            fail_write: None,
+            fail_read: None,
+            read_only: false,
+        }
+    }
+}
+
+/// The files of one host by their full path.
+#[derive(Debug, Default)]
+pub struct SimDisk {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    options: DiskOptions,
+    writes: u64,
+    reads: u64,
+}
+
+impl SimDisk {
+    pub(super) fn new(options: DiskOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// Returns the bytes of a file.
+    pub fn file(&self, path: &Path) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
+    }
+
+    /// Puts a file there, whatever there was.
+    pub fn put(&mut self, path: PathBuf, bytes: Vec<u8>) {
+        self.files.insert(path, bytes);
+    }
+
+    /// Returns how many runs were written.
+    pub const fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Returns how many runs were read for peers.
+    pub const fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// Changes how the disk behaves from now on.
+    pub const fn set_options(&mut self, options: DiskOptions) {
+        self.options = options;
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        let (least, most) = self.options.latency;
+        let spread = most.saturating_sub(least);
+        least + spread.mul_f64(rng.unit())
+    }
+
+    /// Does a job. `None` for a close, which has no outcome.
+    pub(super) fn run(&mut self, job: Job) -> Option<Outcome> {
+        Some(match job {
+            Job::Verify(job) => {
+                let verdict = self.verify(&job);
+                let Verify { storage, piece, frames, .. } = job;
+                let (torrent, took) = (storage.torrent, Duration::ZERO);
+                Outcome::Verify { torrent, piece, frames, verdict, took }
+            }
+            Job::Append(mut job) => {
+                let result = self.append(&mut job);
+                let Append { storage, piece, begin, frames, .. } = job;
+                Outcome::Append { torrent: storage.torrent, piece, begin, frames, result }
+            }
+            Job::Read(Read { storage, conn, piece, begin, mut frames }) => {
+                let result = self.read_run(&storage, piece, begin, &mut frames);
+                Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
+            }
+            Job::Stat { storage } => {
+                let len = |path: &Path| self.file(path).map(|bytes| bytes.len() as u64);
+                let files = storage.layout.files().iter();
+                let lengths = files
+                    .map(|f| if f.pad { None } else { len(&storage.root.join(&f.path)) })
+                    .collect();
+                Outcome::Stat { torrent: storage.torrent, lengths: Ok(lengths) }
+            }
+            Job::Check { storage, first, count } => {
+                let pieces = (first.0..first.0 + count).map(PieceIndex);
+                let good = pieces.map(|piece| self.is_good(&storage, piece)).collect();
+                Outcome::Check { torrent: storage.torrent, first, good: Ok(good) }
+            }
+            Job::Finish { storage, cut } => {
+                self.finish(&storage, cut);
+                Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
+            }
+            Job::Close { .. } => return None,
+        })
+    }
+
+    /// Does as much of a job as a crash in the middle of it would: a part of what it writes.
+    pub(super) fn tear(&mut self, job: Job, rng: &mut Rng) {
+        let (storage, piece, begin, frames) = match job {
+            Job::Verify(Verify { storage, piece, frames, .. }) => {
+                if hash::piece(&frames) != storage.expected(piece) {
+                    return;
+                }
+                (storage, piece, 0, frames)
+            }
+            Job::Append(Append { storage, piece, begin, frames, .. }) => {
+                (storage, piece, begin, frames)
+            }
+            _ => return,
+        };
+        let mut bytes = payload(&frames);
+        bytes.truncate(rng.below(bytes.len() + 1));
+        self.put_run(&storage, piece, begin, &bytes);
+    }
+
+    /// Returns the bytes of a run, or what is missing.
+    fn bytes_of(
+        &self,
+        storage: &Storage,
+        piece: PieceIndex,
+        begin: u32,
+        len: u32,
+    ) -> Result<Vec<u8>, DiskError> {
+        let mut out = Vec::with_capacity(len as usize);
+        for span in storage.layout.spans(piece, begin, len) {
+            let from = to_usize(span.offset);
+            let until = from + to_usize(span.len);
+            if span.pad {
+                out.resize(out.len() + to_usize(span.len), 0);
+                continue;
+            }
+            let path = storage.root.join(&storage.layout.files()[span.file].path);
+            match self.files.get(&path).and_then(|file| file.get(from..until)) {
+                Some(part) => out.extend_from_slice(part),
+                None => return Err(failed(DiskOp::Read, path, DiskErrorKind::Missing)),
+            }
+        }
+        Ok(out)
+    }
+
+    fn put_run(&mut self, storage: &Storage, piece: PieceIndex, begin: u32, mut bytes: &[u8]) {
+        let len = u32::try_from(bytes.len()).expect("a run is within a piece");
+        for span in storage.layout.spans(piece, begin, len) {
+            let (part, rest) = bytes.split_at(to_usize(span.len));
+            bytes = rest;
+            if !span.pad {
+                let path = storage.root.join(&storage.layout.files()[span.file].path);
+                let file = self.files.entry(path).or_default();
+                let (from, until) = (to_usize(span.offset), to_usize(span.offset + span.len));
+                file.resize(file.len().max(until), 0);
+                file[from..until].copy_from_slice(part);
+            }
+        }
+    }
+
+    fn write_run(
+        &mut self,
+        storage: &Storage,
+        piece: PieceIndex,
+        begin: u32,
+        frames: &[Frame],
+    ) -> Result<(), DiskError> {
+        let nth = self.writes;
+        self.writes += 1;
+        let read_only = self.options.read_only || !storage.writable;
+        let kind = match self.options.fail_write {
+            _ if read_only => Some(DiskErrorKind::ReadOnly),
+            Some((fails, kind)) if fails == nth => Some(kind),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return Err(failed(DiskOp::Write, storage.root.clone(), kind));
+        }
+        self.put_run(storage, piece, begin, &payload(frames));
+        Ok(())
+    }
+
+    fn read_run(
+        &mut self,
+        storage: &Storage,
+        piece: PieceIndex,
+        begin: u32,
+        frames: &mut [Frame],
+    ) -> Result<(), DiskError> {
+        let nth = self.reads;
+        self.reads += 1;
+        if let Some((_, kind)) = self.options.fail_read.filter(|(fails, _)| *fails == nth) {
+            return Err(failed(DiskOp::Read, storage.root.clone(), kind));
+        }
+        let len = frames.iter().map(Frame::len).sum();
+        let bytes = self.bytes_of(storage, piece, begin, len)?;
+        let mut rest = &bytes[..];
+        for frame in frames {
+            let (part, behind) = rest.split_at(frame.payload().len());
+            frame.payload_mut().copy_from_slice(part);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self, job: &Verify) -> Result<Verdict, DiskError> {
+        let Verify { storage, piece, frames, block_hashes } = job;
+        if hash::piece(frames) != storage.expected(*piece) {
+            return Ok(Verdict::Corrupt { block_hashes: hash::blocks(frames) });
+        }
+        self.write_run(storage, *piece, 0, frames)?;
+        let block_hashes = if *block_hashes { hash::blocks(frames) } else { Vec::new() };
+        Ok(Verdict::Good { block_hashes })
+    }
+
+    fn append(&mut self, job: &mut Append) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
+        let mut midstate = std::mem::take(&mut job.midstate);
+        hash::update(&mut midstate, &job.frames);
+        self.write_run(&job.storage, job.piece, job.begin, &job.frames)?;
+        let appended = if !job.last {
+            Appended::Partial(midstate)
+        } else if hash::finish(*midstate) == job.storage.expected(job.piece) {
+            Appended::Good
+        } else {
+            Appended::Corrupt
+        };
+        Ok((appended, hash::blocks(&job.frames)))
+    }
+
+    fn is_good(&self, storage: &Storage, piece: PieceIndex) -> bool {
+        let Ok(bytes) = self.bytes_of(storage, piece, 0, storage.layout.piece_len(piece)) else {
+            return false;
+        };
+        let mut midstate = Midstate::default();
+        hash::update_bytes(&mut midstate, &bytes);
+        hash::finish(midstate) == storage.expected(piece)
+    }
+
+    fn finish(&mut self, storage: &Storage, cut: bool) {
+        if !storage.writable {
+            return;
+        }
+        for spec in storage.layout.files().iter().filter(|file| !file.pad) {
+            let path = storage.root.join(&spec.path);
+            if spec.len == 0 {
+                self.files.entry(path.clone()).or_default();
+            }
+            if cut && let Some(file) = self.files.get_mut(&path) {
+                file.truncate(to_usize(spec.len));
+            }
+        }
+    }
+}
+
+fn payload(frames: &[Frame]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frames.iter().map(|frame| frame.payload().len()).sum());
+    frames.iter().for_each(|frame| bytes.extend_from_slice(frame.payload()));
+    bytes
+}
+
+fn failed(op: DiskOp, path: PathBuf, kind: DiskErrorKind) -> DiskError {
+    DiskError { op, path, kind, message: format!("simulated: {kind:?}") }
+}
+
+/// Simulated files fit into memory.
+fn to_usize(len: u64) -> usize {
+    usize::try_from(len).expect("a simulated file is small")
+}

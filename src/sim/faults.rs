@@ -1,0 +1,95 @@
+//! What goes wrong on purpose: hosts that die or fall silent, streams that break or pause.
+
+use super::agenda::Happening;
+use super::net::Side;
+use super::{HostId, Sim};
+use crate::disk::job::Job;
+use crate::time::Duration;
+
+impl Sim {
+    /// Ends a host's session on the spot, as a kill does: its streams are reset, jobs that write
+    /// may be torn. Its files stay.
+    pub fn kill(&mut self, host: HostId) {
+        for (stream, side) in std::mem::take(&mut self.hosts[host.0].driver.conns).into_values() {
+            self.net.reset(stream, &mut self.agenda);
+            self.net.close(stream, side, &mut self.agenda);
+        }
+        let at = &mut self.hosts[host.0];
+        at.session = None;
+        at.life += 1;
+        at.driver.inbox.clear();
+        at.driver.woken = false;
+        at.driver.timer = None;
+    }
+
+    /// Starts a host that was killed, with the torrents that it had and what is on its disk.
+    pub fn restart(&mut self, host: HostId) {
+        let torrents = self.hosts[host.0].torrents.clone();
+        let now = self.now();
+        self.net.revive(host);
+        self.hosts[host.0].boot(now);
+        for (source, options) in torrents {
+            self.add_torrent(host, &source, options);
+        }
+    }
+
+    /// Makes everything to and from a host vanish from now on, without a word to anybody.
+    pub fn blackhole(&mut self, host: HostId) {
+        self.net.blackhole(host, self.agenda.now());
+    }
+
+    /// Breaks every stream that a host has.
+    pub fn reset_streams_of(&mut self, host: HostId) {
+        for stream in self.net.open_streams() {
+            let of = |side| self.net.end(stream, side).is_some_and(|end| end.host == host);
+            if of(Side::Dialler) || of(Side::Acceptor) {
+                self.net.reset(stream, &mut self.agenda);
+            }
+        }
+    }
+
+    /// Enters the first of the faults that come again and again.
+    pub(super) fn plan_faults(&mut self) {
+        self.plan(self.options.reset_every, Happening::RandomReset);
+        self.plan(self.options.stall_every, Happening::RandomStall);
+    }
+
+    fn plan(&mut self, mean: Option<Duration>, happening: Happening) {
+        if let Some(mean) = mean {
+            // Exponential gaps: each moment is as likely as any other.
+            let gap = mean.mul_f64(-(1.0 - self.rng.unit()).ln());
+            self.agenda.enter_in(gap, happening);
+        }
+    }
+
+    pub(super) fn reset_some_stream(&mut self) {
+        let open = self.net.open_streams();
+        if let Some(stream) = open.get(self.rng.below(open.len())) {
+            self.net.reset(*stream, &mut self.agenda);
+        }
+        self.plan(self.options.reset_every, Happening::RandomReset);
+    }
+
+    pub(super) fn stall_some_stream(&mut self) {
+        let open = self.net.open_streams();
+        if let Some(stream) = open.get(self.rng.below(open.len())) {
+            self.net.stall(*stream, self.options.stall_for, &mut self.agenda);
+        }
+        self.plan(self.options.stall_every, Happening::RandomStall);
+    }
+
+    /// A job's time has come. If the host has died since, a part of it may have been done.
+    pub(super) fn on_disk_done(&mut self, host: HostId, life: u32, job: Job) {
+        let at = &mut self.hosts[host.0];
+        if at.life != life {
+            // A torn write of an earlier life must not come after one of this life.
+            if at.session.is_none() {
+                at.disk.tear(job, &mut self.rng);
+            }
+            return;
+        }
+        if let Some(outcome) = at.disk.run(job) {
+            self.tell(host, super::Input::Disk(outcome));
+        }
+    }
+}
