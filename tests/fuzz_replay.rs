@@ -346,7 +346,8 @@ impl Walk {
             assert!(peer.requests_in <= 50 + 32, "{peer:?}");
             assert!(peer.requests_out <= 250, "{peer:?}");
         }
-        let (made, lent) = self.world.session.pool_usage();
+        let memory = self.world.session.memory();
+        let (made, lent) = (memory.frames, memory.lent);
         assert!(made <= 4_096 && lent <= made);
         for event in self.world.events.drain(..) {
             writeln!(self.log, "{event:?}").expect("a string takes everything");
@@ -367,7 +368,7 @@ impl Walk {
         for remote in &self.remotes {
             assert!(!self.world.is_open(*remote), "{remote:?} is still open");
         }
-        assert_eq!(self.world.session.pool_usage().1, 0, "frames are missing");
+        assert_eq!(self.world.session.memory().lent, 0, "frames are missing");
         assert!(self.world.session.is_idle());
         self.check();
         self.log
@@ -418,5 +419,5 @@ fn noise_after_a_good_handshake_is_read_or_refused() {
             world = World::seed();
         }
     }
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }

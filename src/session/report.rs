@@ -6,7 +6,7 @@ use crate::wire::frame::Share;
 
 use super::Session;
 use super::conns::Kind;
-use super::status::{PeerStatus, TorrentStatus};
+use super::status::{MemoryStatus, PeerStatus, TorrentStatus};
 
 impl Session {
     /// Returns how a torrent stands; `None` if there is no such torrent. O(peers + pieces).
@@ -67,10 +67,18 @@ impl Session {
         peers
     }
 
-    /// Returns how many payload frames exist and how many of them are lent out: to pieces that are
-    /// being received, to disk jobs, to peers that are sent blocks.
-    pub fn pool_usage(&self) -> (u32, u32) {
-        self.work.pool.usage()
+    /// Returns what payload memory there is and who holds it.
+    pub fn memory(&self) -> MemoryStatus {
+        let pool = &self.work.pool;
+        let held = |share| pool.limit(share) - pool.free(share);
+        let (frames, lent) = pool.usage();
+        MemoryStatus {
+            frames,
+            lent,
+            pieces: held(Share::Pieces),
+            endgame: held(Share::Endgame),
+            uploads: held(Share::Uploads),
+        }
     }
 
     /// Asserts what must hold between the parts of the session, for tests. O(everything).
@@ -88,20 +96,18 @@ impl Session {
             let has = |piece| peers().filter(|peer| peer.remote().contains(piece)).count();
             entry.torrent.check_availability(has);
         }
-        let pool = &self.work.pool;
-        let used = |share| pool.limit(share) - pool.free(share);
-        assert_eq!(used(Share::Pieces), credit, "credit of open pieces");
-        let credits = used(Share::Pieces) + used(Share::Endgame) + used(Share::Uploads);
+        let memory = self.memory();
+        assert_eq!(memory.pieces, credit, "credit of open pieces");
+        let credits = memory.pieces + memory.endgame + memory.uploads;
         let racing = self.conns.iter().filter(|conn| {
             matches!(&conn.kind, Kind::Peer { peer, .. }
                 if peer.landing_share() == Some(Share::Endgame))
         });
-        assert_eq!(used(Share::Endgame) as usize, racing.count(), "credit of duplicates");
+        assert_eq!(memory.endgame as usize, racing.count(), "credit of duplicates");
         if self.jobs_out == 0 && self.work.jobs.is_empty() && self.conns.len() == 0 {
-            assert_eq!(used(Share::Uploads), 0, "credit of uploads to nobody");
+            assert_eq!(memory.uploads, 0, "credit of uploads to nobody");
         }
-        let (_, lent) = pool.usage();
-        assert!(lent <= credits, "{lent} frames are lent on {credits} credits");
+        assert!(memory.lent <= credits, "{} frames are lent on {credits} credits", memory.lent);
     }
 
     fn peer_of(&self, id: crate::id::ConnId) -> Option<&crate::peer::Peer> {

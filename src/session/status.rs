@@ -90,3 +90,19 @@ pub struct PeerStatus {
     /// Whether it has stopped answering requests.
     pub snubbed: bool,
 }
+
+/// Payload memory at one time, in frames of 16 KiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct MemoryStatus {
+    /// Frames that exist: as many as were ever needed at one time.
+    pub frames: u32,
+    /// Frames that hold payload: of open pieces, on their way to a peer, or with the disk.
+    pub lent: u32,
+    /// Credit held by open pieces.
+    pub pieces: u32,
+    /// Credit held by second copies in end game.
+    pub endgame: u32,
+    /// Credit held by blocks on their way to a peer.
+    pub uploads: u32,
+}

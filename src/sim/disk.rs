@@ -283,7 +283,9 @@ impl SimDisk {
 
 fn payload(frames: &[Frame]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(frames.iter().map(|frame| frame.payload().len()).sum());
-    frames.iter().for_each(|frame| bytes.extend_from_slice(frame.payload()));
+    for frame in frames {
+        bytes.extend_from_slice(frame.payload());
+    }
     bytes
 }
 

@@ -38,7 +38,7 @@ fn a_download_ends_with_every_byte_on_disk_and_every_frame_back() {
     assert!(world.disk_is_right());
     assert_eq!(world.status().phase, Phase::Seeding);
     assert_eq!((world.status().wasted, world.status().downloaded), (0, world.content.len() as u64));
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
     let complete = |event: &&Event| matches!(event, Event::Complete { downloaded: true, .. });
     assert_eq!(world.events.iter().filter(complete).count(), 1);
 }
@@ -50,7 +50,7 @@ fn a_piece_longer_than_the_pool_is_streamed_to_disk() {
     let seed = world.join_seed();
     world.serve(seed);
     assert!(world.disk_is_right());
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_peer_that_stops_in_the_middle_of_a_block_is_snubbed_and_its_block_comes_fro
     world.run_disk(9);
     world.run_disk(9);
     assert!(world.disk_is_right());
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn in_end_game_the_loser_of_a_race_is_cancelled() {
     assert!(world.is_open(slow));
     world.give(slow, &raced[3..]);
     assert!(world.disk_is_right());
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn both_racers_may_be_in_the_middle_of_the_same_block() {
     world.send(slow, &bytes[9_000..]);
     world.give(slow, &blocks[1..]);
     assert!(world.disk_is_right());
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -468,7 +468,7 @@ fn a_disk_that_fails_stops_the_torrent_and_says_so() {
         })
         .collect();
     assert_eq!(disk, ["cannot write file: no space left on device"]);
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -479,7 +479,7 @@ fn a_disk_that_fails_while_streaming_a_long_piece_stops_the_torrent_too() {
     world.disk.fails_writes = true;
     world.serve(seed);
     assert_eq!(world.status().phase, Phase::Stopped(Some(StopReason::Disk)));
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -494,5 +494,5 @@ fn a_piece_that_is_being_written_when_the_session_ends_is_counted() {
     world.run_disk(9);
     assert!(world.session.is_idle() && world.disk_is_right());
     assert_eq!(world.status().pieces_have, 2);
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }

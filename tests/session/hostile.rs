@@ -201,7 +201,7 @@ fn a_connection_may_break_at_any_byte_and_nothing_leaks() {
         }
         assert_eq!((world.status().peers, world.status().half_open), (0, 0));
         if world.status().pieces_open == 0 {
-            assert_eq!(world.session.pool_usage().1, 0);
+            assert_eq!(world.session.memory().lent, 0);
         }
     }
     assert!(world.status().banned == 0);

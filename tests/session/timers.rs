@@ -137,5 +137,5 @@ fn a_parked_reader_that_never_reads_is_closed_as_silent() {
     assert!(world.is_parked(leech));
     world.advance_s(141);
     assert_eq!(world.closed_with(leech).as_deref(), Some(IDLE));
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }

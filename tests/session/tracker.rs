@@ -335,7 +335,7 @@ fn a_torrent_that_is_removed_says_stopped_and_is_gone() {
     assert!(request.contains("event=stopped"));
     answer(&mut world, stream, NO_PEERS);
     assert!(world.session.torrent(world.torrent, world.now).is_none());
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
     assert!(world.session.is_idle());
 }
 

@@ -45,7 +45,7 @@ fn a_leecher_gets_the_whole_torrent() {
         world.say(leech, &requests(&all));
         assert_eq!(world.given(leech), all);
         assert_eq!(world.status().uploaded, world.content.len() as u64);
-        assert_eq!(world.session.pool_usage().1, 0);
+        assert_eq!(world.session.memory().lent, 0);
     }
 }
 
@@ -93,7 +93,7 @@ fn uploads_keep_to_their_share_of_the_pool() {
     for leech in leechers {
         assert_eq!(world.given(leech), wanted);
     }
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_read_that_fails_refuses_its_blocks_and_stops_the_torrent() {
     world.say(leech, &[Message::Request(block)]);
     assert_eq!(world.status().phase, Phase::Stopped(Some(StopReason::Disk)));
     assert_eq!(world.given(leech), []);
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }
 
 #[test]
@@ -316,5 +316,5 @@ fn blocks_that_are_read_for_a_peer_that_has_gone_come_back() {
     world.say(leech, &requests(&wanted));
     world.reset(leech);
     world.run_disk(9);
-    assert_eq!(world.session.pool_usage().1, 0);
+    assert_eq!(world.session.memory().lent, 0);
 }

@@ -1,0 +1,154 @@
+//! What is on disks before, and what goes wrong with them.
+
+use std::path::PathBuf;
+
+use super::*;
+use swarmloop::disk::job::DiskErrorKind;
+use swarmloop::id::PieceIndex;
+use swarmloop::session::io::StopReason;
+use swarmloop::sim::{DiskOptions, SourceFile};
+
+const fn file(name: &'static str, len: usize) -> SourceFile {
+    SourceFile { name, len, pad: false }
+}
+
+fn stop_reason(sim: &Sim, host: HostId) -> Option<StopReason> {
+    match sim.torrent(host, ONLY).unwrap().phase {
+        Phase::Stopped(reason) => reason,
+        other => panic!("it is {other:?}"),
+    }
+}
+
+/// Lets a host check its files.
+fn settle(sim: &mut Sim, host: HostId) {
+    sim.run_until(MINUTE, |sim| sim.torrent(host, ONLY).unwrap().phase != Phase::Checking);
+}
+
+#[test]
+fn a_torrent_found_complete_seeds_without_downloading() {
+    let mut sim = Sim::new(SimOptions::new(1));
+    let source = Arc::new(Source::single(1, 700_000, 32 << 10, None));
+    let seeder = sim.add_seed(peer(), &source);
+    let again = sim.add_host(peer());
+    sim.put_files(again, &source);
+    sim.add_torrent(again, &source, AddOptions::from_peers(&[seeder]));
+    sim.run_for(MINUTE);
+    assert_eq!(completions(&sim, again), [false]);
+    let status = sim.torrent(again, ONLY).unwrap();
+    assert_eq!((status.phase, status.downloaded), (Phase::Seeding, 0));
+    assert_eq!(sim.disk(again).writes(), 0);
+    let leecher = sim.add_host(peer());
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[again]));
+    sim.run_until_complete(&[leecher], MINUTE);
+}
+
+#[test]
+fn existing_good_pieces_are_kept_and_not_downloaded_again() {
+    let mut sim = Sim::new(SimOptions::new(2));
+    let piece_len = 32 << 10;
+    let source = Arc::new(Source::single(2, 20 * piece_len as usize, piece_len, None));
+    let seeder = sim.add_seed(peer(), &source);
+    let leecher = sim.add_host(peer());
+    // 20 pieces: the first 12 are there, the fourth of them is broken.
+    let path = sim.root(leecher).join(source.files().next().unwrap().0);
+    let mut bytes: Vec<u8> = (0..12).flat_map(|p| source.piece(PieceIndex(p)).to_vec()).collect();
+    bytes[3 * piece_len as usize + 5] ^= 1;
+    sim.disk_mut(leecher).put(path, bytes);
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+    settle(&mut sim, leecher);
+    assert_eq!(sim.torrent(leecher, ONLY).unwrap().pieces_have, 11);
+    sim.run_until_complete(&[leecher], MINUTE);
+    sim.run_for(MINUTE);
+    assert_eq!(completions(&sim, leecher), [true]);
+    assert_eq!(sim.torrent(leecher, ONLY).unwrap().downloaded, 9 * u64::from(piece_len));
+}
+
+#[test]
+fn a_foreign_file_in_the_way_stops_the_download_and_stays_as_it_is() {
+    for (overwrite, len) in [(false, 90_000), (false, 10), (true, 90_000), (true, 10)] {
+        let mut sim = Sim::new(SimOptions::new(3));
+        let files = [file("ours", 50_000), file("theirs", 40_000), file("empty", 0)];
+        let source = Arc::new(Source::new(3, &files, 16 << 10, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let leecher = sim.add_host(peer());
+        let path = sim.root(leecher).join(source.files().nth(1).unwrap().0);
+        sim.disk_mut(leecher).put(path.clone(), vec![0xee; len]);
+        let mode = Mode::Download { overwrite };
+        let add = AddOptions { mode, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(leecher, &source, add);
+        if overwrite {
+            sim.run_until_complete(&[leecher], MINUTE);
+            sim.run_for(MINUTE);
+            assert_eq!(completions(&sim, leecher), [true]);
+            continue;
+        }
+        sim.run_for(MINUTE);
+        let Some(StopReason::FilesInTheWay(found)) = stop_reason(&sim, leecher) else {
+            panic!("{}", sim.dump())
+        };
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].len, found[0].expected_len), (len as u64, 40_000));
+        assert_eq!(found[0].path, PathBuf::from("torrent-3/theirs"));
+        assert_eq!(sim.disk(leecher).file(&path), Some(&vec![0xee; len][..]));
+        assert_eq!(sim.disk(leecher).writes(), 0);
+    }
+}
+
+#[test]
+fn a_failing_disk_pauses_that_torrent_and_the_others_finish() {
+    for kind in [DiskErrorKind::Full, DiskErrorKind::Permission, DiskErrorKind::Panicked] {
+        let mut sim = Sim::new(SimOptions::new(4));
+        let source = Arc::new(Source::single(4, 2_000_000, 64 << 10, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let mut bad = peer();
+        bad.disk.fail_write = Some((9, kind));
+        let unlucky = sim.add_host(bad);
+        sim.add_torrent(unlucky, &source, AddOptions::from_peers(&[seeder]));
+        let leechers = add_leechers(&mut sim, &source, &[seeder, unlucky], 3);
+        sim.run_until_complete(&leechers, 5 * MINUTE);
+        assert_eq!(stop_reason(&sim, unlucky), Some(StopReason::Disk));
+        let told =
+            |event: &&Event| matches!(event, Event::Disk { error, .. } if error.kind == kind);
+        assert_eq!(sim.events(unlucky).filter(told).count(), 1);
+        assert!(sim.peers(unlucky, ONLY).is_empty());
+        assert_at_rest(&sim, unlucky);
+        // What was verified before is there, and a new start goes on from it.
+        let had = sim.torrent(unlucky, ONLY).unwrap().pieces_have;
+        sim.disk_mut(unlucky).set_options(DiskOptions::default());
+        sim.kill(unlucky);
+        sim.restart(unlucky);
+        settle(&mut sim, unlucky);
+        assert!(sim.torrent(unlucky, ONLY).unwrap().pieces_have >= had);
+        sim.run_until_complete(&[unlucky], 5 * MINUTE);
+    }
+}
+
+#[test]
+fn a_read_only_disk_stops_a_download_but_not_a_seed() {
+    let mut sim = Sim::new(SimOptions::new(5));
+    let source = Arc::new(Source::single(5, 500_000, 32 << 10, None));
+    let mut frozen = peer();
+    frozen.disk.read_only = true;
+    let seeder = sim.add_seed(frozen.clone(), &source);
+    let unlucky = sim.add_host(frozen);
+    sim.add_torrent(unlucky, &source, AddOptions::from_peers(&[seeder]));
+    let leecher = sim.add_host(peer());
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+    sim.run_until_complete(&[leecher], MINUTE);
+    assert_eq!(stop_reason(&sim, unlucky), Some(StopReason::Disk));
+}
+
+#[test]
+fn a_seed_whose_read_fails_stops_and_its_leechers_finish_elsewhere() {
+    let mut sim = Sim::new(SimOptions::new(6));
+    let source = Arc::new(Source::single(6, 1_000_000, 32 << 10, None));
+    let mut bad = peer();
+    bad.disk.fail_read = Some((3, DiskErrorKind::Other));
+    let unlucky = sim.add_seed(bad, &source);
+    let seeder = sim.add_seed(peer(), &source);
+    let leechers = add_leechers(&mut sim, &source, &[unlucky, seeder], 2);
+    sim.run_until_complete(&leechers, 5 * MINUTE);
+    assert_eq!(stop_reason(&sim, unlucky), Some(StopReason::Disk));
+    sim.run_for(MINUTE);
+    assert_at_rest(&sim, unlucky);
+}

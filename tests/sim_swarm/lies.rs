@@ -1,0 +1,112 @@
+//! Hosts that send wrong bytes, or none.
+
+use std::net::IpAddr;
+
+use super::liar::Liar;
+use super::*;
+use swarmloop::sim::LinkOptions;
+
+fn banned(sim: &Sim, host: HostId) -> Vec<IpAddr> {
+    let ip = |event: &Event| match event {
+        Event::PeerBanned { addr, .. } => Some(addr.ip()),
+        _ => None,
+    };
+    let mut ips: Vec<IpAddr> = sim.events(host).filter_map(ip).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    ips
+}
+
+fn slow_peer(up_rate: u64) -> HostOptions {
+    let mut options = peer();
+    options.link.up_rate = up_rate;
+    options
+}
+
+#[test]
+fn a_seed_that_spoils_one_block_of_a_hundred_is_found_and_the_honest_one_is_not() {
+    for seed in 0..10 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 6_000_000, 128 << 10, None));
+        let honest = sim.add_seed(slow_peer(100_000), &source);
+        let liar = Liar::new(&source, u8::try_from(seed).unwrap(), 100);
+        let liar = sim.add_actor(Box::new(liar), LinkOptions::default());
+        let leecher = sim.add_host(peer());
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&[honest, liar]));
+        sim.run_until_complete(&[leecher], HOUR);
+        let status = sim.torrent(leecher, ONLY).unwrap();
+        assert!(status.corrupt_pieces > 0, "seed {seed}: the liar had no chance");
+        assert_eq!(banned(&sim, leecher), [sim.ip(liar)], "seed {seed}\n{}", sim.dump());
+        // Pieces that were open when the first bad one was found may be spoilt, too.
+        assert!(status.wasted < 3_000_000, "seed {seed}: wasted {}", status.wasted);
+    }
+}
+
+#[test]
+fn ten_seeds_that_spoil_everything_do_not_get_the_honest_one_banned() {
+    for (seed, spoils) in [(0, 1), (1, 3), (2, 7), (3, 2), (4, 1)] {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 3_000_000, 64 << 10, None));
+        let honest = sim.add_seed(slow_peer(200_000), &source);
+        let mut known = vec![honest];
+        for number in 0..10 {
+            let liar = Liar::new(&source, number, spoils);
+            known.push(sim.add_actor(Box::new(liar), LinkOptions::default()));
+        }
+        let leecher = sim.add_host(peer());
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&known));
+        sim.run_until_complete(&[leecher], HOUR);
+        let guilty = banned(&sim, leecher);
+        assert!(!guilty.contains(&sim.ip(honest)), "seed {seed}: {guilty:?}");
+        assert!(!guilty.is_empty(), "seed {seed}");
+        sim.run_for(5 * MINUTE);
+        assert_at_rest(&sim, leecher);
+    }
+}
+
+#[test]
+fn large_pieces_that_leave_in_runs_are_cleared_of_spoilt_blocks_too() {
+    for seed in 0..4 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 4_000_000, 1 << 20, None));
+        let honest = sim.add_seed(slow_peer(400_000), &source);
+        let liar = Liar::new(&source, 1, 40);
+        let liar = sim.add_actor(Box::new(liar), LinkOptions::default());
+        let mut small = peer();
+        small.config.pool_bytes = 1 << 20;
+        let leecher = sim.add_host(small);
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&[honest, liar]));
+        sim.run_until_complete(&[leecher], HOUR);
+        assert!(!banned(&sim, leecher).contains(&sim.ip(honest)), "seed {seed}");
+        let _ = liar;
+    }
+}
+
+#[test]
+fn a_seed_that_takes_requests_and_answers_none_holds_nobody_up() {
+    let mut sim = Sim::new(SimOptions::new(8));
+    let source = Arc::new(Source::single(8, 2_000_000, 64 << 10, None));
+    let honest = sim.add_seed(slow_peer(300_000), &source);
+    let mut known = vec![honest];
+    for number in 0..5 {
+        let mut liar = Liar::new(&source, number, 0);
+        liar.silent = true;
+        known.push(sim.add_actor(Box::new(liar), LinkOptions::default()));
+    }
+    let mut small = peer();
+    small.config.pool_bytes = 2 << 20;
+    let leecher = sim.add_host(small);
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&known));
+    sim.run_until_complete(&[leecher], 5 * MINUTE);
+    sim.run_for(5 * MINUTE);
+    assert_at_rest(&sim, leecher);
+}
+
+#[test]
+fn a_seed_without_the_fast_extension_is_as_good_as_any() {
+    let mut sim = Sim::new(SimOptions::new(9));
+    let source = Arc::new(Source::single(9, 1_000_000, 64 << 10, None));
+    let plain = sim.add_actor(Box::new(Liar::new(&source, 0, 0)), LinkOptions::default());
+    let leechers = add_leechers(&mut sim, &source, &[plain], 2);
+    sim.run_until_complete(&leechers, 5 * MINUTE);
+}

@@ -1,0 +1,121 @@
+//! Swarms in which everything is random but the end: everybody has every byte.
+
+use super::*;
+use swarmloop::sim::{LinkOptions, SourceFile};
+
+/// How many seeds are tried; `SWARMLOOP_SIM_SEEDS` asks for more.
+fn seeds() -> u64 {
+    let asked = std::env::var("SWARMLOOP_SIM_SEEDS").ok();
+    asked.map_or(40, |asked| asked.parse().expect("SWARMLOOP_SIM_SEEDS is a number"))
+}
+
+/// Names the seed of a simulation that has failed.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the random swarm with seed {} has failed", self.0);
+        }
+    }
+}
+
+const NAMES: [&str; 6] = ["a", "b/c", "b/d", "e", "f/g/h", "i"];
+const PADS: [&str; 6] = [".pad/1", ".pad/2", ".pad/3", ".pad/4", ".pad/5", ".pad/6"];
+
+fn random_source(rng: &mut Rng, seed: u64, tracker: Option<&str>) -> Source {
+    let piece_len = [16 << 10, 32 << 10, 20_000, 128 << 10, 1 << 20][rng.below(5)];
+    let lens = [0, 1, 16_383, 16_384, 50_000, 200_000, 600_000];
+    let pads = rng.below(2) == 0;
+    let mut files = vec![SourceFile { name: "first", len: 1 + rng.below(300_000), pad: false }];
+    let mut total = files[0].len;
+    for (name, pad) in NAMES.iter().zip(PADS).take(rng.below(NAMES.len() + 1)) {
+        let gap = total.next_multiple_of(piece_len as usize) - total;
+        if pads && gap > 0 {
+            files.push(SourceFile { name: pad, len: gap, pad: true });
+            total += gap;
+        }
+        let len = lens[rng.below(lens.len())];
+        files.push(SourceFile { name, len, pad: false });
+        total += len;
+    }
+    Source::new(seed, &files, piece_len, tracker)
+}
+
+fn random_link(rng: &mut Rng) -> LinkOptions {
+    let mut link = LinkOptions::default();
+    link.up_latency = Duration::from_millis(rng.below(100) as u64);
+    link.down_latency = Duration::from_millis(rng.below(100) as u64);
+    link.up_rate = [30_000, 200_000, 1_000_000, 50_000_000][rng.below(4)];
+    link.window = [1_000, 16 << 10, 64 << 10, 1 << 20][rng.below(4)];
+    link.max_read = [40, 1_460, 16_397, 1 << 20][rng.below(4)];
+    link.short_writes_per_mille = [0, 50, 500][rng.below(3)];
+    link
+}
+
+fn random_peer(rng: &mut Rng) -> HostOptions {
+    let mut options = peer();
+    options.link = random_link(rng);
+    options.config.pool_bytes = [1 << 20, 4 << 20, 64 << 20][rng.below(3)];
+    options.config.unchoke_slots = 1 + rng.below(6);
+    options.disk.latency.1 = Duration::from_millis([1, 50, 400][rng.below(3)]);
+    options.ipv6 = rng.below(4) == 0;
+    options
+}
+
+fn random_swarm(seed: u64) -> u64 {
+    let _named = Named(seed);
+    let mut rng = Rng::new(seed);
+    let mut options = SimOptions::new(seed);
+    options.check_every = 1 + rng.below(8) as u64;
+    if rng.below(3) == 0 {
+        options.reset_every = Some(Duration::from_secs(3));
+    }
+    if rng.below(3) == 0 {
+        options.stall_every = Some(Duration::from_secs(10));
+        options.stall_for = Duration::from_secs(rng.below(100) as u64);
+    }
+    let mut sim = Sim::new(options);
+    let tracked = rng.below(3) == 0;
+    sim.add_host(tracker());
+    let source = Arc::new(random_source(&mut rng, seed, tracked.then_some(TRACKER_URL)));
+    let mut known = Vec::new();
+    for _ in 0..=rng.below(2) {
+        let host = sim.add_host(random_peer(&mut rng));
+        sim.put_files(host, &source);
+        sim.add_torrent(host, &source, AddOptions { use_trackers: tracked, ..AddOptions::seed() });
+        known.push(host);
+    }
+    let seeders = known.len();
+    for _ in 0..=rng.below(5) {
+        let host = sim.add_host(random_peer(&mut rng));
+        let mut add = AddOptions::from_peers(if tracked { &[] } else { &known });
+        add.sequential = rng.below(3) == 0;
+        add.use_trackers = tracked;
+        sim.add_torrent(host, &source, add);
+        known.push(host);
+        sim.run_for(Duration::from_millis(rng.below(3_000) as u64));
+    }
+    sim.run_until_complete(&known[seeders..], 6 * HOUR);
+    sim.run_for(10 * MINUTE);
+    for host in &known {
+        assert_at_rest(&sim, *host);
+        assert_eq!(sim.torrent(*host, ONLY).unwrap().banned, 0, "{}", sim.dump());
+    }
+    for leecher in &known[seeders..] {
+        assert_eq!(completions(&sim, *leecher), [true], "{}", sim.dump());
+    }
+    sim.trace_hash()
+}
+
+#[test]
+fn random_swarms_finish_whatever_their_options() {
+    (0..seeds()).for_each(|seed| _ = random_swarm(seed));
+}
+
+#[test]
+fn random_swarms_are_the_same_twice() {
+    for seed in [3, 11, 19] {
+        assert_eq!(random_swarm(seed), random_swarm(seed));
+    }
+}
