@@ -115,6 +115,8 @@ struct Pipe {
     segments: VecDeque<Segment>,
     /// Bytes written and not known to be taken. Invariant: at most the window.
     unacked: usize,
+    /// Bytes that were read since the writer was last told.
+    read: usize,
     last_arrival: Instant,
     /// The writer had more than there was room for.
     writer_waits: bool,
@@ -265,20 +267,33 @@ impl Net {
                 }
             }
         }
+        pipe.read += n;
+        n
+    }
+
+    /// Sends word to the writer that what `side` has read was taken. To be called once after some
+    /// reads.
+    pub(super) fn acknowledge(&mut self, id: StreamId, side: Side, agenda: &mut Agenda) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let n = std::mem::take(&mut stream.pipes[side.other() as usize].read);
         let [reader, writer] = [side, side.other()].map(|side| stream.ends[side as usize].host);
         if n > 0 {
             let back = self.latency(reader, writer);
             agenda.enter_in(back, Happening::Taken(id, side.other(), n));
         }
-        n
     }
 
-    /// Takes in that `n` bytes were taken and tells whether `side` waits to write more.
+    /// Takes in that `n` bytes were taken and tells whether `side`, which waits to write more, is to
+    /// go on: half of its window is free, as sockets do it, or its pause is over.
     pub(super) fn taken(&mut self, id: StreamId, side: Side, n: usize) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
+        let end = stream.ends[side as usize];
         let pipe = &mut stream.pipes[side as usize];
         pipe.unacked -= n.min(pipe.unacked);
-        std::mem::take(&mut pipe.writer_waits) && stream.ends[side as usize].open
+        let room = n == 0 || pipe.unacked <= self.lines[end.host.0].options.window / 2;
+        let goes_on = pipe.writer_waits && room;
+        pipe.writer_waits &= !goes_on;
+        goes_on && end.open
     }
 
     /// Closes one end: what it has written arrives, and then the end of the stream; a reset if it

@@ -37,7 +37,11 @@ impl Sim {
             std::mem::take(&mut self.hosts[id.0].driver.ready).into_iter().collect();
         self.rng.shuffle(&mut ready);
         for conn in ready {
-            self.read(id, &mut session, conn);
+            let Some((stream, side)) = self.hosts[id.0].driver.conns.get(&conn).copied() else {
+                continue;
+            };
+            self.read(id, &mut session, conn, (stream, side));
+            self.net.acknowledge(stream, side, &mut self.agenda);
         }
         // 5. and 6.
         session.handle_timeout(now);
@@ -137,11 +141,14 @@ impl Sim {
     }
 
     /// Reads from a connection in random parts until nothing waits or its budget is used up.
-    fn read(&mut self, id: HostId, session: &mut Session, conn: ConnId) {
+    fn read(
+        &mut self,
+        id: HostId,
+        session: &mut Session,
+        conn: ConnId,
+        (stream, side): (StreamId, Side),
+    ) {
         let now = self.now();
-        let Some((stream, side)) = self.hosts[id.0].driver.conns.get(&conn).copied() else {
-            return;
-        };
         let mut budget = RECV_BUDGET;
         loop {
             if let Some(closed) = self.net.ending(stream, side, now) {
@@ -270,6 +277,7 @@ impl Sim {
             self.note(id, Entry::Actor, stream.0.into(), n as u64);
             self.with_actor(id, |actor, io| actor.received(stream, &buffer[..n], io));
         }
+        self.net.acknowledge(stream, side, &mut self.agenda);
         if self.net.ending(stream, side, now).is_some() {
             self.close_for_actor(id, stream, side);
             self.with_actor(id, |actor, io| actor.closed(stream, io));
