@@ -308,3 +308,68 @@ fn a_removed_torrent_gives_everything_back_while_blocks_are_on_their_way() {
         }
     }
 }
+
+#[test]
+fn torrents_that_share_a_small_pool_do_not_wait_for_each_others_keep_alives() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let sources: Vec<Arc<Source>> = (0..4)
+            .map(|n| Arc::new(Source::single(100 * seed + n, 3_000_000, 256 << 10, None)))
+            .collect();
+        let seeder = sim.add_seed(peer(), &sources[0]);
+        for source in &sources[1..] {
+            sim.put_files(seeder, source);
+            sim.add_torrent(seeder, source, AddOptions::seed());
+        }
+        let mut small = peer();
+        small.config.pool_bytes = 1 << 20;
+        let leecher = sim.add_host(small);
+        for source in &sources {
+            sim.add_torrent(leecher, source, AddOptions::from_peers(&[seeder]));
+        }
+        // 12 MB over a line of 10 MB/s.
+        sim.run_until_complete(&[leecher], Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn a_host_that_lost_a_race_of_dials_finds_its_peer_again_later() {
+    for seed in 0..10 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 3_000_000, 64 << 10, None));
+        let mut slow = peer();
+        slow.link.up_rate = 300_000;
+        let seeder = sim.add_host(slow);
+        sim.put_files(seeder, &source);
+        let leecher = sim.add_host(peer());
+        let knows = |who| AddOptions::from_peers(&[who]);
+        sim.add_torrent(seeder, &source, AddOptions { mode: Mode::Seed, ..knows(leecher) });
+        sim.add_torrent(leecher, &source, knows(seeder));
+        sim.run_for(Duration::from_secs(3));
+        assert!(!sim.is_complete(leecher));
+        // The seed comes back and knows nobody: it is up to the leecher to dial.
+        sim.kill(seeder);
+        sim.restart_without(seeder);
+        sim.add_torrent(seeder, &source, AddOptions::seed());
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+    }
+}
+
+#[test]
+fn a_few_connections_a_host_are_enough_for_a_large_swarm() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        sim.add_host(tracker());
+        let source = Arc::new(Source::single(seed, 1_000_000, 32 << 10, Some(TRACKER_URL)));
+        let mut few = peer();
+        few.config.max_peers = 8;
+        let seeder = sim.add_host(few.clone());
+        sim.put_files(seeder, &source);
+        sim.add_torrent(seeder, &source, AddOptions { use_trackers: true, ..AddOptions::seed() });
+        let leechers: Vec<HostId> = (0..16).map(|_| sim.add_host(few.clone())).collect();
+        for leecher in &leechers {
+            sim.add_torrent(*leecher, &source, AddOptions::default());
+        }
+        sim.run_until_complete(&leechers, 2 * HOUR);
+    }
+}

@@ -43,6 +43,9 @@ pub struct Peer {
     pub peer_id: PeerId,
     /// Whether it dialled us.
     pub incoming: bool,
+    /// The candidate that this connection uses up: its address if we dialled it, or the one of a
+    /// dial that was given up for it.
+    pub dialled: Option<SocketAddr>,
     /// When its handshake was complete.
     pub connected_at: Instant,
     /// Whether both sides offered the fast extension (BEP 6).
@@ -156,6 +159,7 @@ impl Peer {
             addr,
             peer_id,
             incoming,
+            dialled: (!incoming).then_some(addr),
             connected_at: now,
             fast,
             am_choking: true,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::id::{ConnId, InfoHash, TorrentId};
+use crate::id::{ConnId, InfoHash, PeerId, TorrentId};
 use crate::peer::Peer;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::peer::handshake::{Handshaking, Progress};
@@ -126,7 +126,7 @@ impl Session {
                 if !entry.torrent.is_active() {
                     return Err(CloseReason::TorrentStopped.into());
                 }
-                self.drop_duplicate(torrent, peer_id, incoming, now)?;
+                let inherited = self.drop_duplicate(torrent, peer_id, (addr, incoming), now)?;
                 let fast = reserved.fast() && Reserved::OURS.fast();
                 let limit = self.config.max_outstanding_requests;
                 let Some(entry) = self.entry(torrent) else { return Ok(()) };
@@ -135,7 +135,8 @@ impl Session {
                     return Err(CloseReason::TooMany.into());
                 }
                 let geometry = &entry.torrent.geometry;
-                let peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
+                let mut peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
+                peer.dialled = peer.dialled.or(inherited);
                 self.establish(id, torrent, peer);
                 Ok(())
             }
@@ -176,28 +177,36 @@ impl Session {
 
     /// Lets one of two connections to the same peer live. If both sides dialled, both must choose
     /// the same: the one that the side with the lower peer id has opened.
+    ///
+    /// Returns the candidate that the new connection takes over from the one it replaces, so that
+    /// the address is dialled again once the peer is gone.
     fn drop_duplicate(
         &mut self,
         torrent: TorrentId,
-        peer_id: crate::id::PeerId,
-        incoming: bool,
+        peer_id: PeerId,
+        (addr, incoming): (SocketAddr, bool),
         now: Instant,
-    ) -> Result<(), PeerError> {
-        let Some(entry) = self.entry(torrent) else { return Ok(()) };
+    ) -> Result<Option<SocketAddr>, PeerError> {
+        let Some(entry) = self.entry(torrent) else { return Ok(None) };
         let ours = entry.peer_id;
-        let twin = entry.torrent.peers.iter().copied().find_map(|other| {
-            match &self.conns.get(other)?.kind {
-                Kind::Peer { peer, .. } if peer.peer_id == peer_id => Some((other, peer.incoming)),
-                _ => None,
-            }
-        });
-        let Some((other, other_incoming)) = twin else { return Ok(()) };
-        let keep_new = incoming != other_incoming && incoming == (peer_id < ours);
+        let is_twin = |id: &ConnId| match self.conns.get(*id).map(|conn| &conn.kind) {
+            Some(Kind::Peer { peer, .. }) => peer.peer_id == peer_id,
+            _ => false,
+        };
+        let Some(twin) = entry.torrent.peers.iter().copied().find(is_twin) else {
+            return Ok(None);
+        };
+        let Some((_, peer)) = self.conns.get_mut(twin).and_then(Conn::as_peer) else {
+            return Ok(None);
+        };
+        let keep_new = incoming != peer.incoming && incoming == (peer_id < ours);
         if !keep_new {
+            peer.dialled = peer.dialled.or((!incoming).then_some(addr));
             return Err(CloseReason::Duplicate.into());
         }
-        self.close(other, &CloseReason::Duplicate.into(), now);
-        Ok(())
+        let inherited = peer.dialled.take();
+        self.close(twin, &CloseReason::Duplicate.into(), now);
+        Ok(inherited)
     }
 
     fn establish(&mut self, id: ConnId, torrent: TorrentId, peer: Peer) {
@@ -375,8 +384,8 @@ impl Session {
             let vacant = !peer.is_choked();
             entry.torrent.peer_left(id, peer, &mut self.work.ctx(now));
             entry.optimistic.retain(|other| *other != id);
-            if !peer.incoming {
-                entry.torrent.candidates.ended(addr, fate(error, true), now);
+            if let Some(dialled) = peer.dialled {
+                entry.torrent.candidates.ended(dialled, fate(error, true), now);
             }
             if vacant && entry.rechoke_at.is_some() {
                 entry.rechoke_at = Some(now);
@@ -435,7 +444,8 @@ impl Session {
 const fn fate(error: &PeerError, worked: bool) -> Fate {
     match error {
         PeerError::Closed(CloseReason::SelfConnect) => Fate::Ourselves,
-        PeerError::Closed(CloseReason::BothSeeds | CloseReason::Duplicate) => Fate::Useless,
+        PeerError::Closed(CloseReason::BothSeeds) => Fate::Useless,
+        PeerError::Closed(CloseReason::Duplicate) => Fate::Duplicate,
         _ if worked => Fate::Worked,
         _ => Fate::Failed,
     }

@@ -25,12 +25,17 @@ impl Sim {
     /// Starts a host that was killed, with the torrents that it had and what is on its disk.
     pub fn restart(&mut self, host: HostId) {
         let torrents = self.hosts[host.0].torrents.clone();
-        let now = self.now();
-        self.net.revive(host);
-        self.hosts[host.0].boot(now);
+        self.restart_without(host);
         for (source, options) in torrents {
             self.add_torrent(host, &source, options);
         }
+    }
+
+    /// Starts a host that was killed, without torrents, with what is on its disk.
+    pub fn restart_without(&mut self, host: HostId) {
+        let now = self.now();
+        self.net.revive(host);
+        self.hosts[host.0].boot(now);
     }
 
     /// Makes everything to and from a host vanish from now on, without a word to anybody.

@@ -40,9 +40,10 @@ pub enum Fate {
     Failed,
     /// It worked for some time.
     Worked,
-    /// There is no use in dialling it again while we have what we have (both are seeds, or it is a
-    /// duplicate).
+    /// There is no use in dialling it again while we have what we have: both are seeds.
     Useless,
+    /// Another connection to the same peer was kept; it uses the address until it ends.
+    Duplicate,
     /// It is ourselves.
     Ourselves,
 }
@@ -118,6 +119,7 @@ impl Candidates {
             Source::Tracker => (FIRST_BACK_OFF, MAX_BACK_OFF),
         };
         let rest = match fate {
+            Fate::Duplicate => return,
             Fate::Ourselves | Fate::Useless => None,
             Fate::Worked => {
                 candidate.failures = 0;
