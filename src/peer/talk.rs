@@ -13,9 +13,10 @@ use crate::time::Instant;
 use crate::wire::frame::{Frame, Share};
 use crate::wire::slices::SendSlices;
 
-/// Upload payload queued for one peer above which nothing more is read from disk for it: enough to
-/// keep a fast stream busy while the next run is read.
-const SEND_WATERMARK: u64 = 512 * 1024;
+/// Blocks queued for one peer above which nothing more is read from disk for it: 512 KiB, enough to
+/// keep a fast stream busy while the next run is read. Counted in blocks, because a short one holds
+/// a whole frame, too.
+const MAX_QUEUED_BLOCKS: usize = 32;
 
 impl Peer {
     /// Sends the first message, which says what we have: `have all`, `have none` or `bitfield` (BEP
@@ -182,7 +183,7 @@ impl Peer {
     /// Takes out the next run of requests to read from disk; `None` if none waits or enough is
     /// queued to be sent.
     pub fn next_upload_run(&mut self, max_blocks: usize) -> Option<Run> {
-        if self.send.payload_len() >= SEND_WATERMARK {
+        if self.send.blocks() >= MAX_QUEUED_BLOCKS {
             return None;
         }
         self.uploads.next_run(max_blocks)
@@ -191,7 +192,12 @@ impl Peer {
     /// Tells whether requests of the remote's wait to be read from disk and there is room to send
     /// them.
     pub fn wants_upload(&self) -> bool {
-        !self.uploads.none_waiting() && self.send.payload_len() < SEND_WATERMARK
+        !self.uploads.none_waiting() && self.send.blocks() < MAX_QUEUED_BLOCKS
+    }
+
+    /// Returns how many frames are being read into for the remote or wait to be sent to it.
+    pub const fn upload_frames(&self) -> usize {
+        self.send.blocks() + self.uploads.reading()
     }
 
     /// Queues the blocks of a run that was read from disk, in order from `begin` on.

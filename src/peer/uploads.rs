@@ -90,6 +90,11 @@ impl Uploads {
         });
     }
 
+    /// Returns how many blocks are being read.
+    pub const fn reading(&self) -> usize {
+        self.reading
+    }
+
     /// Returns how many requests wait or are being read.
     pub fn len(&self) -> usize {
         self.waiting.len() + self.reading

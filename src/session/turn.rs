@@ -19,8 +19,8 @@ const MAX_VAIN_TRIES: usize = 32;
 impl Session {
     pub(super) fn decide(&mut self, now: Instant) {
         self.mark_to_be_told();
+        self.serve_upload_waiters(now);
         self.serve_marked(now);
-        self.serve_waiters(now);
         self.serve_hungry(now);
         let mut touched = std::mem::take(&mut self.queues.touched);
         for torrent in touched.drain(..) {
@@ -39,9 +39,8 @@ impl Session {
     pub(super) fn has_unfinished_work(&self) -> bool {
         let stirred = self.torrents.iter().flatten().any(|entry| entry.torrent.is_stirred());
         let queues = &self.queues;
-        let credit = self.work.pool.free(Share::Uploads) > 0;
-        let uploads = credit && !queues.upload_waiters.is_empty();
-        stirred || uploads || !queues.dirty.is_empty() || !queues.touched.is_empty()
+        let feedable = !queues.upload_waiters.is_empty() && self.has_upload_credit();
+        stirred || feedable || !queues.dirty.is_empty() || !queues.touched.is_empty()
     }
 
     /// Marks the peers that lack pieces which came.
@@ -80,6 +79,26 @@ impl Session {
         }
     }
 
+    /// Lets connections that wait for the credit of an upload have what there is, before others can
+    /// take it. A waiter that has gone or wants nothing any more costs the next one nothing.
+    fn serve_upload_waiters(&mut self, now: Instant) {
+        while self.has_upload_credit()
+            && let Some(id) = self.queues.upload_waiters.pop_front()
+        {
+            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+                continue;
+            };
+            let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
+            if entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now)) {
+                self.queues.upload_waiters.push_back(id);
+            }
+        }
+    }
+
+    const fn has_upload_credit(&self) -> bool {
+        self.work.pool.free(Share::Uploads) > 0
+    }
+
     /// Tells, asks and feeds one connection.
     fn serve(&mut self, id: ConnId, now: Instant) -> Refill {
         let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
@@ -113,22 +132,6 @@ impl Session {
             self.apply_cancels();
         }
         refill
-    }
-
-    /// Gives upload credit that is free to those who wait for it, first come, first served. Those
-    /// that have gone, or want nothing any more, leave the line.
-    fn serve_waiters(&mut self, now: Instant) {
-        while self.work.pool.free(Share::Uploads) > 0
-            && let Some(id) = self.queues.upload_waiters.pop_front()
-        {
-            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
-                continue;
-            };
-            let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
-            if entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now)) {
-                self.queues.upload_waiters.push_back(id);
-            }
-        }
     }
 
     /// Lets peers that went hungry try again if something has changed for them.

@@ -335,13 +335,22 @@ impl Torrent {
 
     /// Reads from disk for a peer what it has requested, as far as it takes more now. Returns
     /// whether it had to be left waiting for the credit of an upload.
+    ///
+    /// No peer holds more than its part of all credit, so that one that takes its blocks slowly, or
+    /// not at all, does not hold up the others.
     pub fn feed_uploads(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> bool {
+        // A choked peer may still ask for its few allowed-fast pieces (BEP 6).
+        let part = match ctx.pool.limit(Share::Uploads) as usize / (self.unchoked + 1) {
+            _ if peer.is_choked() => 1,
+            part => part.max(1),
+        };
         while peer.wants_upload() {
             let free = ctx.pool.free(Share::Uploads) as usize;
             if free == 0 {
                 return true;
             }
-            let Some(run) = peer.next_upload_run(free.min(MAX_RUN_BLOCKS)) else { break };
+            let room = free.min(part.saturating_sub(peer.upload_frames()));
+            let Some(run) = peer.next_upload_run(room.min(MAX_RUN_BLOCKS)) else { break };
             let credit = u32::try_from(run.lens.len()).expect("a run is short");
             let reserved = ctx.pool.reserve(Share::Uploads, credit);
             assert!(reserved, "the run keeps to the credit that is free");

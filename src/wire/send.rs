@@ -23,8 +23,8 @@ pub struct SendQueue {
     /// have left, in order.
     control: Vec<u8>,
     head: usize,
-    /// Payload bytes of blocks that are queued, whole or in part.
-    payload_len: u64,
+    /// Blocks that are queued, whole or in part; each holds a frame, however short it is.
+    blocks: usize,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl SendQueue {
     /// [`SendQueue::advance`] when it was sent.
     pub fn block(&mut self, block: Block, frame: Frame) {
         debug_assert_eq!(block.len, frame.len());
-        self.payload_len += u64::from(block.len);
+        self.blocks += 1;
         self.items.push_back(Item::Block { block, header: piece_header(block), frame, sent: 0 });
     }
 
@@ -74,8 +74,8 @@ impl SendQueue {
             |item| matches!(item, Item::Block { block, sent: 0, .. } if *block == wanted),
         )?;
         match self.items.remove(at) {
-            Some(Item::Block { block, frame, .. }) => {
-                self.payload_len -= u64::from(block.len);
+            Some(Item::Block { frame, .. }) => {
+                self.blocks -= 1;
                 Some(frame)
             }
             _ => None,
@@ -128,8 +128,8 @@ impl SendQueue {
                 }
             };
             n -= moved;
-            if done && let Some(Item::Block { block, frame, .. }) = self.items.pop_front() {
-                self.payload_len -= u64::from(block.len);
+            if done && let Some(Item::Block { frame, .. }) = self.items.pop_front() {
+                self.blocks -= 1;
                 frames.push(frame);
             }
         }
@@ -143,9 +143,9 @@ impl SendQueue {
         self.items.is_empty()
     }
 
-    /// Returns the payload bytes of blocks that wait or are under way.
-    pub const fn payload_len(&self) -> u64 {
-        self.payload_len
+    /// Returns the number of blocks that wait or are under way.
+    pub const fn blocks(&self) -> usize {
+        self.blocks
     }
 
     /// Returns the control bytes that wait.
@@ -160,7 +160,7 @@ impl SendQueue {
                 frames.push(frame);
             }
         }
-        self.payload_len = 0;
+        self.blocks = 0;
         self.head = self.control.len();
         self.compact();
     }
@@ -240,7 +240,7 @@ mod tests {
             }
             assert_eq!(sent, expected, "round {round}");
             assert_eq!(payload, frames.len() as u64 * 50);
-            assert_eq!((queue.payload_len(), queue.control_len()), (0, 0));
+            assert_eq!((queue.blocks(), queue.control_len()), (0, 0));
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
         queue.advance(22, &mut frames);
         assert_eq!(gather(&queue), [0, 0, 0, 1, 0]);
         queue.clear(&mut frames);
-        assert!(queue.is_empty() && queue.payload_len() == 0 && frames.len() == 1);
+        assert!(queue.is_empty() && queue.blocks() == 0 && frames.len() == 1);
     }
 
     #[test]
