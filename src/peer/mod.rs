@@ -246,7 +246,8 @@ impl Peer {
     /// Looks at the timers that are due. At most one event a call; call again until `None`.
     ///
     /// # Errors
-    /// [`PeerError::TimedOut`]: the remote has been silent for too long; close the connection.
+    /// [`PeerError::TimedOut`]: the remote has been silent for too long, or has taken nothing for as
+    /// long; close the connection.
     pub fn handle_timeout(
         &mut self,
         limits: &PeerLimits,
@@ -263,7 +264,7 @@ impl Peer {
                     Some(at) => self.timers.set(Timer::Request, at),
                     None => {}
                 },
-                Timer::KeepAlive => self.send.message(&Message::KeepAlive),
+                Timer::KeepAlive if !self.wants_send() => self.send.message(&Message::KeepAlive),
                 other => return Err(PeerError::TimedOut(other)),
             }
         }

@@ -13,7 +13,8 @@ pub enum Timer {
     Handshake,
     /// A requested block is awaited; passing it snubs the peer, it does not close it.
     Request,
-    /// We have been silent: a keep-alive is due (BEP 3).
+    /// We have been silent: a keep-alive is due (BEP 3). If there was something to send all that
+    /// time, then the peer does not take what it has asked for, and is closed.
     KeepAlive,
     /// The peer has been silent (BEP 3: "generally 2 minutes").
     Idle,
@@ -30,7 +31,7 @@ impl fmt::Display for Timer {
             Self::Connect => "connecting",
             Self::Handshake => "waiting for the handshake",
             Self::Request => "waiting for a requested block",
-            Self::KeepAlive => "keep-alive",
+            Self::KeepAlive => "the peer takes nothing of what waits for it",
             Self::Idle => "nothing heard from the peer",
         })
     }

@@ -132,8 +132,10 @@ struct Segment {
     read: usize,
 }
 
-/// Bytes that arrive at one time: a large write comes in over some time.
-const SEGMENT_LEN: usize = 16 << 10;
+/// The most bytes that arrive at one time: a large write comes in over some time.
+const MAX_SEGMENT_LEN: usize = 16 << 10;
+/// The part of a second that a segment takes on a slow line.
+const SEGMENTS_PER_S: u64 = 20;
 /// How long a write that was cut short for no reason waits until it is told to go on.
 const SHORT_WRITE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -212,7 +214,9 @@ impl Net {
         if pipe.cut {
             return n;
         }
-        for bytes in cut(slices, n) {
+        let per_segment = (line.options.up_rate / SEGMENTS_PER_S).max(1);
+        let per_segment = usize::try_from(per_segment).unwrap_or(MAX_SEGMENT_LEN);
+        for bytes in cut(slices, n, per_segment.min(MAX_SEGMENT_LEN)) {
             let us = (bytes.len() as u64).saturating_mul(1_000_000) / line.options.up_rate.max(1);
             line.free_at = line.free_at.max(agenda.now()) + Duration::from_micros(us);
             pipe.last_arrival = pipe.last_arrival.max(line.free_at + latency);
@@ -373,19 +377,19 @@ impl Net {
     }
 }
 
-/// Copies the first `n` bytes of `slices`, in pieces of at most [`SEGMENT_LEN`].
-fn cut(slices: &[IoSlice<'_>], n: usize) -> Vec<Vec<u8>> {
+/// Copies the first `n` bytes of `slices`, in parts of at most `most`.
+fn cut(slices: &[IoSlice<'_>], n: usize, most: usize) -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     let mut left = n;
     for slice in slices {
         let mut rest = &slice[..slice.len().min(left)];
         left -= rest.len();
         while !rest.is_empty() {
-            if out.last().is_none_or(|last| last.len() == SEGMENT_LEN) {
-                out.push(Vec::with_capacity(SEGMENT_LEN.min(rest.len())));
+            if out.last().is_none_or(|last| last.len() == most) {
+                out.push(Vec::with_capacity(most.min(rest.len())));
             }
             let Some(last) = out.last_mut() else { break };
-            let take = rest.len().min(SEGMENT_LEN - last.len());
+            let take = rest.len().min(most - last.len());
             last.extend_from_slice(&rest[..take]);
             rest = &rest[take..];
         }

@@ -8,7 +8,7 @@ use swarmloop::bitfield::Bitfield;
 use swarmloop::id::{BLOCK_LEN, Block, PeerId, PieceIndex};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
 use swarmloop::proto::message::{Message, encode_bitfield_head, piece_header};
-use swarmloop::sim::{Actor, ActorIo, Source, StreamId};
+use swarmloop::sim::{Actor, ActorIo, HostId, Sim, Source, StreamId};
 
 /// Claims to have everything, unchokes whoever asks, and spoils one block of `spoils_one_of`.
 #[derive(Debug)]
@@ -100,4 +100,40 @@ impl Actor for Liar {
     fn closed(&mut self, stream: StreamId, _: &mut ActorIo) {
         self.streams.remove(&stream);
     }
+}
+
+/// Dials a host, shakes hands, says what it has to say and nothing more.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    target: SocketAddr,
+    says: Vec<u8>,
+}
+
+impl Caller {
+    pub(crate) fn new(sim: &Sim, target: HostId, source: &Source, number: u8) -> Self {
+        let target = SocketAddr::new(sim.ip(target), swarmloop::sim::PEER_PORT);
+        let mut id = PeerId(*b"-XX0000-call-0000000");
+        id.0[19] = number;
+        let says = encode(Reserved::default(), source.metainfo.info_hash, id).to_vec();
+        Self { target, says }
+    }
+
+    pub(crate) fn say(mut self, message: &Message) -> Self {
+        message.encode(&mut self.says);
+        self
+    }
+}
+
+impl Actor for Caller {
+    fn started(&mut self, io: &mut ActorIo) {
+        io.dial(self.target);
+    }
+
+    fn opened(&mut self, stream: StreamId, _: SocketAddr, io: &mut ActorIo) {
+        io.send(stream, self.says.clone());
+    }
+
+    fn received(&mut self, _: StreamId, _: &[u8], _: &mut ActorIo) {}
+
+    fn closed(&mut self, _: StreamId, _: &mut ActorIo) {}
 }

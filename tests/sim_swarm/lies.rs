@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::liar::Liar;
+use super::liar::{Caller, Liar};
 use super::*;
+use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
+use swarmloop::peer::timer::Timer;
+use swarmloop::proto::message::Message;
 use swarmloop::sim::LinkOptions;
 
 fn banned(sim: &Sim, host: HostId) -> Vec<IpAddr> {
@@ -109,4 +112,58 @@ fn a_seed_without_the_fast_extension_is_as_good_as_any() {
     let plain = sim.add_actor(Box::new(Liar::new(&source, 0, 0)), LinkOptions::default());
     let leechers = add_leechers(&mut sim, &source, &[plain], 2);
     sim.run_until_complete(&leechers, 5 * MINUTE);
+}
+
+fn timed_out(sim: &Sim, host: HostId, timer: Timer) -> usize {
+    let of = |event: &&Event| matches!(event, Event::PeerClosed { error, .. } if *error == PeerError::TimedOut(timer));
+    sim.events(host).filter(of).count()
+}
+
+#[test]
+fn readers_that_take_nothing_do_not_starve_the_others_and_are_closed() {
+    for pool_bytes in [1 << 20, 2 << 20] {
+        let mut sim = Sim::new(SimOptions::new(10));
+        let source = Arc::new(Source::single(10, 2_000_000, 64 << 10, None));
+        let mut small = peer();
+        small.config.pool_bytes = pool_bytes;
+        small.link.window = 16 << 10;
+        let seeder = sim.add_seed(small, &source);
+        // They go on talking, slowly, and never read: a silence would end them anyway.
+        let mut deaf = LinkOptions::default();
+        deaf.max_read = 0;
+        deaf.up_rate = 60;
+        for number in 0..3 {
+            let mut caller = Caller::new(&sim, seeder, &source, number).say(&Message::Interested);
+            for piece in (0..30).map(PieceIndex) {
+                caller = caller.say(&Message::Request(Block { piece, begin: 0, len: BLOCK_LEN }));
+            }
+            for _ in 0..5_000 {
+                caller = caller.say(&Message::KeepAlive);
+            }
+            sim.add_actor(Box::new(caller), deaf);
+        }
+        sim.run_for(Duration::from_secs(20));
+        assert_eq!(sim.peers(seeder, ONLY).iter().filter(|p| p.unchoked).count(), 3);
+        let leecher = sim.add_host(peer());
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+        sim.run_until_complete(&[leecher], MINUTE);
+        sim.run_for(3 * MINUTE);
+        assert_eq!(timed_out(&sim, seeder, Timer::KeepAlive), 3, "{}", sim.dump());
+        assert!(sim.peers(seeder, ONLY).is_empty());
+        assert_at_rest(&sim, seeder);
+    }
+}
+
+#[test]
+fn a_peer_that_is_silent_from_its_handshake_on_is_closed() {
+    let mut sim = Sim::new(SimOptions::new(11));
+    let source = Arc::new(Source::single(11, 200_000, 64 << 10, None));
+    let seeder = sim.add_seed(peer(), &source);
+    sim.run_for(Duration::from_secs(1));
+    let mute = Caller::new(&sim, seeder, &source, 0);
+    sim.add_actor(Box::new(mute), LinkOptions::default());
+    sim.run_for(MINUTE);
+    assert_eq!(sim.peers(seeder, ONLY).len(), 1, "{}", sim.dump());
+    sim.run_for(2 * MINUTE);
+    assert_eq!(timed_out(&sim, seeder, Timer::Idle), 1, "{}", sim.dump());
 }

@@ -47,7 +47,7 @@ fn random_link(rng: &mut Rng) -> LinkOptions {
     link.up_latency = Duration::from_millis(rng.below(100) as u64);
     link.down_latency = Duration::from_millis(rng.below(100) as u64);
     link.up_rate = [30_000, 200_000, 1_000_000, 50_000_000][rng.below(4)];
-    link.window = [1_000, 16 << 10, 64 << 10, 1 << 20][rng.below(4)];
+    link.window = [4_000, 16 << 10, 64 << 10, 1 << 20][rng.below(4)];
     link.max_read = [40, 1_460, 16_397, 1 << 20][rng.below(4)];
     link.short_writes_per_mille = [0, 50, 500][rng.below(3)];
     link
@@ -56,7 +56,7 @@ fn random_link(rng: &mut Rng) -> LinkOptions {
 fn random_peer(rng: &mut Rng) -> HostOptions {
     let mut options = peer();
     options.link = random_link(rng);
-    options.config.pool_bytes = [1 << 20, 4 << 20, 64 << 20][rng.below(3)];
+    options.config.pool_bytes = [64 << 10, 1 << 20, 4 << 20, 64 << 20][rng.below(4)];
     options.config.unchoke_slots = 1 + rng.below(6);
     options.disk.latency.1 = Duration::from_millis([1, 50, 400][rng.below(3)]);
     options.ipv6 = rng.below(4) == 0;
@@ -69,7 +69,7 @@ fn random_swarm(seed: u64) -> u64 {
     let mut options = SimOptions::new(seed);
     options.check_every = 1 + rng.below(8) as u64;
     if rng.below(3) == 0 {
-        options.reset_every = Some(Duration::from_secs(3));
+        options.reset_every = Some(Duration::from_secs(20));
     }
     if rng.below(3) == 0 {
         options.stall_every = Some(Duration::from_secs(10));
