@@ -17,6 +17,7 @@ use std::time::Duration;
 use swarmloop::id::TorrentId;
 use swarmloop::peer::error::{CloseReason, PeerError};
 use swarmloop::rng::Rng;
+use swarmloop::session::Session;
 use swarmloop::session::io::{Event, Mode, Phase};
 use swarmloop::sim::{AddOptions, HostId, HostOptions, Sim, SimOptions, Source};
 use swarmloop::tracker_server::ServerConfig;
@@ -167,7 +168,7 @@ fn the_embedded_tracker_introduces_peers() {
         }
         sim.run_until_complete(&leechers, 5 * MINUTE);
         for host in leechers {
-            sim.command(host, |session, now| session.shutdown(now));
+            sim.command(host, Session::shutdown);
             sim.run_until(MINUTE, |sim| sim.session(host).unwrap().is_idle());
             assert_at_rest(&sim, host);
         }

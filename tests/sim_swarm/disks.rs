@@ -152,3 +152,32 @@ fn a_seed_whose_read_fails_stops_and_its_leechers_finish_elsewhere() {
     sim.run_for(MINUTE);
     assert_at_rest(&sim, unlucky);
 }
+
+#[test]
+fn a_kill_at_any_time_leaves_nothing_that_a_new_start_would_claim() {
+    for seed in 0..12 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        // Whole pieces and pieces that leave in runs; a short file at the front, so that something
+        // of each file is verified early on or nothing is there.
+        let piece_len = if seed % 2 == 0 { 64 << 10 } else { 512 << 10 };
+        let source = Arc::new(Source::single(seed, 2_500_000, piece_len, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let mut small = peer();
+        small.config.pool_bytes = 1 << 20;
+        small.disk.latency.1 = Duration::from_millis(200);
+        let leecher = sim.add_host(small);
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+        sim.run_until(MINUTE, |sim| sim.torrent(leecher, ONLY).unwrap().pieces_have > 1);
+        for _ in 0..4 {
+            let had = sim.torrent(leecher, ONLY).unwrap().pieces_have;
+            sim.kill(leecher);
+            // Jobs of the old life end, torn, before the new one looks.
+            sim.run_for(Duration::from_secs(1));
+            sim.restart(leecher);
+            settle(&mut sim, leecher);
+            assert!(sim.torrent(leecher, ONLY).unwrap().pieces_have >= had, "{}", sim.dump());
+            sim.run_for(Duration::from_millis(60 + 40 * seed));
+        }
+        sim.run_until_complete(&[leecher], MINUTE);
+    }
+}
