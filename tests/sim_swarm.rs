@@ -323,13 +323,13 @@ fn torrents_that_share_a_small_pool_do_not_wait_for_each_others_keep_alives() {
             sim.add_torrent(seeder, source, AddOptions::seed());
         }
         let mut small = peer();
-        small.config.pool_bytes = 1 << 20;
+        small.config.pool_bytes = 512 << 10;
         let leecher = sim.add_host(small);
         for source in &sources {
             sim.add_torrent(leecher, source, AddOptions::from_peers(&[seeder]));
         }
         // 12 MB over a line of 10 MB/s.
-        sim.run_until_complete(&[leecher], Duration::from_secs(30));
+        sim.run_until_complete(&[leecher], Duration::from_secs(10));
     }
 }
 

@@ -64,6 +64,9 @@ pub struct Session {
     queues: Queues,
     /// Bytes behind the current payload land here; shared by all connections, empty between calls.
     scratch: Box<[u8]>,
+    /// Credit for open pieces that was left over when all who wanted some had been tried; more than
+    /// that has come free since.
+    credit_left: u32,
     /// Disk jobs that have not been answered.
     jobs_out: usize,
     shutting_down: bool,
@@ -180,6 +183,7 @@ impl Session {
             next_lookup: 0,
             queues: Queues::default(),
             scratch: vec![0; SCRATCH_LEN].into(),
+            credit_left: 0,
             jobs_out: 0,
             shutting_down: false,
             stage: TurnStage::Inputs,

@@ -9,6 +9,7 @@ use crate::torrent::Refill;
 use crate::wire::frame::Share;
 
 use super::conns::{Conn, Kind};
+use super::entry::Entry;
 use super::io::Action;
 use super::{Session, WheelKey};
 
@@ -20,8 +21,11 @@ impl Session {
     pub(super) fn decide(&mut self, now: Instant) {
         self.mark_to_be_told();
         self.serve_upload_waiters(now);
+        // Before those who are served anyhow: else a busy torrent takes back what it has given.
+        self.share_credit(now);
         self.serve_marked(now);
         self.serve_hungry(now);
+        self.credit_left = self.free_credit();
         let mut touched = std::mem::take(&mut self.queues.touched);
         for torrent in touched.drain(..) {
             self.look_at(torrent, now);
@@ -32,6 +36,7 @@ impl Session {
         }
         // Announces and dials have opened connections.
         self.serve_marked(now);
+        self.credit_left = self.credit_left.min(self.free_credit());
         self.hand_out_jobs();
     }
 
@@ -39,6 +44,11 @@ impl Session {
     pub(super) fn has_unfinished_work(&self) -> bool {
         let stirred = self.torrents.iter().flatten().any(|entry| entry.torrent.is_stirred());
         let queues = &self.queues;
+        let short = |entry: &Entry| entry.torrent.is_short_of_credit();
+        let shared = self.free_credit() > self.credit_left;
+        if shared && self.torrents.iter().flatten().any(short) {
+            return true;
+        }
         let feedable = !queues.upload_waiters.is_empty() && self.has_upload_credit();
         stirred || feedable || !queues.dirty.is_empty() || !queues.touched.is_empty()
     }
@@ -77,6 +87,21 @@ impl Session {
                 break;
             }
         }
+    }
+
+    /// Lets the torrents that were short of credit for open pieces have what came free, whichever of
+    /// them has given it back.
+    fn share_credit(&mut self, now: Instant) {
+        if self.free_credit() > self.credit_left {
+            for entry in self.torrents.iter_mut().flatten() {
+                entry.torrent.credit_came_free();
+            }
+            self.serve_hungry(now);
+        }
+    }
+
+    const fn free_credit(&self) -> u32 {
+        self.work.pool.free(Share::Pieces)
     }
 
     /// Lets connections that wait for the credit of an upload have what there is, before others can

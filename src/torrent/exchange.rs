@@ -252,7 +252,10 @@ impl Torrent {
                 peer.set_interested(false);
                 return Refill::Satisfied;
             }
-            Stop::NoCredit => self.starved = true,
+            Stop::NoCredit => {
+                self.starved = true;
+                self.short_of_credit = true;
+            }
             Stop::Busy => {}
         }
         if !self.hungry.contains(&conn) {

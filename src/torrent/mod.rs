@@ -84,6 +84,8 @@ pub struct Torrent {
     stirred: usize,
     /// Whether a peer went hungry for want of credit since the last look.
     starved: bool,
+    /// Whether a peer went hungry for want of credit and none was tried again since.
+    short_of_credit: bool,
     /// Peers that are unchoked. Kept by whoever chokes and unchokes.
     unchoked: usize,
     /// Recycled list of picked blocks.
@@ -177,6 +179,7 @@ impl Torrent {
             hungry: VecDeque::new(),
             stirred: 0,
             starved: false,
+            short_of_credit: false,
             unchoked: 0,
             picked: Vec::new(),
         }
@@ -345,6 +348,19 @@ impl Torrent {
     /// Notes that something has changed for peers that went hungry.
     fn stir(&mut self) {
         self.stirred = self.hungry.len();
+        self.short_of_credit = false;
+    }
+
+    /// Tells whether peers could be asked for more if there were more credit.
+    pub const fn is_short_of_credit(&self) -> bool {
+        self.short_of_credit
+    }
+
+    /// Notes that there is credit which another torrent has given back.
+    pub fn credit_came_free(&mut self) {
+        if self.short_of_credit {
+            self.stir();
+        }
     }
 
     fn picker(&self) -> Option<&Picker> {
