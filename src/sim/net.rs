@@ -287,7 +287,7 @@ impl Net {
         }
     }
 
-    /// Takes in that `n` bytes were taken and tells whether `side`, which waits to write more, is to
+    /// Takes in that `n` bytes were taken and tells whether `side`, which waits to write, is to
     /// go on: half of its window is free, as sockets do it, or its pause is over.
     pub(super) fn taken(&mut self, id: StreamId, side: Side, n: usize) -> bool {
         let Some(stream) = self.streams.get_mut(&id) else { return false };
