@@ -246,8 +246,8 @@ impl Peer {
     /// Looks at the timers that are due. At most one event a call; call again until `None`.
     ///
     /// # Errors
-    /// [`PeerError::TimedOut`]: the remote has been silent for too long, or has taken nothing for as
-    /// long; close the connection.
+    /// [`PeerError::TimedOut`]: the remote has been silent for too long, or has taken nothing for
+    /// as long; close the connection.
     pub fn handle_timeout(
         &mut self,
         limits: &PeerLimits,

@@ -194,7 +194,7 @@ impl Streams {
     }
 
     /// Writes what a stream has to send, until it has all gone, the stream takes no more, or its
-    /// budget is used up.
+    /// budget is used up; returns whether there is more that it would take.
     ///
     /// # Errors
     /// The stream is broken; it has been closed here, and the session is to be told in the next
@@ -204,14 +204,14 @@ impl Streams {
         id: ConnId,
         session: &mut Session,
         now: Instant,
-    ) -> io::Result<()> {
-        let Some(stream) = self.get(id) else { return Ok(()) };
+    ) -> io::Result<bool> {
+        let Some(stream) = self.get(id) else { return Ok(false) };
         let mut budget = SEND_BUDGET;
-        while stream.writable && !stream.connecting && budget > 0 {
+        while stream.writable && !stream.connecting {
             let slices = session.send_slices(id);
             let offered = slices.total_len();
-            if offered == 0 {
-                break;
+            if offered == 0 || budget == 0 {
+                return Ok(offered > 0);
             }
             match stream.socket.write_vectored(slices.as_slice()) {
                 Ok(n) => {
@@ -227,7 +227,7 @@ impl Streams {
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn get(&mut self, id: ConnId) -> Option<&mut Stream> {

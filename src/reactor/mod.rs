@@ -233,6 +233,7 @@ impl Reactor {
         let accepting = |l: &Listening| l.ready && l.paused_until.is_none();
         let leftover = self.has_input
             || !self.ready.is_empty()
+            || !self.unblocked.is_empty()
             || !self.broken.is_empty()
             || self.listeners.iter().any(accepting);
         if leftover {
@@ -331,8 +332,10 @@ impl Reactor {
     }
 
     fn write(&mut self, conn: ConnId, now: Instant) {
-        if let Err(error) = self.streams.write(conn, &mut self.session, now) {
-            self.broken.push((conn, error.kind()));
+        match self.streams.write(conn, &mut self.session, now) {
+            Ok(false) => {}
+            Ok(true) => self.unblocked.push(conn),
+            Err(error) => self.broken.push((conn, error.kind())),
         }
     }
 

@@ -131,7 +131,7 @@ impl Session {
     }
 
     pub(super) fn on_tracker_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         let Kind::Tracker { torrent, exchange, .. } = &mut conn.kind else { return };
         let (torrent, progress) = (*torrent, exchange.feed(bytes));
         self.on_exchange(id, torrent, progress, now);
@@ -144,7 +144,7 @@ impl Session {
         closed: Closed,
         now: Instant,
     ) -> bool {
-        let Some(conn) = self.conns.get_mut(id) else { return false };
+        let Some(conn) = self.conns.find_mut(id) else { return false };
         let Kind::Tracker { torrent, exchange, sent } = &mut conn.kind else { return false };
         let (torrent, untouched) = (*torrent, *sent == 0);
         let progress = match closed {

@@ -80,26 +80,26 @@ impl Conns {
     }
 
     /// Returns a connection, if the name is not stale.
-    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+    pub(super) fn find(&self, id: ConnId) -> Option<&Conn> {
         self.slots.get(id.index as usize).filter(|conn| conn.id == id)
     }
 
     /// Returns a connection, if the name is not stale.
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub(super) fn find_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.slots.get_mut(id.index as usize).filter(|conn| conn.id == id)
     }
 
     /// Makes a connection something else and returns what it was.
     pub(super) fn replace(&mut self, id: ConnId, kind: Kind) -> Option<Kind> {
         let now = usize::from(is_pending(&kind));
-        let before = std::mem::replace(&mut self.get_mut(id)?.kind, kind);
+        let before = std::mem::replace(&mut self.find_mut(id)?.kind, kind);
         self.pending_handshakes = self.pending_handshakes + now - usize::from(is_pending(&before));
         Some(before)
     }
 
     /// Takes a connection out; its name is stale from now on.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
-        self.get(id)?;
+        self.find(id)?;
         let conn = self.slots.remove(id.index as usize);
         let generation = &mut self.generations[id.index as usize];
         *generation = generation.wrapping_add(1);
@@ -190,7 +190,7 @@ mod tests {
         assert!(conns.remove(first).is_some() && conns.remove(first).is_none());
         let second = conns.insert(addr, handshaking());
         assert_eq!(first.index, second.index);
-        assert!(conns.get(first).is_none() && conns.get(second).is_some());
+        assert!(conns.find(first).is_none() && conns.find(second).is_some());
     }
 
     #[test]

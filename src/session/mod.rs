@@ -269,7 +269,7 @@ impl Session {
     /// Returns where the next bytes of a stream go; `None` while it is parked, or if the name is
     /// stale.
     pub fn recv_slices(&mut self, conn: ConnId) -> Option<RecvSlices<'_>> {
-        let conn = self.conns.get_mut(conn)?;
+        let conn = self.conns.find_mut(conn)?;
         match &mut conn.kind {
             Kind::Dialling { .. } => None,
             Kind::Handshaking { state, .. } => Some(RecvSlices::one(state.target())),
@@ -292,7 +292,7 @@ impl Session {
 
     /// Returns what a stream sends next; empty if there is nothing, or if the name is stale.
     pub fn send_slices(&self, conn: ConnId) -> SendSlices<'_> {
-        match self.conns.get(conn).map(|conn| &conn.kind) {
+        match self.conns.find(conn).map(|conn| &conn.kind) {
             None | Some(Kind::Dialling { .. }) => SendSlices::empty(),
             Some(Kind::Handshaking { state, .. }) => SendSlices::one(state.unsent()),
             Some(Kind::Peer { peer, .. }) => peer.send_slices(),
@@ -311,7 +311,7 @@ impl Session {
     /// Returns the next connection with something to send, each at most once a turn.
     pub fn poll_writable(&mut self) -> Option<ConnId> {
         while let Some(id) = self.queues.writable.pop_front() {
-            if let Some(conn) = self.conns.get_mut(id) {
+            if let Some(conn) = self.conns.find_mut(id) {
                 conn.queued = false;
                 return Some(id);
             }
@@ -362,7 +362,7 @@ impl Session {
 
     /// Marks a connection to be looked at when the turn ends.
     fn mark(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
+        if let Some(conn) = self.conns.find_mut(id)
             && !std::mem::replace(&mut conn.dirty, true)
         {
             self.queues.dirty.push(id);
@@ -386,7 +386,7 @@ impl Session {
 
     /// Closes a connection of our own accord: the driver is told.
     fn close(&mut self, id: ConnId, error: &PeerError, now: Instant) {
-        if self.conns.get(id).is_some() {
+        if self.conns.find(id).is_some() {
             self.queues.actions.push_back(Action::Close { conn: id });
             self.forget(id, error, now);
         }

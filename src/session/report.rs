@@ -111,7 +111,7 @@ impl Session {
     }
 
     fn peer_of(&self, id: crate::id::ConnId) -> Option<&crate::peer::Peer> {
-        match &self.conns.get(id)?.kind {
+        match &self.conns.find(id)?.kind {
             Kind::Peer { peer, .. } => Some(peer),
             _ => None,
         }

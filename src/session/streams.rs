@@ -53,7 +53,8 @@ impl Session {
 
     pub(super) fn on_connected(&mut self, id: ConnId, now: Instant) {
         self.mark(id);
-        let Some(Kind::Dialling { torrent, .. }) = self.conns.get(id).map(|conn| &conn.kind) else {
+        let Some(Kind::Dialling { torrent, .. }) = self.conns.find(id).map(|conn| &conn.kind)
+        else {
             return;
         };
         let torrent = *torrent;
@@ -74,7 +75,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.mark(id);
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(()) };
+        let Some(conn) = self.conns.find_mut(id) else { return Ok(()) };
         match &mut conn.kind {
             Kind::Dialling { .. } => Ok(()),
             Kind::Handshaking { state, .. } => {
@@ -109,7 +110,7 @@ impl Session {
             Progress::More => Ok(()),
             Progress::Head(info_hash) => self.on_stranger(id, info_hash, now),
             Progress::Done(reserved, peer_id) => {
-                let Some(Conn { addr, kind, .. }) = self.conns.get(id) else { return Ok(()) };
+                let Some(Conn { addr, kind, .. }) = self.conns.find(id) else { return Ok(()) };
                 let Kind::Handshaking { torrent: Some(torrent), incoming, .. } = kind else {
                     return Ok(());
                 };
@@ -164,7 +165,7 @@ impl Session {
         }
         let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
         let Some(Conn { kind: Kind::Handshaking { torrent: named, state, .. }, .. }) =
-            self.conns.get_mut(id)
+            self.conns.find_mut(id)
         else {
             return Ok(());
         };
@@ -189,14 +190,14 @@ impl Session {
     ) -> Result<Option<SocketAddr>, PeerError> {
         let Some(entry) = self.entry(torrent) else { return Ok(None) };
         let ours = entry.peer_id;
-        let is_twin = |id: &ConnId| match self.conns.get(*id).map(|conn| &conn.kind) {
+        let is_twin = |id: &ConnId| match self.conns.find(*id).map(|conn| &conn.kind) {
             Some(Kind::Peer { peer, .. }) => peer.peer_id == peer_id,
             _ => false,
         };
         let Some(twin) = entry.torrent.peers.iter().copied().find(is_twin) else {
             return Ok(None);
         };
-        let Some((_, peer)) = self.conns.get_mut(twin).and_then(Conn::as_peer) else {
+        let Some((_, peer)) = self.conns.find_mut(twin).and_then(Conn::as_peer) else {
             return Ok(None);
         };
         let keep_new = incoming != peer.incoming && incoming == (peer_id < ours);
@@ -213,7 +214,7 @@ impl Session {
         let (addr, peer_id, incoming) = (peer.addr, peer.peer_id, peer.incoming);
         let mut peer = Box::new(peer);
         peer.start_timers(&self.work.limits);
-        if let Some(Kind::Handshaking { state, .. }) = self.conns.get(id).map(|conn| &conn.kind) {
+        if let Some(Kind::Handshaking { state, .. }) = self.conns.find(id).map(|conn| &conn.kind) {
             peer.send_raw(state.unsent());
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
@@ -231,11 +232,13 @@ impl Session {
         scratch: &[u8],
         now: Instant,
     ) -> Result<(), PeerError> {
-        let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { return Ok(()) };
+        let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
+            return Ok(());
+        };
         let in_scratch = peer.recv_advance(n, &self.work.limits, now);
         let mut input = &scratch[..in_scratch];
         loop {
-            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+            let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
                 return Ok(());
             };
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
@@ -264,7 +267,7 @@ impl Session {
         let mut cancels = std::mem::take(&mut self.work.cancels);
         for (id, block) in cancels.drain(..) {
             self.mark(id);
-            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+            let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
                 continue;
             };
             if let Some(aborted) = peer.cancel_request(block)
@@ -277,7 +280,7 @@ impl Session {
     }
 
     pub(super) fn on_sent(&mut self, id: ConnId, n: usize, now: Instant) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         match &mut conn.kind {
             Kind::Dialling { .. } => {}
             Kind::Handshaking { state, .. } => state.sent(n),
@@ -311,12 +314,12 @@ impl Session {
     }
 
     pub(super) fn conn_timeout(&mut self, id: ConnId, at: Instant, now: Instant) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         if conn.wheel_at == Some(at) {
             conn.wheel_at = None;
         }
         self.mark(id);
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         let timer = match &conn.kind {
             Kind::Dialling { deadline, .. } if *deadline <= now => Timer::Connect,
             Kind::Handshaking { deadline, .. } | Kind::Client { deadline, .. }
@@ -331,7 +334,7 @@ impl Session {
     }
 
     fn peer_timeout(&mut self, id: ConnId, now: Instant) {
-        while let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) {
+        while let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) {
             match peer.handle_timeout(&self.work.limits, now) {
                 Ok(None) => return,
                 Ok(Some(event)) => {
@@ -423,7 +426,7 @@ impl Session {
 
     /// Puts a connection's next deadline into the wheel, if no earlier entry stands.
     pub(super) fn schedule(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         let Some(at) = conn.next_timeout() else { return };
         if conn.wheel_at.is_none_or(|entered| at < entered) {
             conn.wheel_at = Some(at);

@@ -224,7 +224,7 @@ impl Session {
         let Outcome::Read { conn, piece, begin, mut frames, result, .. } = outcome else { return };
         let credit = u32::try_from(frames.len()).unwrap_or(u32::MAX);
         self.mark(conn);
-        if let Some((_, peer)) = self.conns.get_mut(conn).and_then(Conn::as_peer) {
+        if let Some((_, peer)) = self.conns.find_mut(conn).and_then(Conn::as_peer) {
             if result.is_ok() {
                 peer.send_run(piece, begin, &mut frames);
                 return;
@@ -246,7 +246,7 @@ impl Session {
     fn look_at_interest(&mut self, torrent: TorrentId) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         for id in entry.torrent.peers.clone() {
-            let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { continue };
+            let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { continue };
             if let Some(Some(entry)) = self.torrents.get(torrent.0 as usize) {
                 entry.torrent.update_interest(peer);
             }
@@ -267,7 +267,7 @@ impl Session {
             .iter()
             .copied()
             .filter(|id| {
-                let kind = self.conns.get(*id).map(|conn| &conn.kind);
+                let kind = self.conns.find(*id).map(|conn| &conn.kind);
                 matches!(kind, Some(Kind::Peer { peer, .. }) if peer.remote().is_all())
             })
             .collect();

@@ -62,7 +62,7 @@ impl Session {
             }
             let conns = &self.conns;
             lacking.extend(entry.torrent.peers.iter().copied().filter(|id| {
-                let kind = conns.get(*id).map(|conn| &conn.kind);
+                let kind = conns.find(*id).map(|conn| &conn.kind);
                 matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.remote().is_all())
             }));
         }
@@ -75,7 +75,7 @@ impl Session {
         while !self.queues.dirty.is_empty() {
             let mut dirty = std::mem::take(&mut self.queues.dirty);
             for id in dirty.drain(..) {
-                if let Some(conn) = self.conns.get_mut(id) {
+                if let Some(conn) = self.conns.find_mut(id) {
                     conn.dirty = false;
                     self.serve(id, now);
                     self.settle(id);
@@ -89,8 +89,8 @@ impl Session {
         }
     }
 
-    /// Lets the torrents that were short of credit for open pieces have what came free, whichever of
-    /// them has given it back.
+    /// Lets the torrents that were short of credit for open pieces have what came free, whichever
+    /// of them has given it back.
     fn share_credit(&mut self, now: Instant) {
         if self.free_credit() > self.credit_left {
             for entry in self.torrents.iter_mut().flatten() {
@@ -110,7 +110,7 @@ impl Session {
         while self.has_upload_credit()
             && let Some(id) = self.queues.upload_waiters.pop_front()
         {
-            let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+            let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
                 continue;
             };
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
@@ -126,7 +126,7 @@ impl Session {
 
     /// Tells, asks and feeds one connection.
     fn serve(&mut self, id: ConnId, now: Instant) -> Refill {
-        let Some((torrent, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else {
+        let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
             return Refill::Satisfied;
         };
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
@@ -176,7 +176,7 @@ impl Session {
     /// Puts a connection that was looked at where it belongs: among those that want to send, and
     /// into the wheel.
     fn settle(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
         if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
             self.queues.writable.push_back(id);
         }
@@ -225,7 +225,7 @@ impl Session {
         let mut facts = Vec::with_capacity(entry.torrent.peers.len());
         let mut snubbed = Vec::new();
         for id in &entry.torrent.peers {
-            let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.get(*id) else {
+            let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.find(*id) else {
                 continue;
             };
             if peer.pipeline().is_snubbed() {
@@ -264,7 +264,7 @@ impl Session {
 
     fn set_choked(&mut self, torrent: TorrentId, id: ConnId, choke: bool, now: Instant) {
         self.mark(id);
-        let Some((_, peer)) = self.conns.get_mut(id).and_then(Conn::as_peer) else { return };
+        let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { return };
         let before = !peer.is_choked();
         if choke {
             peer.choke();

@@ -244,7 +244,7 @@ fn blocks_that_were_not_asked_for_are_skipped_and_beyond_a_mebibyte_banned() {
     assert!(world.is_open(seed) && world.status().pieces_open == 0);
     world.give(seed, &[block]);
     assert!(world.is_banned(seed));
-    let text = "misbehaved: sent more than 1024 KiB of blocks that were not requested";
+    let text = "misbehaved: sent more than 1024 KiB of blocks not requested";
     assert_eq!(world.closed_with(seed).as_deref(), Some(text));
 }
 
@@ -495,4 +495,18 @@ fn a_piece_that_is_being_written_when_the_session_ends_is_counted() {
     assert!(world.session.is_idle() && world.disk_is_right());
     assert_eq!(world.status().pieces_have, 2);
     assert_eq!(world.session.memory().lent, 0);
+}
+
+#[test]
+fn a_late_bitfield_stands_for_many_haves() {
+    // aria2 1.36 sends one when twenty pieces and more have come since it last spoke of them.
+    let mut world = World::leech();
+    let remote = world.join(FAST);
+    world.say(remote, &[Message::HaveNone, Message::Have(PieceIndex(0))]);
+    world.send(remote, &bitfield(&[0b1110_0000]));
+    assert!(world.is_open(remote));
+    assert_eq!(world.peer(remote).pieces_have, 3);
+    world.say(remote, &[Message::HaveAll]);
+    assert_eq!(world.peer(remote).pieces_have, world.status().pieces);
+    world.hang_up(remote);
 }

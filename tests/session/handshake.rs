@@ -278,11 +278,14 @@ fn a_dial_that_is_not_answered_ends_after_fifteen_seconds() {
 #[test]
 fn a_refused_dial_backs_off() {
     let mut world = dialling();
-    world.fail_dial();
-    world.advance_s(9);
-    assert!(world.dials.is_empty());
-    world.advance_s(2);
-    assert_eq!(world.dials.len(), 1);
+    // The user has named this address: it rests for a second, then two, and so on.
+    for rest_ms in [1_000, 2_000, 4_000] {
+        world.fail_dial();
+        world.advance(Duration::from_millis(rest_ms - 100));
+        assert!(world.dials.is_empty(), "within {rest_ms} ms");
+        world.advance(Duration::from_millis(200));
+        assert_eq!(world.dials.len(), 1);
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn lengths() -> impl Iterator<Item = Row> {
 /// Messages that are well formed and forbidden. The torrent has 8 pieces of 64 KiB, the last of 24
 /// KiB.
 fn forbidden() -> impl Iterator<Item = Row> {
-    const LATE: &str = "sent bitfield, have-all or have-none when it was not the first message";
+    const LATE: &str = "sent have-none when it was not the first message";
     const NOT_OFFERED: &str = "used the fast extension without having offered it";
     const RANGE: &str = "requested a range outside the piece or over 128 KiB";
     const BEYOND: &str = "named piece 8, which the torrent does not have";
@@ -67,9 +67,8 @@ fn forbidden() -> impl Iterator<Item = Row> {
     let reject = one(Message::RejectRequest(block(0, 0, 16_384)));
     let (suggest, allow) = (Message::SuggestPiece, Message::AllowedFast);
     let rows = [
-        ("late bitfield", FAST, [one(have(1)), bitfield(&[1])].concat(), LATE),
-        ("second bitfield", FAST, [bitfield(&[1]), bitfield(&[1])].concat(), LATE),
-        ("have all after none", FAST, two(Message::HaveNone, Message::HaveAll), LATE),
+        ("have none twice", FAST, two(Message::HaveNone, Message::HaveNone), LATE),
+        ("have none after all", FAST, two(Message::HaveAll, Message::HaveNone), LATE),
         ("late have none", FAST, two(Message::Interested, Message::HaveNone), LATE),
         ("have beyond", FAST, one(have(8)), BEYOND),
         ("have far beyond", FAST, one(have(u32::MAX)), FAR_BEYOND),

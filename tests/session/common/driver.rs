@@ -66,7 +66,7 @@ impl World {
                 };
                 assert!(slices.total_len() > 0, "a read of nothing is an end of stream");
                 let mut n = 0;
-                for slice in slices.as_mut() {
+                for slice in slices.as_mut_slice() {
                     let take = slice.len().min(self.chunk - n).min(wire.to_session.len());
                     for (to, from) in slice.iter_mut().zip(wire.to_session.drain(..take)) {
                         *to = from;
