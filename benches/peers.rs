@@ -127,7 +127,7 @@ fn cpu_seconds() -> f64 {
 struct Seeds<'a> {
     poll: Poll,
     piece: &'a [u8],
-    seeds: Vec<Seed>,
+    peers: Vec<Seed>,
 }
 
 struct Seed {
@@ -155,8 +155,8 @@ impl<'a> Seeds<'a> {
             let (input, blocks) = (Vec::new(), VecDeque::new());
             Seed { stream, input, greeted: false, control, blocks, sent: 0 }
         });
-        let seeds = seeds.collect();
-        Self { poll, piece, seeds }
+        let peers = seeds.collect();
+        Self { poll, piece, peers }
     }
 
     fn serve(mut self, stop: &AtomicBool) {
@@ -165,7 +165,7 @@ impl<'a> Seeds<'a> {
             let patience = Some(Duration::from_millis(50));
             self.poll.poll(&mut events, patience).expect("a poll");
             for event in &events {
-                let seed = &mut self.seeds[event.token().0];
+                let seed = &mut self.peers[event.token().0];
                 // A stream that has broken was closed by the download: it is complete.
                 let _ = seed.receive().and_then(|()| seed.send(self.piece));
             }

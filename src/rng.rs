@@ -1,7 +1,7 @@
 //! The session's one seeded generator.
 //!
 //! Only breaks ties (which of equally rare pieces, which optimistic peer); secrets come from the
-//! driver as [`crate::session::Seeds`]. The same seed gives the same run, which is what makes a
+//! driver as [`crate::session::io::Seeds`]. The same seed gives the same run, which is what makes a
 //! simulated swarm replayable.
 
 /// A seeded pseudo-random generator; predictable to whoever sees its output, so never used for

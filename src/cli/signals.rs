@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals as Incoming;
@@ -17,6 +18,11 @@ pub(crate) enum Notice {
     /// Print the status to stderr (SIGUSR1).
     Status,
 }
+
+/// How soon after the first a stopping signal is the same one once more: a wrapper such as
+/// `timeout` gets it with its whole process group and passes it on besides. Nobody presses a key
+/// twice as fast.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// The signals that have come and were not taken yet.
 #[derive(Debug)]
@@ -36,13 +42,14 @@ impl Signals {
         let mut incoming = Incoming::new(wanted)?;
         let (notices, taken) = mpsc::channel();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let mut is_stopping = false;
+            let mut first_stop = None;
             for signal in incoming.forever() {
                 let notice = notice_of(signal);
-                match notice {
-                    Notice::Stop(exit) if is_stopping => std::process::exit(exit.code().into()),
-                    Notice::Stop(_) => is_stopping = true,
-                    Notice::Status => {}
+                match (notice, first_stop.as_ref().map(Instant::elapsed)) {
+                    (Notice::Stop(_), Some(since)) if since < ECHO => continue,
+                    (Notice::Stop(exit), Some(_)) => std::process::exit(exit.code().into()),
+                    (Notice::Stop(_), None) => first_stop = Some(Instant::now()),
+                    (Notice::Status, _) => {}
                 }
                 // A main thread that takes no notices any more is on its way out.
                 let _ = notices.send(notice);

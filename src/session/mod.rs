@@ -1,9 +1,9 @@
 //! The session: a value that holds all protocol state and decides everything.
 //!
 //! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
-//! [`io`] is the contract. This file only routes. Who does what: [`streams`] bytes of each kind of
-//! connection, [`turn`] the decisions at the end of a turn, [`torrents`] the life of torrents and
-//! the disk's answers, [`announces`] trackers, [`dial`] new connections.
+//! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
+//! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
+//! the disk's answers, `announces` trackers, `dial` new connections.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.

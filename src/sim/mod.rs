@@ -5,9 +5,9 @@
 //! ```
 //!
 //! A [`Sim`] has hosts (sessions, or [`Actor`]s that speak raw bytes), streams between them
-//! ([`net`]) and a disk each ([`disk`]). It drives sessions in exactly the order of
+//! (`net`) and a disk each (`disk`). It drives sessions in exactly the order of
 //! [`crate::session::io`], in random batches, with reads and writes cut anywhere. After every turn
-//! what sessions claim is compared with what is so ([`check`]). Faults are options or calls.
+//! what sessions claim is compared with what is so (`check`). Faults are options or calls.
 //!
 //! **Invariant:** no thread, socket, file or clock is touched; the same seed and the same calls
 //! give the same run, which [`Sim::trace_hash`] tells.

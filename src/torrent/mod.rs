@@ -4,7 +4,7 @@
 //! [`Peer`] at a time and turns what that peer did into blocks, jobs and messages. **Invariant:** a
 //! torrent holds names of connections, never the peers themselves, and it never sees the session.
 //!
-//! Reading order: [`exchange`] (what peers do), [`verify`] (what the disk answers), [`checking`]
+//! Reading order: `exchange` (what peers do), [`verify`] (what the disk answers), `checking`
 //! (before the start).
 
 pub mod blame;
