@@ -1,6 +1,7 @@
 //! The program as a shell sees it: exit codes, and what is on stdout and stderr.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -237,4 +238,24 @@ fn closed_streams_are_no_panic() {
         };
         assert_eq!(code, Some(expected), "{args:?}");
     }
+}
+
+/// `timeout` and other wrappers hand a signal on that its whole process group has had already.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let mut tracker = Command::new(env!("CARGO_BIN_EXE_swarmloop"))
+        .args(["tracker", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary was built");
+    let mut url = String::new();
+    let stdout = tracker.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut url).expect("it says where it listens");
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let pid = tracker.id().to_string();
+    let mut killed = Command::new("sh");
+    killed.arg("-c").arg(format!("kill -TERM {pid}; kill -TERM {pid}"));
+    assert!(killed.status().expect("a shell").success());
+    assert_eq!(tracker.wait().expect("it ends").code(), Some(0));
 }
