@@ -78,9 +78,6 @@ pub enum Misbehaviour {
     /// Requests for ranges that do not exist or are larger than anybody serves.
     #[error("requested a range outside the piece or over 128 KiB")]
     BadRequest,
-    /// Far more requests than we said we take.
-    #[error("queued requests far beyond the limit")]
-    RequestFlood,
     /// Useless messages (repeated haves, flips of choke and interest, keep-alives, cancels of
     /// nothing) beyond the budget.
     #[error("flooded with useless messages")]

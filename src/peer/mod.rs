@@ -52,6 +52,8 @@ pub struct Peer {
     fast: bool,
     /// We do not answer its requests.
     am_choking: bool,
+    /// When we last choked it; `None` if it was never unchoked.
+    choked_at: Option<Instant>,
     /// We want something it has.
     am_interested: bool,
     /// It does not answer our requests.
@@ -135,6 +137,9 @@ pub enum PeerEvent {
 /// 18). Honest haves do not count, however many.
 const USELESS_BURST: u32 = 1_000;
 const USELESS_PER_S: u32 = 20;
+/// How long after our choke requests may still come that were made before it was heard (libtorrent
+/// forgives them for 2 s).
+const CHOKE_GRACE: Duration = Duration::from_secs(2);
 
 /// The longest range that a remote may ask for, in bytes: what old clients used. Above
 /// [`BLOCK_LEN`] it is refused, above this the remote is broken (security.md 2.2, row 16).
@@ -163,6 +168,7 @@ impl Peer {
             connected_at: now,
             fast,
             am_choking: true,
+            choked_at: None,
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
@@ -420,7 +426,8 @@ impl Peer {
         let allowed = !self.am_choking || self.granted_fast.contains(&block.piece);
         if !allowed || block.len > BLOCK_LEN {
             self.reject(block);
-            return self.count_useless(now);
+            let crossing = self.choked_at.is_some_and(|at| now - at < CHOKE_GRACE);
+            return if crossing { Ok(None) } else { self.count_useless(now) };
         }
         Ok(Some(PeerEvent::Request(block)))
     }

@@ -64,10 +64,11 @@ impl Peer {
 
     /// Stops answering the remote, if it was allowed to request. What waits is dropped; with BEP 6
     /// it is rejected after the choke, except for the pieces it may request while choked.
-    pub fn choke(&mut self) {
+    pub fn choke(&mut self, now: Instant) {
         if std::mem::replace(&mut self.am_choking, true) {
             return;
         }
+        self.choked_at = Some(now);
         self.send.message(&Message::Choke);
         let mut dropped = Vec::new();
         let granted = &self.granted_fast;

@@ -32,8 +32,8 @@ pub const MAX_RUN_BLOCKS: usize = 16;
 pub const MAX_READING: usize = 2 * MAX_RUN_BLOCKS;
 
 impl Uploads {
-    /// Appends a request if fewer than `limit` wait, and tells whether it did. A request that
-    /// already waits is dropped (and counts as taken): it is answered once.
+    /// Appends a request if fewer than `limit` wait, and tells whether it did. Each request is
+    /// answered, also one that is made twice (BEP 6).
     pub fn push(&mut self, block: Block, limit: usize) -> bool {
         debug_assert!(block.len <= BLOCK_LEN);
         if self.waiting.len() >= limit {

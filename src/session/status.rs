@@ -32,7 +32,7 @@ pub struct TorrentStatus {
     pub downloaded: u64,
     /// Payload sent over its life in bytes.
     pub uploaded: u64,
-    /// Payload received that was of no use (duplicates, corrupt, unrequested), in bytes.
+    /// Payload received that was of no use (duplicates, corrupt), in bytes.
     pub wasted: u64,
     /// Pieces that failed their hash.
     pub corrupt_pieces: u64,

@@ -267,7 +267,7 @@ impl Session {
         let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { return };
         let before = !peer.is_choked();
         if choke {
-            peer.choke();
+            peer.choke(now);
         } else {
             peer.unchoke(now);
         }
