@@ -269,6 +269,8 @@ impl Watch {
         }
         match event {
             Event::Phase { phase, .. } => {
+                // The figures of now, in the words of the event: it may be a phase behind.
+                torrent.snapshot = engine.snapshot(id)?;
                 torrent.snapshot.phase = phase.clone();
                 ui.record(|| json::status(torrent.number, &torrent.snapshot));
                 if let Phase::Stopped(Some(StopReason::FilesInTheWay(files))) = phase {
