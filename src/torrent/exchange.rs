@@ -240,9 +240,16 @@ impl Torrent {
             return Refill::Satisfied;
         }
         let mut picked = std::mem::take(&mut self.picked);
-        let stop = self.pick(conn, peer, room, &mut picked, ctx);
-        self.open_picked(&picked, ctx.pool);
-        self.fill_pads(conn, peer, &mut picked, ctx);
+        let stop = loop {
+            let before = picked.len();
+            let stop = self.pick(conn, peer, room - before, &mut picked, ctx);
+            self.open_picked(&picked[before..], ctx.pool);
+            self.fill_pads(conn, peer, &mut picked, ctx);
+            // Blocks of pad bytes have filled the room without being asked for.
+            if stop != Stop::Full || picked.len() == room {
+                break stop;
+            }
+        };
         peer.request(&picked, ctx.limits, ctx.now);
         picked.clear();
         self.picked = picked;

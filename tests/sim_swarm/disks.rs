@@ -181,3 +181,17 @@ fn a_kill_at_any_time_leaves_nothing_that_a_new_start_would_claim() {
         sim.run_until_complete(&[leecher], MINUTE);
     }
 }
+
+#[test]
+fn a_piece_that_is_mostly_pad_bytes_is_finished() {
+    // A refill whose room is used up by blocks that need not be asked for must not be the last.
+    let mut sim = Sim::new(SimOptions::new(9));
+    let piece_len: u32 = 4 << 20;
+    let pad = SourceFile { name: ".pad/1", len: piece_len as usize - 16_384, pad: true };
+    let files = [file("one", 16_384), pad, file("two", 2 * piece_len as usize)];
+    let source = Arc::new(Source::new(9, &files, piece_len, None));
+    let seeder = sim.add_seed(peer(), &source);
+    let leecher = sim.add_host(peer());
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+    sim.run_until_complete(&[leecher], MINUTE);
+}
