@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::id::{ConnId, TorrentId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
 use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError};
 
@@ -17,6 +17,8 @@ use super::{LookupFor, Session};
 /// The most host names of peers that are being looked up at one time; what trackers name beyond it
 /// is dropped.
 const MAX_LOOKUPS: usize = 256;
+/// How long after a failure the host of a peer that the user named is looked up again.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 
 impl Session {
     /// Begins the announce that is due, if one is.
@@ -36,27 +38,37 @@ impl Session {
     }
 
     fn begin(&mut self, torrent: TorrentId, announce: Announce, now: Instant) {
-        let limit = if self.shutting_down {
-            self.config.tracker_timeout.min(TRACKER_STOP_TIMEOUT)
-        } else {
-            self.config.tracker_timeout
-        };
-        let deadline = now + limit;
+        let deadline = now + self.announce_limit();
         let (host, port) = (announce.url.host().to_owned(), announce.url.port());
-        let id = self.new_lookup(LookupFor::Announce(torrent));
+        // Addresses are answered by the resolver too, so that both ways are one.
+        let id = self.new_lookup(LookupFor::Announce(torrent), host, port);
         let via = Via::Lookup(id);
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = VecDeque::new();
             entry.announcing = Some(Announcing { announce, addrs, via, deadline });
         }
-        // Addresses are answered by the resolver too, so that both ways are one.
-        self.action(Action::Resolve { id, host, port });
     }
 
-    fn new_lookup(&mut self, purpose: LookupFor) -> ResolveId {
+    /// Returns how long an announce may take, once its tracker is connected to.
+    fn announce_limit(&self) -> Duration {
+        let limit = self.config.tracker_timeout;
+        if self.shutting_down { limit.min(TRACKER_STOP_TIMEOUT) } else { limit }
+    }
+
+    /// The stream of an announce is open: its time begins.
+    pub(super) fn tracker_connected(&mut self, torrent: TorrentId, now: Instant) {
+        let limit = self.announce_limit();
+        if let Some(announcing) = self.entry_mut(torrent).and_then(|e| e.announcing.as_mut()) {
+            announcing.deadline = now + limit;
+        }
+        self.touch(torrent);
+    }
+
+    fn new_lookup(&mut self, purpose: LookupFor, host: String, port: u16) -> ResolveId {
         let id = ResolveId(self.next_lookup);
         self.next_lookup = self.next_lookup.wrapping_add(1);
-        self.lookups.insert(id, purpose);
+        self.lookups.insert(id, (purpose, host.clone(), port));
+        self.action(Action::Resolve { id, host, port });
         id
     }
 
@@ -71,9 +83,8 @@ impl Session {
             if let Some(entry) = self.entry_mut(torrent) {
                 entry.torrent.candidates.add(SocketAddr::new(ip, port), source, now);
             }
-        } else if self.lookups.len() < MAX_LOOKUPS {
-            let id = self.new_lookup(purpose);
-            self.action(Action::Resolve { id, host, port });
+        } else if self.lookups.len() < MAX_LOOKUPS || source == Source::User {
+            self.new_lookup(purpose, host, port);
         }
     }
 
@@ -83,7 +94,7 @@ impl Session {
         addrs: Result<Vec<SocketAddr>, std::io::ErrorKind>,
         now: Instant,
     ) {
-        let Some(purpose) = self.lookups.remove(&id) else { return };
+        let Some((purpose, host, port)) = self.lookups.remove(&id) else { return };
         let (torrent, source) = match purpose {
             LookupFor::Announce(torrent) => {
                 let Some(entry) = self.entry_mut(torrent) else { return };
@@ -98,22 +109,43 @@ impl Session {
             LookupFor::TrackerPeer(torrent) => (torrent, Source::Tracker),
         };
         if let Some(entry) = self.entry_mut(torrent) {
-            for addr in addrs.unwrap_or_default() {
+            let addrs = addrs.unwrap_or_default();
+            if addrs.is_empty() && source == Source::User {
+                entry.unresolved.push((host, port));
+                entry.look_up_at = Some(now + LOOK_UP_AGAIN);
+            }
+            for addr in addrs {
                 entry.torrent.candidates.add(addr, source, now);
             }
         }
         self.touch(torrent);
     }
 
+    /// Looks up again what the user named and could not be found.
+    pub(super) fn look_up_again(&mut self, torrent: TorrentId, now: Instant) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        if entry.look_up_at.is_none_or(|at| at > now) {
+            return;
+        }
+        entry.look_up_at = None;
+        for (host, port) in std::mem::take(&mut entry.unresolved) {
+            self.look_up(LookupFor::UserPeer(torrent), host, port, now);
+        }
+    }
+
     /// Asks the tracker at its next address; if there is none left, the announce has failed with
     /// `error`.
     fn ask_next_addr(&mut self, torrent: TorrentId, mut error: TrackerError, now: Instant) {
+        let limit = self.announce_limit();
+        let patience = self.config.connect_timeout.min(limit);
         loop {
             let Some(entry) = self.entry_mut(torrent) else { return };
             let Some(announcing) = &mut entry.announcing else { return };
             let Some(addr) = announcing.addrs.pop_front() else {
                 return self.announce_failed(torrent, error, now);
             };
+            // An address that swallows our dial must not use up the time of those behind it.
+            announcing.deadline = now + if announcing.addrs.is_empty() { limit } else { patience };
             match Exchange::new(&announcing.announce, addr.ip()) {
                 Ok(exchange) => {
                     let exchange = Box::new(exchange);
@@ -200,7 +232,17 @@ impl Session {
         }
     }
 
+    /// The time of an announce is up: its tracker's next address is asked if this one was never
+    /// reached, else it has failed.
     pub(super) fn announce_timed_out(&mut self, torrent: TorrentId, now: Instant) {
+        let via = self.entry(torrent).and_then(|e| e.announcing.as_ref()).map(|a| a.via);
+        if let Some(Via::Stream(id)) = via
+            && let Some(Kind::Tracker { sent: 0, .. }) = self.conns.find(id).map(|conn| &conn.kind)
+        {
+            self.conns.remove(id);
+            self.action(Action::Close { conn: id });
+            return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
+        }
         self.give_up_announce(torrent);
         self.announce_failed(torrent, TrackerError::TimedOut, now);
     }

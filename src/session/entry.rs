@@ -8,6 +8,7 @@ use sha1::{Digest, Sha1};
 
 use crate::choker::{ChokeConfig, ChokeMode, Choker};
 use crate::id::{ConnId, InfoHash, PeerId};
+use crate::session::dial::Turn;
 use crate::session::io::ResolveId;
 use crate::time::Instant;
 use crate::torrent::Torrent;
@@ -33,6 +34,11 @@ pub(super) struct Entry {
     pub added_at: Instant,
     /// Dials and handshakes of ours that are under way.
     pub half_open: usize,
+    /// Whether it stands in line for a dial.
+    pub turn: Turn,
+    /// Hosts that the user named and whose lookup failed, and when they are looked up again.
+    pub unresolved: Vec<(String, u16)>,
+    pub look_up_at: Option<Instant>,
     /// Whether peers are to be told of new pieces.
     pub tell_peers: bool,
     /// Whether it is to be looked at in `end_turn`.
@@ -85,6 +91,9 @@ impl Entry {
             key,
             added_at: now,
             half_open: 0,
+            turn: Turn::Away,
+            unresolved: Vec::new(),
+            look_up_at: None,
             tell_peers: false,
             touched: false,
             removing: false,
@@ -121,7 +130,7 @@ impl Entry {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
         let poll = self.announcer.poll_timeout();
-        [self.rechoke_at, announce, poll].into_iter().flatten().min()
+        [self.rechoke_at, self.look_up_at, announce, poll].into_iter().flatten().min()
     }
 }
 

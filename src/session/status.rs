@@ -52,6 +52,8 @@ pub struct TorrentStatus {
     pub half_open: usize,
     /// Addresses known and not connected.
     pub known: usize,
+    /// Hosts that the user named as peers and whose lookup failed. Text of the user's.
+    pub unresolved: Vec<String>,
     /// Bans over its life.
     pub banned: usize,
     /// Its trackers in announce order.

@@ -349,3 +349,32 @@ fn a_torrent_of_nothing_but_unsupported_trackers_is_idle() {
     world.settle();
     assert!(world.session.is_idle());
 }
+
+#[test]
+fn an_address_that_swallows_dials_does_not_use_up_the_time_of_the_next() {
+    let mut world = world(&[&[ONE]]);
+    world.resolve(&["2001:db8::1", "198.51.100.7"]);
+    assert_eq!(world.dials.len(), 1);
+    world.advance_s(16);
+    let dialled: Vec<String> = world.dials.iter().map(|(_, addr)| addr.to_string()).collect();
+    assert_eq!(dialled, ["198.51.100.7:80"]);
+    // Once connected, the exchange has its whole time.
+    let stream = world.answer_dial();
+    world.advance_s(29);
+    answer(&mut world, stream, NO_PEERS);
+    assert_eq!(reports(&world), [format!("{ONE} Started 0")]);
+}
+
+#[test]
+fn a_named_peer_whose_lookup_fails_is_looked_up_again() {
+    let peers = vec![("peer.example".to_owned(), 6881)];
+    let mut world = Setup { peers, ..Setup::default() }.build();
+    world.resolve(&[]);
+    assert_eq!(world.status().unresolved, ["peer.example"]);
+    world.advance_s(14);
+    assert!(world.lookups.is_empty());
+    world.advance_s(2);
+    world.resolve(&["198.51.100.9"]);
+    assert!(world.status().unresolved.is_empty());
+    assert_eq!(world.dials.len(), 1);
+}
