@@ -4,6 +4,7 @@
 //! slow to take its events never holds the loop up. To drive the loop yourself, see
 //! [`crate::reactor::Reactor`].
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -53,6 +54,9 @@ pub enum ClientError {
     /// The torrent is in the session already.
     #[error("this torrent is already being worked on")]
     Duplicate,
+    /// Another torrent has a file at this path, and one of the two would write to it.
+    #[error("another torrent has the file {}", crate::text::Escaped(&.0.to_string_lossy()))]
+    PathTaken(std::path::PathBuf),
     /// The loop has ended, or there is no such torrent.
     #[error("the event loop has ended")]
     Ended,
@@ -93,9 +97,10 @@ impl Client {
         let listen_addrs = reactor.listen_addrs(Listener::Peers);
         let tracker_addrs = reactor.listen_addrs(Listener::Tracker);
         let (commands, inbox) = mpsc::channel();
-        let (outbox, events) = mpsc::channel();
+        let (outbox, events) = mpsc::sync_channel(MAX_EVENTS);
+        let outbox = Outbox { to: outbox, held: VecDeque::new() };
         let thread = std::thread::Builder::new().name("swarmloop".to_owned());
-        let thread = thread.spawn(move || run(reactor, &inbox, &outbox))?;
+        let thread = thread.spawn(move || run(reactor, &inbox, outbox))?;
         Ok(Self { commands, waker, events, listen_addrs, tracker_addrs, thread: Some(thread) })
     }
 
@@ -112,11 +117,13 @@ impl Client {
     /// Adds a torrent and starts it.
     ///
     /// # Errors
-    /// [`ClientError::Duplicate`]: the caller's fault. [`ClientError::Ended`]: the loop has ended.
+    /// [`ClientError::Duplicate`] and [`ClientError::PathTaken`]: the caller's fault.
+    /// [`ClientError::Ended`]: the loop has ended.
     pub fn add_torrent(&self, torrent: AddTorrent) -> Result<TorrentId, ClientError> {
         match self.ask(|reply| Command::Add(Box::new(torrent), reply))? {
             Ok(id) => Ok(id),
             Err(AddTorrentError::Duplicate) => Err(ClientError::Duplicate),
+            Err(AddTorrentError::PathTaken(path)) => Err(ClientError::PathTaken(path)),
             Err(_) => Err(ClientError::Ended),
         }
     }
@@ -129,7 +136,8 @@ impl Client {
         self.send(Command::Remove(torrent))
     }
 
-    /// Returns the events, in order. They wait for as long as it takes.
+    /// Returns the events, in order. They wait for as long as it takes; but when tens of thousands
+    /// do, those about single peers are left out, which strangers can make at will.
     pub fn events(&self) -> &mpsc::Receiver<Event> {
         &self.events
     }
@@ -199,25 +207,60 @@ impl From<ReactorError> for ClientError {
     }
 }
 
+/// The most events that wait for the application; beyond it, only those are kept that no stranger
+/// can make.
+const MAX_EVENTS: usize = 16 * 1024;
+
+/// How often events that found no room are offered again.
+const HELD_EVENTS_RETRY: Duration = Duration::from_millis(100);
+
+/// The application's events.
+struct Outbox {
+    to: mpsc::SyncSender<Event>,
+    /// What found no room and must not be lost: bounded by the torrents' pieces and phases.
+    held: VecDeque<Event>,
+}
+
+impl Outbox {
+    /// Passes the loop's events on, as far as there is room.
+    fn take_from(&mut self, reactor: &mut Reactor) {
+        while let Some(event) = reactor.poll_event() {
+            self.held.push_back(event);
+        }
+        while let Some(event) = self.held.pop_front() {
+            // An application that has dropped its receiver does not want to know.
+            if let Err(mpsc::TrySendError::Full(event)) = self.to.try_send(event) {
+                self.held.push_front(event);
+                self.held.retain(|event| {
+                    !matches!(event, Event::PeerConnected { .. } | Event::PeerClosed { .. })
+                });
+                return;
+            }
+        }
+    }
+}
+
 /// The loop's thread: turns, and commands between them, until it is told to stop or nobody is left
 /// to tell it.
-fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, outbox: &mpsc::Sender<Event>) {
+fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, mut outbox: Outbox) {
     loop {
         match inbox.try_recv() {
             Ok(Command::Shutdown(deadline, reply)) => {
-                let graceful = wind_down(reactor, outbox, deadline);
+                let graceful = wind_down(reactor, &mut outbox, deadline);
                 let _ = reply.send(graceful);
                 return;
             }
             Ok(command) => obey(&mut reactor, command),
             Err(mpsc::TryRecvError::Disconnected) => return,
             Err(mpsc::TryRecvError::Empty) => {
-                if reactor.turn(None).is_err() {
+                // An application that was slow to take its events may have made room.
+                let patience = (!outbox.held.is_empty()).then_some(HELD_EVENTS_RETRY);
+                if reactor.turn(patience).is_err() {
                     return;
                 }
             }
         }
-        pass_on(&mut reactor, outbox);
+        outbox.take_from(&mut reactor);
     }
 }
 
@@ -245,7 +288,7 @@ fn obey(reactor: &mut Reactor, command: Command) {
 }
 
 /// Ends the session in order, for as long as `deadline`. Returns whether everything was done.
-fn wind_down(mut reactor: Reactor, outbox: &mpsc::Sender<Event>, deadline: Duration) -> bool {
+fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> bool {
     let (session, now) = reactor.session_mut();
     session.shutdown(now);
     let until = now + deadline;
@@ -255,23 +298,16 @@ fn wind_down(mut reactor: Reactor, outbox: &mpsc::Sender<Event>, deadline: Durat
         if idle || now >= until {
             // What the last turn decided (closes, for one) is carried out by one more.
             let turned = reactor.turn(Some(Duration::ZERO)).is_ok();
-            pass_on(&mut reactor, outbox);
+            outbox.take_from(&mut reactor);
             return reactor.finish(rest(until, now)) && idle && turned;
         }
         if reactor.turn(Some(rest(until, now))).is_err() {
             return false;
         }
-        pass_on(&mut reactor, outbox);
+        outbox.take_from(&mut reactor);
     }
 }
 
 fn rest(until: Instant, now: Instant) -> Duration {
     until.saturating_since(now).max(Duration::from_millis(1))
-}
-
-fn pass_on(reactor: &mut Reactor, outbox: &mpsc::Sender<Event>) {
-    while let Some(event) = reactor.poll_event() {
-        // An application that has dropped its receiver does not want to know.
-        let _ = outbox.send(event);
-    }
 }

@@ -6,19 +6,22 @@ use crate::time::{Duration, Instant};
 /// when it is touched, so that ten thousand idle peers cost nothing.
 #[derive(Clone, Debug)]
 pub struct RateEstimator {
-    /// Bytes a second at `at`.
+    /// Bytes a second at `at`, as if nothing had flowed before `since`.
     rate: f64,
     at: Instant,
+    since: Instant,
 }
 
 /// Over which time a rate is smoothed: the weight of a byte falls to 1/e in this long. Short enough
 /// to follow a choke, long enough to even out blocks that come in bursts.
 const SMOOTHING: Duration = Duration::from_secs(4);
+/// The shortest time over which a mean is taken, so that the first block is no gigabyte a second.
+const SHORTEST_MEAN: Duration = Duration::from_millis(250);
 
 impl RateEstimator {
     /// Returns a rate of zero.
     pub const fn new(now: Instant) -> Self {
-        Self { rate: 0.0, at: now }
+        Self { rate: 0.0, at: now, since: now }
     }
 
     /// Records that `bytes` were moved.
@@ -29,7 +32,8 @@ impl RateEstimator {
         self.rate += bytes / SMOOTHING.as_secs_f64();
     }
 
-    /// Returns the bytes a second now.
+    /// Returns the bytes a second now. Over a time shorter than the smoothing, it is the mean of
+    /// that time, not of a longer one with nothing in it.
     pub fn bytes_per_s(&self, now: Instant) -> u64 {
         let mut at_now = self.clone();
         at_now.decay(now);
@@ -38,8 +42,14 @@ impl RateEstimator {
             clippy::cast_sign_loss,
             reason = "never negative, and saturating is right"
         )]
-        let rate = at_now.rate as u64;
+        let rate = (at_now.rate / at_now.weight(now)) as u64;
         rate
+    }
+
+    /// Returns how much of the smoothing there has been time for: 1 in the long run.
+    fn weight(&self, now: Instant) -> f64 {
+        let age = (now - self.since).max(SHORTEST_MEAN);
+        1.0 - (-age.as_secs_f64() / SMOOTHING.as_secs_f64()).exp()
     }
 
     fn decay(&mut self, now: Instant) {
@@ -115,6 +125,19 @@ mod tests {
         let steady = rate.bytes_per_s(now);
         assert!((990_000..1_010_000).contains(&steady), "{steady}");
         assert!(rate.bytes_per_s(now + SMOOTHING * 10) < 100);
+    }
+
+    #[test]
+    fn a_rate_is_right_from_the_start() {
+        let mut rate = RateEstimator::new(Instant::ZERO);
+        for ms in (0..500).step_by(10) {
+            rate.add(10_000, Instant::from_millis(ms));
+        }
+        let early = rate.bytes_per_s(Instant::from_millis(500));
+        assert!((950_000..1_080_000).contains(&early), "{early}");
+        let mut first = RateEstimator::new(Instant::ZERO);
+        first.add(16_384, Instant::ZERO);
+        assert!(first.bytes_per_s(Instant::ZERO) < 80_000);
     }
 
     #[test]

@@ -192,3 +192,26 @@ fn a_pure_seed_may_be_kept_together_by_links_and_a_download_follows_none() {
         _ => false,
     });
 }
+
+#[test]
+fn two_torrents_that_would_write_the_same_file_are_told_apart_before_a_byte_is_written() {
+    let to = tempfile::tempdir().unwrap();
+    let (a, b) = (content(1, 100_000), content(2, 100_000));
+    let (one, two) =
+        (torrent("file.bin", &[(&[], &a)], &[]), torrent("file.bin", &[(&[], &b)], &[]));
+    let leech = client([127, 7, 6, 3]);
+    let mode = Mode::Download { overwrite: false };
+    add(&leech, &one, to.path(), mode, None);
+    let again = AddTorrent {
+        metainfo: two,
+        dir: to.path().to_owned(),
+        mode,
+        sequential: false,
+        use_trackers: false,
+        peers: Vec::new(),
+    };
+    let error = leech.add_torrent(again.clone()).expect_err("the path is taken");
+    assert_eq!(error.to_string(), "another torrent has the file file.bin");
+    let elsewhere = AddTorrent { dir: to.path().join("elsewhere"), ..again };
+    assert!(leech.add_torrent(elsewhere).is_ok());
+}

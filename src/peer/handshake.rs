@@ -58,9 +58,9 @@ impl Handshaking {
     }
 
     /// Returns where the next bytes go; never more than the handshake, so that what follows it is
-    /// read by the peer. Never empty before it is done.
-    pub fn target(&mut self) -> &mut [u8] {
-        &mut self.received[self.len..]
+    /// read by the peer. `None` once it is complete.
+    pub fn target(&mut self) -> Option<&mut [u8]> {
+        Some(&mut self.received[self.len..]).filter(|rest| !rest.is_empty())
     }
 
     /// Records that `n` bytes arrived in [`Handshaking::target`].
@@ -107,7 +107,8 @@ mod tests {
     const THEIRS: PeerId = PeerId([9; 20]);
 
     fn feed(state: &mut Handshaking, bytes: &[u8]) -> Result<Progress, PeerError> {
-        state.target()[..bytes.len()].copy_from_slice(bytes);
+        let target = state.target().expect("it is not complete");
+        target[..bytes.len()].copy_from_slice(bytes);
         state.advance(bytes.len())
     }
 

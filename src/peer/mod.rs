@@ -68,6 +68,9 @@ pub struct Peer {
     pipeline: Pipeline,
     uploads: Uploads,
     timers: Timers,
+    /// Whether a keep-alive came due while something was waiting to be sent, and nothing has left
+    /// since.
+    stalled: bool,
     /// The credit that the frame being received was taken on. Invariant: `Some` only while a
     /// payload is landing.
     landing: Option<Share>,
@@ -137,6 +140,9 @@ pub enum PeerEvent {
 /// 18). Honest haves do not count, however many.
 const USELESS_BURST: u32 = 1_000;
 const USELESS_PER_S: u32 = 20;
+/// How long a remote may go on taking nothing once it is noticed that it does; with the interval of
+/// keep-alives, two minutes in all (security.md 5.6, row 23).
+const STALL_GRACE: Duration = Duration::from_secs(20);
 /// How long after our choke requests may still come that were made before it was heard (libtorrent
 /// forgives them for 2 s).
 const CHOKE_GRACE: Duration = Duration::from_secs(2);
@@ -179,6 +185,7 @@ impl Peer {
             pipeline: Pipeline::new(request_limit, now),
             uploads: Uploads::default(),
             timers: Timers::new(),
+            stalled: false,
             landing: None,
             allowed_fast: Vec::new(),
             granted_fast: Vec::new(),
@@ -271,6 +278,10 @@ impl Peer {
                     None => {}
                 },
                 Timer::KeepAlive if !self.wants_send() => self.send.message(&Message::KeepAlive),
+                // What waits may have been queued just now, or we ourselves have slept.
+                Timer::KeepAlive if !std::mem::replace(&mut self.stalled, true) => {
+                    self.timers.set(Timer::KeepAlive, now + STALL_GRACE);
+                }
                 other => return Err(PeerError::TimedOut(other)),
             }
         }

@@ -244,6 +244,7 @@ impl Peer {
             self.traffic.uploaded += payload;
             self.traffic.up.add(payload, now);
         }
+        self.stalled = false;
         self.timers.set(Timer::KeepAlive, now + limits.keep_alive_interval);
         payload
     }

@@ -57,9 +57,16 @@ pub struct Session {
     work: Work,
     wheel: Wheel<WheelKey>,
     dials: TokenBucket,
+    /// The time of the earliest [`WheelKey::Dials`] in the wheel.
+    dials_at: Option<Instant>,
+    /// Torrents that wait for a place or a token to dial, each once ([`Entry::turn`]).
+    dial_line: VecDeque<TorrentId>,
+    /// Dials and handshakes of ours that are under way. Invariant: the sum over the torrents.
+    half_open: usize,
     /// The swarms of the embedded tracker; `None` while it is off.
     swarms: Option<Swarms>,
-    lookups: BTreeMap<ResolveId, LookupFor>,
+    /// What each lookup under way is for, and the host and port that it asks for.
+    lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
     queues: Queues,
     /// Bytes behind the current payload land here; shared by all connections, empty between calls.
@@ -107,7 +114,7 @@ struct Queues {
 enum WheelKey {
     Conn(ConnId),
     Torrent(TorrentId),
-    /// The next token for dials, or the next candidate that has rested.
+    /// The next token for dials.
     Dials,
 }
 
@@ -172,6 +179,9 @@ impl Session {
                 cancels: Vec::new(),
                 limits,
             },
+            dials_at: None,
+            dial_line: VecDeque::new(),
+            half_open: 0,
             config,
             seeds,
             conns: Conns::default(),
@@ -255,7 +265,10 @@ impl Session {
             match key {
                 WheelKey::Conn(conn) => self.conn_timeout(conn, at, now),
                 WheelKey::Torrent(torrent) => self.torrent_timeout(torrent, at, now),
-                WheelKey::Dials => self.touch_all(),
+                WheelKey::Dials => {
+                    self.dials_at = None;
+                    self.call_next(now);
+                }
             }
         }
     }
@@ -272,7 +285,7 @@ impl Session {
         let conn = self.conns.find_mut(conn)?;
         match &mut conn.kind {
             Kind::Dialling { .. } => None,
-            Kind::Handshaking { state, .. } => Some(RecvSlices::one(state.target())),
+            Kind::Handshaking { state, .. } => state.target().map(RecvSlices::one),
             Kind::Peer { peer, .. } => peer.recv_slices(&mut self.scratch),
             Kind::Tracker { .. } | Kind::Client { .. } => Some(RecvSlices::one(&mut self.scratch)),
         }
@@ -375,12 +388,6 @@ impl Session {
             && !std::mem::replace(&mut entry.touched, true)
         {
             self.queues.touched.push(id);
-        }
-    }
-
-    fn touch_all(&mut self) {
-        for id in 0..u32::try_from(self.torrents.len()).unwrap_or(u32::MAX) {
-            self.touch(TorrentId(id));
         }
     }
 

@@ -53,11 +53,14 @@ impl Session {
 
     pub(super) fn on_connected(&mut self, id: ConnId, now: Instant) {
         self.mark(id);
-        let Some(Kind::Dialling { torrent, .. }) = self.conns.find(id).map(|conn| &conn.kind)
-        else {
-            return;
+        let torrent = match self.conns.find(id).map(|conn| &conn.kind) {
+            Some(Kind::Dialling { torrent, .. }) => *torrent,
+            Some(Kind::Tracker { torrent, .. }) => {
+                let torrent = *torrent;
+                return self.tracker_connected(torrent, now);
+            }
+            _ => return,
         };
-        let torrent = *torrent;
         let Some(entry) = self.entry(torrent) else { return };
         let info_hash = entry.torrent.info_hash;
         let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
@@ -119,7 +122,8 @@ impl Session {
                     return Err(CloseReason::UnknownTorrent.into());
                 };
                 if peer_id == entry.peer_id {
-                    return Err(CloseReason::SelfConnect.into());
+                    // The end that dialled reads our id, too; only it knows which address is ours.
+                    return if incoming { Ok(()) } else { Err(CloseReason::SelfConnect.into()) };
                 }
                 if entry.torrent.candidates.is_banned(addr.ip()) {
                     return Err(CloseReason::Banned.into());
@@ -177,7 +181,8 @@ impl Session {
     }
 
     /// Lets one of two connections to the same peer live. If both sides dialled, both must choose
-    /// the same: the one that the side with the lower peer id has opened.
+    /// the same: the one that the side with the lower peer id has opened. But a peer id is no
+    /// secret: whoever comes from another address takes nobody's place.
     ///
     /// Returns the candidate that the new connection takes over from the one it replaces, so that
     /// the address is dialled again once the peer is gone.
@@ -200,7 +205,8 @@ impl Session {
         let Some((_, peer)) = self.conns.find_mut(twin).and_then(Conn::as_peer) else {
             return Ok(None);
         };
-        let keep_new = incoming != peer.incoming && incoming == (peer_id < ours);
+        let same_host = peer.addr.ip() == addr.ip();
+        let keep_new = same_host && incoming != peer.incoming && incoming == (peer_id < ours);
         if !keep_new {
             peer.dialled = peer.dialled.or((!incoming).then_some(addr));
             return Err(CloseReason::Duplicate.into());
@@ -219,6 +225,8 @@ impl Session {
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
+        self.half_open -= usize::from(!incoming);
+        let Some(entry) = self.entry_mut(torrent) else { return };
         entry.torrent.peer_joined(id, &mut peer);
         self.conns.replace(id, Kind::Peer { torrent, peer });
         self.touch(torrent);
@@ -362,6 +370,7 @@ impl Session {
                 return;
             }
         };
+        self.half_open -= usize::from(dialled);
         if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
             if dialled {
                 entry.half_open -= 1;

@@ -1,6 +1,7 @@
 //! The life of torrents within the session: added, fed with the disk's answers, stopped, removed.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::job::{Job, Outcome, Storage};
@@ -39,12 +40,16 @@ pub struct NewTorrent {
 }
 
 /// A torrent cannot be added.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddTorrentError {
     /// A torrent with this info-hash is in the session.
     #[error("this torrent is already being worked on")]
     Duplicate,
+    /// Another torrent of the session has a file at this path, and one of the two would write to
+    /// it.
+    #[error("another torrent has the file {}", crate::text::Escaped(&.0.to_string_lossy()))]
+    PathTaken(PathBuf),
     /// The session is shutting down.
     #[error("shutting down")]
     ShuttingDown,
@@ -78,6 +83,9 @@ impl Session {
             hashes: new.metainfo.pieces.clone(),
             writable: matches!(new.mode, Mode::Download { .. }),
         };
+        if let Some(path) = self.shared_path(&storage) {
+            return Err(AddTorrentError::PathTaken(path));
+        }
         let params = TorrentParams {
             info_hash,
             storage: Arc::new(storage),
@@ -97,6 +105,19 @@ impl Session {
         self.pass_on_news(id, now);
         self.touch(id);
         Ok(id)
+    }
+
+    /// Returns a file that `new` would share with a torrent of the session, if one of them writes.
+    /// O(files of both, log).
+    fn shared_path(&self, new: &Storage) -> Option<PathBuf> {
+        let is_rival = |old: &&Arc<Storage>| old.root == new.root && (old.writable || new.writable);
+        let olds = self.torrents.iter().flatten().map(|entry| entry.torrent.storage());
+        let mut rivals = olds.filter(is_rival).peekable();
+        rivals.peek()?;
+        let files = new.layout.files().iter().filter(|file| !file.pad);
+        let ours: BTreeSet<&Path> = files.map(|file| file.path.as_path()).collect();
+        let theirs = rivals.flat_map(|old| old.layout.files()).filter(|file| !file.pad);
+        theirs.map(|file| &file.path).find(|path| ours.contains(path.as_path())).cloned()
     }
 
     /// Stops a torrent and takes it out of the session once the disk is done with it. Its trackers

@@ -26,6 +26,7 @@ impl Session {
         self.serve_marked(now);
         self.serve_hungry(now);
         self.credit_left = self.free_credit();
+        self.call_next(now);
         let mut touched = std::mem::take(&mut self.queues.touched);
         for torrent in touched.drain(..) {
             self.look_at(torrent, now);
@@ -190,6 +191,7 @@ impl Session {
         if entry.rechoke_at.is_some_and(|at| at <= now) {
             self.rechoke(torrent, now);
         }
+        self.look_up_again(torrent, now);
         self.announce(torrent, now);
         self.dial(torrent, now);
         if self.remove_if_done(torrent) {

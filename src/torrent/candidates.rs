@@ -14,6 +14,10 @@ pub const MAX_CANDIDATES: usize = 2_000;
 /// The most bans remembered for one torrent; beyond it the lowest address is forgotten.
 pub const MAX_BANS: usize = 4_096;
 
+/// How often in a row an address that a tracker named may fail before it is forgotten: the tracker
+/// names it again if it is alive.
+const MAX_FAILURES: u32 = 8;
+
 /// How long an address rests after its first failed dial; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest rest.
@@ -83,11 +87,21 @@ impl Candidates {
             && !addr.ip().is_unspecified()
             && !addr.ip().is_multicast()
             && !self.banned.contains(&addr.ip());
-        if !usable || self.known.len() >= MAX_CANDIDATES || self.known.contains_key(&addr) {
+        if !usable || self.known.contains_key(&addr) || !self.make_room() {
             return;
         }
         self.known.insert(addr, Candidate { source, failures: 0, state: State::Resting(now) });
         self.resting.insert((now, addr));
+    }
+
+    /// Tells whether one more address may be remembered; forgets one that is of no use for it.
+    fn make_room(&mut self) -> bool {
+        if self.known.len() < MAX_CANDIDATES {
+            return true;
+        }
+        let useless = |(_, known): &(&SocketAddr, &Candidate)| known.state == State::Never;
+        let useless = self.known.iter().find(useless).map(|(addr, _)| *addr);
+        useless.is_some_and(|addr| self.known.remove(&addr).is_some())
     }
 
     /// Takes the address that has been ready to be dialled for longest; it is in use from now on.
@@ -131,6 +145,10 @@ impl Candidates {
                 Some(doubled.min(longest))
             }
         };
+        if candidate.source == Source::Tracker && candidate.failures >= MAX_FAILURES {
+            self.known.remove(&addr);
+            return;
+        }
         candidate.state = State::Never;
         if let Some(rest) = rest.filter(|_| !self.banned.contains(&addr.ip())) {
             candidate.state = State::Resting(now + rest);
@@ -202,18 +220,35 @@ mod tests {
         assert_eq!(known.next_at(), Some(now + AFTER_CONNECTION));
     }
 
-    #[test]
-    fn the_back_off_has_an_end_and_is_short_for_an_address_that_the_user_named() {
-        for (source, longest) in [(Source::Tracker, 1_800), (Source::User, 15)] {
-            let (mut known, mut now) = (Candidates::default(), at(0));
-            known.add(addr(1), source, now);
-            for _ in 0..40 {
-                now = known.next_at().expect("resting");
-                assert_eq!(known.next(now), Some(addr(1)));
-                known.ended(addr(1), Fate::Failed, now);
-            }
-            assert_eq!(known.next_at(), Some(now + Duration::from_secs(longest)));
+    /// Lets dials of an address fail, and returns the rests after each.
+    fn rests(known: &mut Candidates, times: usize) -> Vec<u64> {
+        let mut now = known.next_at().expect("resting");
+        let mut rests = Vec::new();
+        for _ in 0..times {
+            assert_eq!(known.next(now), Some(addr(1)));
+            known.ended(addr(1), Fate::Failed, now);
+            let Some(next) = known.next_at() else { break };
+            rests.push((next - now).as_secs());
+            now = next;
         }
+        rests
+    }
+
+    #[test]
+    fn an_address_that_the_user_named_never_rests_long() {
+        let mut known = Candidates::default();
+        known.add(addr(1), Source::User, at(0));
+        assert_eq!(rests(&mut known, 8), [1, 2, 4, 8, 15, 15, 15, 15]);
+    }
+
+    #[test]
+    fn an_address_that_a_tracker_named_is_forgotten_in_the_end_until_it_is_named_again() {
+        let mut known = Candidates::default();
+        known.add(addr(1), Source::Tracker, at(0));
+        assert_eq!(rests(&mut known, 8), [10, 20, 40, 80, 160, 320, 640]);
+        assert_eq!(known.resting(), 0);
+        known.add(addr(1), Source::Tracker, at(9_999));
+        assert_eq!(known.resting(), 1);
     }
 
     #[test]

@@ -139,12 +139,17 @@ fn a_connection_to_ourselves_is_closed_and_its_address_never_dialled_again() {
 }
 
 #[test]
-fn the_other_end_of_a_connection_to_ourselves_is_closed_too() {
+fn the_accepting_end_of_a_connection_to_ourselves_leaves_it_to_the_other_to_find_out() {
+    // If it closed at once, its answer might never leave, and the end that dialled would not learn
+    // that the address is its own.
     let mut world = World::leech();
     let us = our_id(&mut world);
     let stranger = world.accept();
     world.send(stranger, &encode(FAST, world.info_hash, us));
-    assert_eq!(world.closed_with(stranger).as_deref(), Some("closed: connected to ourselves"));
+    assert!(world.is_open(stranger));
+    assert_eq!(world.hear(stranger).len(), 1, "our handshake");
+    world.hang_up(stranger);
+    assert_eq!(world.status().peers, 0);
 }
 
 /// Connects one peer in both directions, `first_incoming` saying which handshake ends first, and
@@ -324,4 +329,18 @@ fn a_first_message_may_be_any_and_a_keep_alive_is_none() {
         assert!(world.is_open(remote), "{messages:?}: {:?}", world.closed_with(remote));
         assert_eq!(world.peer(remote).pieces_have, pieces, "{messages:?}");
     }
+}
+
+#[test]
+fn a_stranger_with_the_id_of_a_peer_takes_its_place_from_the_same_address_only() {
+    let mut world = dialling();
+    // The lowest id there is: of two connections in both directions, its own would live.
+    let id = PeerId([0; 20]);
+    let seed = world.answer_dial();
+    world.send(seed, &encode(FAST, world.info_hash, id));
+    let thief = world.accept();
+    world.send(thief, &encode(FAST, world.info_hash, id));
+    assert!(world.is_open(seed));
+    let refused = "closed: already connected to this peer";
+    assert_eq!(world.closed_with(thief).as_deref(), Some(refused));
 }

@@ -136,6 +136,8 @@ fn a_parked_reader_that_never_reads_is_closed() {
     world.say(leech, &many);
     assert!(world.is_parked(leech));
     world.advance_s(101);
+    assert!(world.is_open(leech), "what waits may have been queued just now");
+    world.advance_s(20);
     let taken_nothing = "timed out: the peer takes nothing of what waits for it";
     assert_eq!(world.closed_with(leech).as_deref(), Some(taken_nothing));
     assert_eq!(world.session.memory().lent, 0);
