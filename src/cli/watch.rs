@@ -137,6 +137,18 @@ impl Watch {
 
     /// Runs until there is nothing left to do or somebody wants it to end.
     pub(crate) fn run(&mut self, engine: &impl Engine, signals: &Signals, ui: &mut Ui) -> End {
+        let end = self.run_to_end(engine, signals, ui);
+        for torrent in &mut self.torrents {
+            // What is told in the end are the figures of the end. An engine that has none left
+            // leaves those of the last look.
+            if let Ok(snapshot) = engine.snapshot(torrent.id) {
+                torrent.snapshot = snapshot;
+            }
+        }
+        end
+    }
+
+    fn run_to_end(&mut self, engine: &impl Engine, signals: &Signals, ui: &mut Ui) -> End {
         let mut next_tick = Instant::now();
         loop {
             let now = Instant::now();
@@ -294,6 +306,9 @@ impl Watch {
             }
             Event::PeerConnected { peer_id, .. } => torrent.count_peer(*peer_id),
             Event::Disk { error, .. } => {
+                if let Ok(snapshot) = engine.snapshot(id) {
+                    torrent.snapshot = snapshot;
+                }
                 let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
                 fail(torrent, ui, Failure::disk(error, have, size));
             }

@@ -22,11 +22,14 @@ struct Script {
     snapshot: Snapshot,
     /// How often nothing more is said before the engine ends.
     silences: Cell<usize>,
+    /// How often the sample is seen before the snapshot is.
+    looks: Cell<usize>,
 }
 
 impl Script {
     fn new(events: Vec<Event>, snapshot: Snapshot) -> Self {
-        Self { events: RefCell::new(events.into()), snapshot, silences: Cell::new(3) }
+        let (events, silences, looks) = (events.into(), Cell::new(3), Cell::new(0));
+        Self { events: RefCell::new(events), snapshot, silences, looks }
     }
 }
 
@@ -45,7 +48,13 @@ impl Engine for Script {
     }
 
     fn snapshot(&self, _: TorrentId) -> Result<Snapshot, ClientError> {
-        Ok(self.snapshot.clone())
+        match self.looks.get().checked_sub(1) {
+            Some(left) => {
+                self.looks.set(left);
+                Ok(sample())
+            }
+            None => Ok(self.snapshot.clone()),
+        }
     }
 
     fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
@@ -180,6 +189,24 @@ fn a_signal_before_the_end_says_what_is_kept() {
             err.starts_with("stopped  t1  39.2% (296.1 / 754.0 MiB) verified and kept"),
             "{err}"
         );
+    }
+}
+
+#[test]
+fn what_is_kept_is_what_was_verified_last() {
+    let later = Snapshot { have: sample().size / 2, pieces_have: 1508, ..sample() };
+    for (events, signals, message) in [
+        (vec![], &[INTERRUPT][..], "stopped  t1  50.0% (377.0 / 754.0 MiB) verified and kept"),
+        (
+            vec![disk_event(1, DiskErrorKind::Full)],
+            &[],
+            "swarmloop: error: cannot write top/a: it broke. 50.0% is verified and kept\n",
+        ),
+    ] {
+        // The first look is at the sample, every other one at what came later.
+        let script = Script { looks: Cell::new(1), ..Script::new(events, later.clone()) };
+        let (_, _, _, err) = play(watch(GET, 1, &sample()), &script, signals, &quiet());
+        assert!(err.starts_with(message), "{err}");
     }
 }
 
