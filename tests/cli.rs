@@ -240,6 +240,18 @@ fn closed_streams_are_no_panic() {
     }
 }
 
+#[test]
+fn what_stdout_does_not_take_is_a_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let demo = ["demo", "--size", "1"];
+    for args in [&["tracker", "--listen", "127.0.0.1:0"][..], &["--help"], &["--json", "-q"]] {
+        let args = if args[0] == "--json" { [args, &demo].concat() } else { args.to_vec() };
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let output = swarmloop(folder.path(), &args).stdout(full).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+}
+
 /// `timeout` and other wrappers hand a signal on that its whole process group has had already.
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one() {

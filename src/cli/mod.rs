@@ -32,7 +32,7 @@ mod ui;
 mod watch;
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use self::args::{Command, Refusal};
@@ -46,8 +46,11 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(Refusal::Clap(error)) => {
             // Help and version are printed this way too. A closed stream leaves nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+            return match error.print() {
+                _ if error.use_stderr() => Exit::Usage.into(),
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => Exit::Failed.into(),
+                _ => Exit::Success.into(),
+            };
         }
         Err(Refusal::NotYet(flag)) => {
             let failure = Failure::not_yet(&flag);
@@ -66,6 +69,5 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         ui.error(&failure, None);
         failure.exit
     });
-    ui.summary(exit);
-    exit.into()
+    ui.summary(exit).into()
 }

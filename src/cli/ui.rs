@@ -303,11 +303,18 @@ impl Ui {
         self.view = View::Nothing;
     }
 
-    /// Prints the last line of JSON.
-    pub(crate) fn summary(&mut self, exit: Exit) {
+    /// Prints the last line of JSON and returns what the process exits with: no success if stdout
+    /// did not take the results. A reader that went away is not counted as that; it had enough.
+    pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
         let (ok, failed) = (self.ok, self.failed);
         self.record(|| json::summary(ok, failed, exit));
+        match self.out_error {
+            Some(kind) if kind != io::ErrorKind::BrokenPipe && exit == Exit::Success => {
+                Exit::Failed
+            }
+            _ => exit,
+        }
     }
 
     /// Writes a line to stderr, above redrawn lines if there are any.

@@ -208,10 +208,11 @@ fn json_progress_comes_once_a_second_and_never_of_stopped_torrents() {
 
 #[test]
 fn a_closed_stdout_is_remembered_in_silence() {
-    for (kind, message) in [
-        (io::ErrorKind::BrokenPipe, ""),
+    for (kind, exit, message) in [
+        (io::ErrorKind::BrokenPipe, Exit::Success, ""),
         (
             io::ErrorKind::StorageFull,
+            Exit::Failed,
             "swarmloop: error: cannot write to stdout: no storage space\n",
         ),
     ] {
@@ -224,6 +225,8 @@ fn a_closed_stdout_is_remembered_in_silence() {
         ui.result("b");
         assert!(ui.is_out_closed());
         assert_eq!(err.text(), message);
+        assert_eq!(ui.summary(Exit::Success), exit);
+        assert_eq!(ui.summary(Exit::Disk), Exit::Disk, "another failure says more");
     }
 }
 
