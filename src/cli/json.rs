@@ -144,7 +144,7 @@ pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<Stri
             .with("event", announce_event(*event))
             .with("ok", false)
             .with("error", error.to_string())
-            .with("retry_in", retry_in.as_secs()),
+            .with("retry_in", (*retry_in < Duration::MAX).then(|| retry_in.as_secs())),
         _ => return None,
     };
     Some(line.end())

@@ -9,7 +9,7 @@ use swarmloop::text::Escaped;
 use swarmloop::tracker::TrackerEvent;
 
 use super::peers::{PeerView, software};
-use super::size::{Size, brief, countdown, eta, percent, permille, rate, ratio};
+use super::size::{Size, brief, countdown, eta, percent, permille, rate, ratio, until};
 use super::snapshot::{Snapshot, TrackerView};
 use super::stall::{count, host_of, stall};
 
@@ -216,11 +216,17 @@ fn trackers_text(trackers: &[TrackerView]) -> String {
     for tracker in trackers {
         match &tracker.state {
             TrackerState::Working { next_in, .. } => {
-                return format!("tracker ok, next {}", countdown(*next_in));
+                return match until(*next_in) {
+                    Some(next) => format!("tracker ok, next {next}"),
+                    None => "tracker ok".to_owned(),
+                };
             }
             TrackerState::Announcing => text = Some("tracker asked".to_owned()),
             TrackerState::Failed { retry_in, .. } if text.is_none() => {
-                text = Some(format!("tracker failed, retry {}", countdown(*retry_in)));
+                text = Some(match until(*retry_in) {
+                    Some(retry) => format!("tracker failed, retry {retry}"),
+                    None => "tracker failed for good".to_owned(),
+                });
             }
             _ => {}
         }
@@ -346,8 +352,11 @@ fn tracker_text(url: &str, event: &TrackerEvent) -> Option<String> {
         }
         TrackerEvent::Failed { error, retry_in, .. } => {
             let error = error.to_string();
-            let retry = countdown(*retry_in);
-            Some(format!("tracker {host}: {}, next try in {retry}", Escaped(&error)))
+            let retry = match until(*retry_in) {
+                Some(retry) => format!("next try in {retry}"),
+                None => "it will not be tried again".to_owned(),
+            };
+            Some(format!("tracker {host}: {}, {retry}", Escaped(&error)))
         }
         _ => None,
     }

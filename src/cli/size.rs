@@ -137,6 +137,12 @@ pub(crate) fn countdown(time: Duration) -> String {
     }
 }
 
+/// Returns the time until something happens as [`countdown`] does; `None` for [`Duration::MAX`],
+/// with which the engine says that it never does.
+pub(crate) fn until(time: Duration) -> Option<String> {
+    (time < Duration::MAX).then(|| countdown(time))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(countdown(Duration::from_millis(4_900)), "4s");
         assert_eq!(countdown(Duration::from_secs(28 * 60)), "28m");
         assert_eq!(countdown(Duration::from_secs(291)), "4m51s");
+        assert_eq!(until(Duration::from_secs(291)).as_deref(), Some("4m51s"));
+        assert_eq!(until(Duration::MAX), None);
     }
 
     #[test]

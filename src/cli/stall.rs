@@ -4,7 +4,7 @@ use swarmloop::session::io::{Phase, StopReason};
 use swarmloop::session::status::TrackerState;
 use swarmloop::text::Escaped;
 
-use super::size::countdown;
+use super::size::until;
 use super::snapshot::{Snapshot, TrackerView};
 
 /// More trackers than this are only counted.
@@ -123,8 +123,11 @@ fn without_addresses(trackers: &[TrackerView]) -> Stall {
     }
     for tracker in &usable {
         if let TrackerState::Working { next_in, .. } = tracker.state {
-            let (host, next) = (host(tracker), countdown(next_in));
-            let text = format!("no peers yet, tracker {host} names none; asking again in {next}");
+            let next = match until(next_in) {
+                Some(next) => format!("asking again in {next}"),
+                None => "it will not be asked again".to_owned(),
+            };
+            let text = format!("no peers yet, tracker {} names none; {next}", host(tracker));
             return Stall { cause: Cause::NoPeers, text };
         }
     }
@@ -147,14 +150,18 @@ fn failures(trackers: &[&TrackerView]) -> Option<String> {
             named.push(format!("{}: {}", Escaped(host_of(&tracker.url)), Escaped(error)));
         }
     }
-    let next = countdown(next?);
+    let next = match until(next?) {
+        Some(next) => format!("next try in {next}"),
+        None if failed == 1 => "it will not be tried again".to_owned(),
+        None => "they will not be tried again".to_owned(),
+    };
     let more = match failed.checked_sub(MAX_TRACKERS_NAMED) {
         Some(more @ 1..) => format!("; and {more} more"),
         _ => String::new(),
     };
     let list = named.join("; ");
     let trackers = count(failed, "tracker", "trackers");
-    Some(format!("no peers yet, {trackers} failed ({list}{more}); next try in {next}"))
+    Some(format!("no peers yet, {trackers} failed ({list}{more}); {next}"))
 }
 
 /// Returns the host and port of a URL: no user name and no path, because both may hold a pass key.
@@ -253,6 +260,10 @@ mod tests {
         let unsupported = || tracker("udp://c.example:1", TrackerState::Unsupported);
         let a = || failed("http://u:pw@a.example/k3y/announce", "connection refused", 30);
         let b = || failed("http://b.example?k3y", "timed out", 15);
+        let never = || {
+            let (error, retry_in) = ("go away".to_owned(), Duration::MAX);
+            tracker("http://c.example/x", TrackerState::Failed { error, retry_in })
+        };
         for (trackers, cause, text) in [
             (
                 vec![],
@@ -284,6 +295,23 @@ mod tests {
                 vec![a(), unsupported()],
                 Cause::TrackersFailed,
                 "no peers yet, 1 tracker failed (a.example: connection refused); next try in 30s",
+            ),
+            (
+                vec![never(), unsupported()],
+                Cause::TrackersFailed,
+                "no peers yet, 1 tracker failed (c.example: go away); it will not be tried again",
+            ),
+            (
+                vec![never(), never()],
+                Cause::TrackersFailed,
+                "no peers yet, 2 trackers failed (c.example: go away; c.example: go away); \
+                 they will not be tried again",
+            ),
+            (
+                vec![never(), b()],
+                Cause::TrackersFailed,
+                "no peers yet, 2 trackers failed (c.example: go away; b.example: timed out); \
+                 next try in 15s",
             ),
             (
                 vec![a(), b(), a(), a()],
