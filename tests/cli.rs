@@ -52,6 +52,8 @@ fn wrong_usage_exits_with_2_and_says_why() {
         (&["get", "x.torrent", "--no-such-flag"], "'--no-such-flag'"),
         (&["get", "x.torrent", "--port", "70000"], "'70000' is no port (0 to 65535)"),
         (&["get", "x.torrent", "--bind", "eth0"], "'eth0'"),
+        (&["get", "x.torrent", "--timeout", "0"], "the time must be longer than nothing"),
+        (&["get", "x.torrent", "--timeout", "0s"], "the time must be longer than nothing"),
         (&["seed", "x.torrent", "here", "--dir", "there"], "--dir"),
         (&["tracker", "--listen", "nowhere"], "'nowhere'"),
         (&["demo", "--size", "much"], "a size is a number"),

@@ -144,7 +144,7 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) seed: bool,
     /// Give up after this time without progress (such as 90s or 10m)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
     pub(crate) timeout: Option<Duration>,
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
@@ -409,6 +409,15 @@ fn progress(text: &str) -> Result<ProgressArg, String> {
                 .map(ProgressArg::Lines)
                 .map_err(|error| error.to_string())
         }
+    }
+}
+
+/// Reads what `--timeout` takes: no time at all would end a download before it begins.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("the time must be longer than nothing".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 
