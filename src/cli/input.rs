@@ -94,17 +94,45 @@ fn later_kind(argument: &OsStr) -> Option<&'static str> {
 
 /// Returns the folder that a torrent's files are below, given the path to its data: the folder
 /// itself, or the file or top folder in it, which is known by its name.
-pub(crate) fn data_dir(path: &Path, top: &OsStr) -> PathBuf {
-    match path.parent() {
-        Some(parent) if path.file_name() == Some(top) => {
-            if parent.as_os_str().is_empty() {
-                PathBuf::from(".")
-            } else {
-                parent.to_owned()
-            }
-        }
-        _ => path.to_owned(),
+///
+/// Data that is there under another name is the user's to rename: [`Exit::Input`].
+pub(crate) fn data_dir(path: &Path, torrent: &Loaded) -> Result<PathBuf, Failure> {
+    if holds(torrent, |file| path.join(file)) {
+        return Ok(path.to_owned());
     }
+    // The name that was typed counts before the one that is behind it, which `.` and symbolic links
+    // hide.
+    let real = path.canonicalize().ok();
+    for path in [Some(path), real.as_deref()].into_iter().flatten() {
+        if let Some(parent) = parent_of(path, torrent.top()) {
+            return Ok(parent);
+        }
+    }
+    let is_misnamed = path.is_file()
+        || torrent.metainfo.multi_file
+            && holds(torrent, |file| path.join(file.components().skip(1).collect::<PathBuf>()));
+    if !is_misnamed {
+        return Ok(path.to_owned());
+    }
+    let (name, top) = (escaped_path(path), escaped_path(Path::new(torrent.top())));
+    let message = format!(
+        "'{name}' has another name than in the torrent: the data must be named '{top}' \
+         (or be given as the folder that '{top}' is in)"
+    );
+    Err(Failure::new(Exit::Input, "misnamed", message))
+}
+
+/// Tells whether any file of a torrent is where `place` puts it.
+fn holds(torrent: &Loaded, place: impl Fn(&Path) -> PathBuf) -> bool {
+    let mut files = torrent.metainfo.files.iter().filter(|file| !file.pad);
+    files.any(|file| place(&file.path).is_file())
+}
+
+/// Returns the folder that a path is in if its last part is `name`.
+fn parent_of(path: &Path, name: &OsStr) -> Option<PathBuf> {
+    let parent = path.parent().filter(|_| path.file_name() == Some(name))?;
+    let is_here = parent.as_os_str().is_empty();
+    Some(if is_here { PathBuf::from(".") } else { parent.to_owned() })
 }
 
 /// Displays a path of foreign make in full: escaped like all foreign text, but not cut, because
@@ -121,6 +149,7 @@ pub(crate) fn escaped_path(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::files::tests::metainfo;
 
     #[test]
     fn kinds_that_are_not_there_yet_are_named() {
@@ -158,21 +187,84 @@ mod tests {
         assert_eq!(error.to_string(), "larger than 32 MiB");
     }
 
+    fn loaded(files: &[(&str, u64, bool)], multi_file: bool) -> Loaded {
+        let metainfo = Metainfo { multi_file, ..metainfo(files) };
+        Loaded { metainfo, source: "file" }
+    }
+
     #[test]
     fn the_data_or_its_folder_may_be_named() {
+        let torrent = loaded(&[("no such name/a", 1, false)], true);
         for (path, dir) in [
             (".", "."),
-            ("/data", "/data"),
-            ("/data/name", "/data"),
-            ("/data/name/", "/data"),
-            ("name", "."),
-            ("./name", "."),
-            ("/name", "/"),
-            ("/data/name/other", "/data/name/other"),
+            ("/no", "/no"),
+            ("/no/no such name", "/no"),
+            ("/no/no such name/", "/no"),
+            ("/no/no such name/.", "/no"),
+            ("no such name", "."),
+            ("./no such name", "."),
+            ("/no such name", "/"),
+            ("/no/no such name/other", "/no/no such name/other"),
             ("..", ".."),
             ("/", "/"),
         ] {
-            assert_eq!(data_dir(Path::new(path), OsStr::new("name")), Path::new(dir), "{path}");
+            let got = data_dir(Path::new(path), &torrent);
+            assert_eq!(got, Ok(PathBuf::from(dir)), "{path}");
+        }
+    }
+
+    #[test]
+    fn data_is_found_behind_its_path_or_told_to_have_another_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("it is there");
+        for dir in ["top/sub", "other/sub", "top2/top2", "empty"] {
+            std::fs::create_dir_all(root.join(dir)).expect("made");
+        }
+        for file in ["top/sub/a", "other/sub/a", "top2/top2/a", "a.iso", "b.iso"] {
+            std::fs::write(root.join(file), "x").expect("written");
+        }
+        std::os::unix::fs::symlink(root.join("top"), root.join("link")).expect("linked");
+        let pad = ("pad", 5, true);
+        let many = loaded(&[pad, ("top/b", 1, false), ("top/sub/a", 1, false)], true);
+        let nested = loaded(&[("top2/top2/a", 1, false)], true);
+        let inner = loaded(&[("top2/a", 1, false)], true);
+        let one = loaded(&[("a.iso", 1, false)], false);
+        for (torrent, path, dir) in [
+            (&many, "", Some("")),
+            (&many, "top", Some("")),
+            (&many, "top/", Some("")),
+            (&many, "top/.", Some("")),
+            (&many, "top/sub/..", Some("")),
+            (&many, "link", Some("")),
+            (&many, "other", None),
+            (&many, "other/.", None),
+            (&many, "a.iso", None),
+            (&many, "empty", Some("empty")),
+            (&many, "missing", Some("missing")),
+            (&nested, "top2", Some("")),
+            (&inner, "top2", Some("top2")),
+            (&inner, "top2/top2", Some("top2")),
+            (&one, "", Some("")),
+            (&one, "a.iso", Some("")),
+            (&one, "b.iso", None),
+            (&one, "missing.iso", Some("missing.iso")),
+        ] {
+            let got = data_dir(&root.join(path), torrent);
+            match dir {
+                // Compared by what is behind them, because `.` may be at the end of either.
+                Some(dir) => {
+                    let (got, dir) = (got.expect("it is found"), root.join(dir));
+                    let real = |path: &Path| path.canonicalize().ok();
+                    assert_eq!(real(&got), real(&dir), "{path}");
+                }
+                None => {
+                    let failure = got.expect_err("another name");
+                    assert_eq!(failure.exit, Exit::Input);
+                    let top = torrent.top().to_string_lossy();
+                    let must = format!("the data must be named '{top}'");
+                    assert!(failure.message.contains(&must), "{}", failure.message);
+                }
+            }
         }
     }
 

@@ -18,11 +18,15 @@ use super::watch::{End, Goal, STOP_TIMEOUT, Watch};
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let torrent = input::load(&args.torrent)?;
     warn_of_notes(1, &torrent, ui);
+    let dir = match &args.path {
+        Some(path) => data_dir(path, &torrent)?,
+        None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
+    };
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let client = network::start(&args.network)?;
     let mut watch = Watch::new(Goal::Seed, Vec::new(), Instant::now());
     let source = torrent.source;
-    watch.add(&client, ui, 1, to_add(args, torrent), source, None);
+    watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
     let end = watch.run(&client, &signals, ui);
     if let End::Stopped(_) = end {
         ui.tell(STOPPING);
@@ -31,11 +35,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     Ok(watch.conclude(ui, end))
 }
 
-fn to_add(args: &SeedArgs, torrent: Loaded) -> AddTorrent {
-    let dir = match &args.path {
-        Some(path) => data_dir(path, torrent.top()),
-        None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
-    };
+fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {
     AddTorrent {
         metainfo: torrent.metainfo,
         dir,
