@@ -151,6 +151,9 @@ impl Watch {
     fn run_to_end(&mut self, engine: &impl Engine, signals: &Signals, ui: &mut Ui) -> End {
         let mut next_tick = Instant::now();
         loop {
+            if let Some(end) = self.end(ui) {
+                return end;
+            }
             let now = Instant::now();
             if now >= next_tick {
                 if self.tick(engine, ui, now).is_err() {
@@ -261,7 +264,10 @@ impl Watch {
                 fail(torrent, ui, failure);
             }
         }
-        ui.draw(&rows(&self.torrents, &peers), now);
+        // After the last error or result there is nothing more to say.
+        if self.end(ui).is_none() {
+            ui.draw(&rows(&self.torrents, &peers), now);
+        }
         Ok(())
     }
 

@@ -193,6 +193,21 @@ fn a_signal_before_the_end_says_what_is_kept() {
 }
 
 #[test]
+fn nothing_follows_the_last_error() {
+    let failed = Snapshot { phase: Phase::Stopped(Some(StopReason::Disk)), ..sample() };
+    let lines = crate::cli::args::ProgressArg::Lines(Duration::ZERO);
+    let args = OutputArgs { progress: lines, ..plain() };
+    let script = Script::new(vec![disk_event(1, DiskErrorKind::Full)], failed);
+    let (.., err) = play(watch(GET, 1, &sample()), &script, &[], &args);
+    assert!(err.ends_with("hint: free some space and run the same command again\n"), "{err}");
+    // Given up within a look: there is nothing to draw after it.
+    let goal = Goal::Get { keep_seeding: false, timeout: None, limit: Some(Duration::ZERO) };
+    let (.., err) = play(watch(goal, 1, &sample()), &Script::new(vec![], sample()), &[], &args);
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.starts_with("swarmloop: error: gave up on 't1'"), "{err}");
+}
+
+#[test]
 fn what_is_kept_is_what_was_verified_last() {
     let later = Snapshot { have: sample().size / 2, pieces_have: 1508, ..sample() };
     for (events, signals, message) in [
