@@ -192,7 +192,11 @@ fn a_dash_reads_stdin() {
     let ran = run(&["-"]);
     ran.check_failure();
     assert_eq!(ran.code, Some(4));
-    assert!(ran.err.starts_with("swarmloop: error: bad torrent file '-': "), "{}", ran.err);
+    assert_eq!(ran.err, "swarmloop: error: bad torrent file '-': it is empty\n");
+    let twice = run(&["get", "-", "-"]);
+    twice.check_failure();
+    assert_eq!(twice.code, Some(2));
+    assert_eq!(twice.err, "swarmloop: error: '-' (stdin) can be named only once\n");
 }
 
 #[test]

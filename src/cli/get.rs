@@ -23,6 +23,10 @@ const MAX_NOTES: usize = 3;
 
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    if args.torrents.iter().filter(|argument| *argument == "-").count() > 1 {
+        let message = "'-' (stdin) can be named only once";
+        return Err(Failure::new(Exit::Usage, "stdin_twice", message));
+    }
     let (torrents, lost) = load_all(args, ui);
     if torrents.is_empty() {
         return Ok(Exit::of_failures(&lost, 0));

@@ -48,10 +48,13 @@ pub(crate) fn load(argument: &OsStr) -> Result<Loaded, Failure> {
     let bytes = bytes.map_err(|error| {
         Failure::new(Exit::Input, "cannot_read", format!("cannot read '{shown}': {error}"))
     })?;
-    let metainfo = Metainfo::parse(&bytes.into()).map_err(|error| {
-        let message = format!("bad torrent file '{shown}': {error}");
-        Failure::new(Exit::Input, "bad_torrent", message)
-    })?;
+    let bad = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Input, "bad_torrent", format!("bad torrent file '{shown}': {why}"))
+    };
+    if bytes.is_empty() {
+        return Err(bad(&"it is empty"));
+    }
+    let metainfo = Metainfo::parse(&bytes.into()).map_err(|error| bad(&error))?;
     Ok(Loaded { metainfo, source })
 }
 
