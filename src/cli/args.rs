@@ -28,6 +28,7 @@ use super::size::parse_size;
         `swarmloop X.torrent` is short for `swarmloop get X.torrent`.",
     after_help = EXIT_CODES,
     arg_required_else_help = true,
+    args_override_self = true,
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {

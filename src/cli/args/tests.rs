@@ -53,6 +53,19 @@ fn get_is_the_default_for_torrents() {
 }
 
 #[test]
+fn the_last_of_a_flag_counts_unless_it_may_be_repeated() {
+    let args = ["get", "a", "b", "--timeout", "1s", "-q", "-q", "--seed", "--timeout", "2s"];
+    let one = get(&args);
+    assert_eq!((one.timeout, one.torrents.len()), (Some(Duration::from_secs(2)), 2));
+    let peers = get(&["get", "a", "--seed", "--seed", "--peer", "h:1", "--peer", "h:2"]);
+    assert_eq!(peers.network.peers.len(), 2);
+    match read(&["tracker", "--listen", "[::1]:1", "--listen", "[::1]:2"]).map(|cli| cli.command) {
+        Ok(Command::Tracker(tracker)) => assert_eq!(tracker.listen.len(), 2),
+        other => panic!("not a tracker: {other:?}"),
+    }
+}
+
+#[test]
 fn what_is_no_torrent_is_left_to_clap() {
     for args in [&["sed"][..], &["-q", "gte"], &["no-such-file"], &["--dir"]] {
         assert_eq!(refused(args).exit_code(), 2, "{args:?}");
