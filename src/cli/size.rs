@@ -45,10 +45,16 @@ pub(crate) struct Size(pub(crate) u64);
 
 impl Size {
     /// Returns `have / size` in the unit of `size`: `296.1 / 790.6 MiB`; `gap` stands around the
-    /// slash and before the unit.
+    /// slash and before the unit. What is less than one of that unit has its own, or it would seem
+    /// to stand still: `35.2 MiB / 1.0 GiB`.
     pub(crate) fn pair(have: u64, size: u64, gap: &str) -> String {
         let unit = unit_of(size);
-        format!("{}{gap}/{gap}{}{gap}{}", number(have, unit), number(size, unit), UNITS[unit])
+        let mut shown = number(have, unit);
+        if have > 0 && tenths(have, unit) < 10 {
+            let unit = unit_of(have);
+            shown = format!("{}{gap}{}", number(have, unit), UNITS[unit]);
+        }
+        format!("{shown}{gap}/{gap}{}{gap}{}", number(size, unit), UNITS[unit])
     }
 
     /// Returns the size without a space before its unit: `48.2MiB`.
@@ -188,8 +194,20 @@ mod tests {
             assert_eq!(Size(bytes).to_string(), text);
             assert_eq!(Size(bytes).compact(), text.replace(' ', ""));
         }
-        assert_eq!(Size::pair(310_497_280, 790_626_304, " "), "296.1 / 754.0 MiB");
-        assert_eq!(Size::pair(0, 2048, ""), "0.0/2.0KiB");
+        for (have, size, text) in [
+            (310_497_280, 790_626_304, "296.1 / 754.0 MiB"),
+            (0, 2048, "0.0 / 2.0 KiB"),
+            (1, 2048, "1 B / 2.0 KiB"),
+            (1, 9, "1 / 9 B"),
+            (36_909_875, 1 << 30, "35.2 MiB / 1.0 GiB"),
+            (16 << 10, 3 << 30, "16.0 KiB / 3.0 GiB"),
+            (972 << 20, 1 << 30, "972.0 MiB / 1.0 GiB"),
+            (973 << 20, 1 << 30, "1.0 / 1.0 GiB"),
+            (1 << 30, 1 << 30, "1.0 / 1.0 GiB"),
+        ] {
+            assert_eq!(Size::pair(have, size, " "), text);
+            assert_eq!(Size::pair(have, size, ""), text.replace(' ', ""));
+        }
     }
 
     #[test]
