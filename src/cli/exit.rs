@@ -151,7 +151,11 @@ impl Failure {
         let name = |file: &FileInTheWay| {
             let path = file.path.to_string_lossy();
             let (len, expected) = (file.len, file.expected_len);
-            format!("'{}' ({len} bytes, expected {expected})", Escaped(&path))
+            if len == expected {
+                format!("'{}' (other content)", Escaped(&path))
+            } else {
+                format!("'{}' ({len} bytes, expected {expected})", Escaped(&path))
+            }
         };
         let named: Vec<String> = files.iter().take(MAX_NAMED).map(name).collect();
         let more = match files.len().checked_sub(MAX_NAMED) {
@@ -260,6 +264,13 @@ mod tests {
             "swarmloop: error: files in the way hold bytes that are not this torrent's: \
              'a\\x0ab' (7 bytes, expected 9). Nothing was written\n\
              hint: --overwrite replaces what is not the torrent's; -d chooses another folder"
+        );
+        let same_len = FileInTheWay { path: "a".into(), len: 9, expected_len: 9 };
+        let failure = Failure::files_in_the_way(&[same_len, file("b")]);
+        assert!(
+            failure.message.contains(": 'a' (other content), 'b' (7 bytes, expected 9). "),
+            "{}",
+            failure.message
         );
         let many: Vec<_> = ["a", "b", "c", "d", "e"].into_iter().map(file).collect();
         assert!(
