@@ -113,10 +113,15 @@ impl Failure {
             ClientError::Io(source) => (exit_of(source), "cannot_start"),
             _ => (Exit::Failed, "engine"),
         };
-        let failure = Self::new(exit, code, error.to_string());
+        Self::new(exit, code, error.to_string())
+    }
+
+    /// The engine did not start; `flag` is the one that says where it listens.
+    pub(crate) fn start(error: &ClientError, flag: &str) -> Self {
+        let failure = Self::client(error);
         match error {
             ClientError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                failure.hint("another program uses this port; name a free one with --port")
+                failure.hint(format!("another program uses this port; name a free one with {flag}"))
             }
             _ => failure,
         }
@@ -293,8 +298,9 @@ mod tests {
         }
         let addr = "127.0.0.1:80".parse().expect("an address");
         let taken = ClientError::Listen { addr, source: io::ErrorKind::AddrInUse.into() };
-        let failure = Failure::client(&taken);
+        let failure = Failure::start(&taken, "--listen");
         assert_eq!(failure.exit, Exit::Failed);
-        assert!(failure.hint.is_some());
+        assert!(failure.hint.is_some_and(|hint| hint.ends_with("a free one with --listen")));
+        assert_eq!(Failure::start(&ClientError::Ended, "--listen").hint, None);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn start(args: &NetworkArgs) -> Result<Client, Failure> {
             workers: workers(),
         })
     })
-    .map_err(|error| Failure::client(&error))
+    .map_err(|error| Failure::start(&error, "--port"))
 }
 
 /// Returns how many threads hash and write: one a processor, at most [`MAX_WORKERS`].

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &TrackerArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         tracker_listen: args.listen.clone(),
         workers: workers(),
     };
-    let client = Client::start(config).map_err(|error| Failure::client(&error))?;
+    let client = Client::start(config).map_err(|error| Failure::start(&error, "--listen"))?;
     let urls: Vec<String> = client.tracker_addrs().iter().map(announce_url).collect();
     for (url, addr) in urls.iter().zip(client.tracker_addrs()) {
         ui.record(|| json::listening(url));
