@@ -247,6 +247,17 @@ fn closed_streams_are_no_panic() {
 }
 
 #[test]
+fn a_demo_that_does_not_fit_writes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = swarmloop(folder.path(), ["demo", "--size", "8000000T"]);
+    let ran = Ran::new(&command.env("TMPDIR", folder.path()).output().expect("it runs"));
+    ran.check_failure();
+    assert_eq!((ran.code, ran.out.as_str()), (Some(6), ""));
+    assert!(ran.err.starts_with("swarmloop: error: the demo needs 16000000.0 TiB"), "{}", ran.err);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
 fn what_stdout_does_not_take_is_a_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     let demo = ["demo", "--size", "1"];

@@ -54,6 +54,9 @@ impl From<Failure> for Halt {
 pub(crate) fn run(args: &DemoArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let folder = TempFolder::create()?;
+    if let Some(failure) = too_large(args.size, free_space(&folder.0)?) {
+        return Err(failure);
+    }
     match transfer(&Payload::new(args.size), &folder.0, &signals, ui) {
         Ok(exit) => Ok(exit),
         Err(Halt::Failed(failure)) => Err(failure),
@@ -62,6 +65,31 @@ pub(crate) fn run(args: &DemoArgs, ui: &mut Ui) -> Result<Exit, Failure> {
             Ok(exit)
         }
     }
+}
+
+/// Returns how many bytes may be written below a folder; `None` if its file system does not say, as
+/// those that have no blocks do.
+fn free_space(folder: &Path) -> Result<Option<u64>, Failure> {
+    let space = rustix::fs::statvfs(folder).map_err(|error| {
+        Failure::io(&format!("look for free space in {}", folder.display()), &error.into())
+    })?;
+    Ok((space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+/// Refuses a payload that does not fit twice, at the seed and at the downloader, into the free
+/// space.
+fn too_large(size: u64, free: Option<u64>) -> Option<Failure> {
+    let (needed, free) = (size.saturating_mul(2), free?);
+    if needed <= free {
+        return None;
+    }
+    let message = format!(
+        "the demo needs {} in the folder for temporary files, where {} are free",
+        Size(needed),
+        Size(free)
+    );
+    let hint = "--size takes less; TMPDIR names another folder";
+    Some(Failure::new(Exit::Disk, "disk_full", message).hint(hint))
 }
 
 /// Makes the payload, moves it from a seed to a downloader and compares.
@@ -248,6 +276,25 @@ mod tests {
         assert!(path.exists());
         drop(folder);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn payloads_must_fit_twice() {
+        for (size, free, fits) in [
+            (5, Some(10), true),
+            (5, Some(9), false),
+            (u64::MAX, Some(u64::MAX - 1), false),
+            (u64::MAX, None, true),
+        ] {
+            let failure = too_large(size, free);
+            assert_eq!(failure.is_none(), fits, "{size} in {free:?}");
+            assert!(failure.is_none_or(|failure| failure.exit == Exit::Disk));
+        }
+        let failure = too_large(1 << 40, Some(3 << 30)).expect("it does not fit");
+        assert_eq!(
+            failure.message,
+            "the demo needs 2.0 TiB in the folder for temporary files, where 3.0 GiB are free"
+        );
     }
 
     #[test]

@@ -156,17 +156,25 @@ pub(crate) fn file(id: usize, index: usize, path: &str) -> String {
     line.with("path", path).with("done", true).end()
 }
 
-/// A torrent is complete. `downloaded` is what came over the network, in bytes.
-pub(crate) fn complete(id: usize, torrent: &Snapshot, elapsed: Duration, path: &str) -> String {
+/// A torrent is complete. `downloaded` is what came over the network, in bytes; a `path` there is
+/// only if the files stay.
+pub(crate) fn complete(
+    id: usize,
+    torrent: &Snapshot,
+    elapsed: Duration,
+    path: Option<&str>,
+) -> String {
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    Line::new("complete")
+    let line = Line::new("complete")
         .with("id", id)
         .with("elapsed", Duration::from_millis(ms).as_secs_f64())
         .with("downloaded", torrent.downloaded)
         .with("uploaded", torrent.uploaded)
-        .with("wasted", torrent.wasted)
-        .with("path", path)
-        .end()
+        .with("wasted", torrent.wasted);
+    match path {
+        Some(path) => line.with("path", path).end(),
+        None => line.end(),
+    }
 }
 
 /// The tracker answers announces at this URL.
@@ -256,7 +264,8 @@ mod tests {
             progress(1, &idle),
             tracker(1, "http://t/a", &replied).expect("a known event"),
             file(1, 1, "a.iso"),
-            complete(1, &sample(), Duration::from_micros(17_000_999), "./a.iso"),
+            complete(1, &sample(), Duration::from_micros(17_000_999), Some("./a.iso")),
+            complete(1, &sample(), Duration::ZERO, None),
             error(&Failure::new(Exit::GaveUp, "timeout", "m").hint("h"), Some(2)),
             warning("note", "odd", None),
             listening("http://127.0.0.1:6969/announce"),

@@ -367,8 +367,8 @@ fn complete(torrent: &mut Torrent, ui: &mut Ui, elapsed: Duration, downloaded: b
     }
     let done = torrent.files.complete();
     record_files(torrent.number, &done, ui);
-    let path = torrent.path.as_deref().map(escaped_path).unwrap_or_default();
-    ui.record(|| json::complete(torrent.number, &torrent.snapshot, elapsed, &path));
+    let path = torrent.path.as_deref().map(escaped_path);
+    ui.record(|| json::complete(torrent.number, &torrent.snapshot, elapsed, path.as_deref()));
     let peers = torrent.peers_counted();
     let paint = ui.paint();
     ui.say(&done_line(&torrent.name, &torrent.snapshot, elapsed, downloaded, peers, paint));
