@@ -96,7 +96,8 @@ fn several_torrents_have_a_line_each_and_a_total() {
     assert_eq!(
         lines,
         [
-            "slow  50.0%  512.0 KiB / 1.0 MiB  ↓ 1.0 KiB/s  ↑ 0 B/s  peers 34/61 (12 seeds)  eta 8m32s",
+            "slow  50.0%  512.0 KiB / 1.0 MiB  ↓ 1.0 KiB/s  ↑ 0 B/s  \
+             peers 34/61 (12 seeds)  eta 8m32s",
             "done  seeding 2.0 MiB  ↑ 0 B/s  up 18.1 MiB (ratio 9.05)  peers 34",
             "idle  0.0%  waiting: connecting to 3 peers",
             "total  62.5%  2.5 / 4.0 MiB  ↓ 1.0 KiB/s  ↑ 0 B/s  1 of 3 complete",
