@@ -150,7 +150,10 @@ fn json_has_its_errors_on_stderr_and_always_a_summary() {
         "{\"type\":\"error\",\"code\":\"cannot_read\",\"message\":\"cannot read 'x.torrent': \
          No such file or directory (os error 2)\",\"id\":1}\n"
     );
-    assert_eq!(ran.out, "{\"type\":\"summary\",\"ok\":0,\"failed\":1,\"exit_code\":4}\n");
+    assert_eq!(
+        ran.out,
+        "{\"type\":\"summary\",\"ok\":0,\"failed\":1,\"interrupted\":0,\"exit_code\":4}\n"
+    );
 }
 
 #[test]

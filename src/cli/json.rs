@@ -144,7 +144,7 @@ pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<Stri
             .with("event", announce_event(*event))
             .with("ok", false)
             .with("error", error.to_string())
-            .with("retry_in", (*retry_in < Duration::MAX).then(|| retry_in.as_secs())),
+            .with("retry_in", (*retry_in < Duration::MAX).then_some(retry_in.as_secs())),
         _ => return None,
     };
     Some(line.end())
@@ -198,10 +198,21 @@ pub(crate) fn warning(code: &str, message: &str, id: Option<usize>) -> String {
     Line::new("warning").with("code", code).with("message", message).with_id(id).end()
 }
 
+/// How many torrents ended in which way.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    /// Came through.
+    pub(crate) ok: usize,
+    /// Did not.
+    pub(crate) failed: usize,
+    /// Had not ended when the run did.
+    pub(crate) interrupted: usize,
+}
+
 /// The last line of every run.
-pub(crate) fn summary(ok: usize, failed: usize, exit: Exit) -> String {
-    let line = Line::new("summary").with("ok", ok).with("failed", failed);
-    line.with("exit_code", exit.code()).end()
+pub(crate) fn summary(counts: Counts, exit: Exit) -> String {
+    let line = Line::new("summary").with("ok", counts.ok).with("failed", counts.failed);
+    line.with("interrupted", counts.interrupted).with("exit_code", exit.code()).end()
 }
 
 /// Names a phase for programs.
@@ -269,7 +280,7 @@ mod tests {
             error(&Failure::new(Exit::GaveUp, "timeout", "m").hint("h"), Some(2)),
             warning("note", "odd", None),
             listening("http://127.0.0.1:6969/announce"),
-            summary(1, 0, Exit::Success),
+            summary(Counts { ok: 1, failed: 0, interrupted: 2 }, Exit::Signal(2)),
         ];
         let expected: Vec<&str> = include_str!("json/lines.jsonl").lines().collect();
         assert_eq!(lines.len(), expected.len());

@@ -137,9 +137,8 @@ pub(crate) struct Ui {
     is_quiet: bool,
     verbose: u8,
     out_error: Option<io::ErrorKind>,
-    /// Torrents that came through and that did not, for the summary.
-    ok: usize,
-    failed: usize,
+    /// How torrents ended, for the summary.
+    counts: json::Counts,
 }
 
 impl Ui {
@@ -163,8 +162,7 @@ impl Ui {
             is_quiet: args.quiet,
             verbose: args.verbose,
             out_error: None,
-            ok: 0,
-            failed: 0,
+            counts: json::Counts::default(),
         }
     }
 
@@ -247,13 +245,18 @@ impl Ui {
 
     /// Counts a torrent that came through.
     pub(crate) fn count_ok(&mut self) {
-        self.ok += 1;
+        self.counts.ok += 1;
     }
 
     /// Counts a torrent that did not and tells why.
     pub(crate) fn count_failed(&mut self, failure: &Failure, id: usize) {
-        self.failed += 1;
+        self.counts.failed += 1;
         self.error(failure, Some(id));
+    }
+
+    /// Counts a torrent that neither came through nor failed before the run ended.
+    pub(crate) fn count_interrupted(&mut self) {
+        self.counts.interrupted += 1;
     }
 
     /// Shows how all torrents stand; called some times a second, draws as often as the form of
@@ -307,8 +310,8 @@ impl Ui {
     /// did not take the results. A reader that went away is not counted as that; it had enough.
     pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
-        let (ok, failed) = (self.ok, self.failed);
-        self.record(|| json::summary(ok, failed, exit));
+        let counts = self.counts;
+        self.record(|| json::summary(counts, exit));
         match self.out_error {
             Some(kind) if kind != io::ErrorKind::BrokenPipe && exit == Exit::Success => {
                 Exit::Failed

@@ -197,7 +197,10 @@ impl Watch {
                     ui.say(&stopped_line(&torrent.name, &torrent.snapshot));
                     ui.count_ok();
                 }
-                None => ui.tell(&stopped_line(&torrent.name, &torrent.snapshot)),
+                None => {
+                    ui.tell(&stopped_line(&torrent.name, &torrent.snapshot));
+                    ui.count_interrupted();
+                }
             }
         }
         if end == End::EngineEnded {

@@ -72,6 +72,7 @@ fn people_get_text_and_programs_get_json() {
         ui.warning("odd", "it is odd", Some(1));
         ui.count_ok();
         ui.count_failed(&failure(), 2);
+        ui.count_interrupted();
         ui.summary(Exit::Failed);
     };
     let error = "swarmloop: error: it broke\nhint: mend it\n";
@@ -86,7 +87,8 @@ fn people_get_text_and_programs_get_json() {
         (OutputArgs { quiet: true, ..plain() }, "result\n", format!("told\n{warning}{error}")),
         (
             OutputArgs { json: true, verbose: 2, ..plain() },
-            "{record}\n{\"type\":\"summary\",\"ok\":1,\"failed\":1,\"exit_code\":1}\n",
+            "{record}\n{\"type\":\"summary\",\"ok\":1,\"failed\":1,\"interrupted\":1,\
+             \"exit_code\":1}\n",
             "{\"type\":\"warning\",\"code\":\"odd\",\"message\":\"it is odd\",\"id\":1}\n\
              {\"type\":\"error\",\"code\":\"code\",\"message\":\"it broke\",\"hint\":\"mend it\",\
              \"id\":2}\n"

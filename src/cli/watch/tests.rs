@@ -351,8 +351,16 @@ fn json_tells_of_every_step_in_order() {
         out.lines().map(|line| line.split('"').nth(3).expect("a type")).collect();
     assert_eq!(kinds, ["status", "file", "file", "complete", "summary"], "{out}");
     assert!(out.contains("\"index\":1,\"path\":\"top/a\""), "{out}");
-    assert!(out.ends_with("{\"type\":\"summary\",\"ok\":1,\"failed\":0,\"exit_code\":0}\n"));
+    let summary = |ok, interrupted, exit: Exit| {
+        let counts = json::Counts { ok, failed: 0, interrupted };
+        json::summary(counts, exit) + "\n"
+    };
+    assert!(out.ends_with(&summary(1, 0, Exit::Success)), "{out}");
     assert_eq!(err, "");
+
+    let script = Script::new(vec![], sample());
+    let (_, exit, out, _) = play(watch(GET, 2, &sample()), &script, &[INTERRUPT], &args);
+    assert_eq!(out, summary(0, 2, exit));
 }
 
 #[test]
