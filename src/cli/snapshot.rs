@@ -3,6 +3,7 @@
 //! The engine's [`TorrentStatus`] may grow and cannot be made outside the library; this plain copy
 //! of what is shown can be written down in a test.
 
+use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Phase;
 use swarmloop::session::status::{TorrentStatus, TrackerState};
 
@@ -28,6 +29,8 @@ pub(crate) struct Snapshot {
     pub(crate) unchoked_by: usize,
     pub(crate) half_open: usize,
     pub(crate) known: usize,
+    pub(crate) last_dial_error: Option<PeerError>,
+    pub(crate) unresolved: Vec<String>,
     pub(crate) trackers: Vec<TrackerView>,
 }
 
@@ -80,6 +83,8 @@ impl From<TorrentStatus> for Snapshot {
             unchoked_by: status.unchoked_by,
             half_open: status.half_open,
             known: status.known,
+            last_dial_error: status.last_dial_error,
+            unresolved: status.unresolved,
             trackers: status
                 .trackers
                 .into_iter()
@@ -112,6 +117,8 @@ pub(crate) fn sample() -> Snapshot {
         unchoked_by: 20,
         half_open: 3,
         known: 27,
+        last_dial_error: None,
+        unresolved: Vec::new(),
         trackers: vec![TrackerView {
             url: "http://tracker.example/announce?passkey=secret".to_owned(),
             state: TrackerState::Working {

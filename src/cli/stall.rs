@@ -93,7 +93,12 @@ fn without_peers(torrent: &Snapshot) -> Stall {
         (Cause::Dialling, format!("connecting to {peers}"))
     } else if torrent.known > 0 {
         let peers = count(torrent.known, "peer", "peers");
-        (Cause::Unreachable, format!("{peers} known, none could be reached so far"))
+        let last = torrent.last_dial_error.as_ref().map(|error| format!(" (last: {error})"));
+        let last = last.unwrap_or_default();
+        (Cause::Unreachable, format!("{peers} known, none could be reached so far{last}"))
+    } else if let Some(host) = torrent.unresolved.first() {
+        let text = format!("no peers yet, the name {} could not be looked up", Escaped(host));
+        (Cause::Unreachable, text)
     } else {
         return without_addresses(&torrent.trackers);
     };
@@ -182,6 +187,7 @@ mod tests {
 
     use super::*;
     use crate::cli::snapshot::sample;
+    use swarmloop::peer::error::CloseReason;
 
     fn waiting() -> Snapshot {
         let quiet = Snapshot { down_rate: 0, peers: 0, seeds: 0, interesting: 0, ..sample() };
@@ -253,6 +259,17 @@ mod tests {
             let stall = stall(&Snapshot { half_open, known, ..waiting() }).expect("a stall");
             assert_eq!((stall.cause, stall.text.as_str()), (cause, text));
         }
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_reached_or_found_has_its_reason() {
+        let refused = CloseReason::Io(std::io::ErrorKind::ConnectionRefused).into();
+        let dead = Snapshot { known: 1, last_dial_error: Some(refused), ..waiting() };
+        let text = "1 peer known, none could be reached so far (last: closed: connection refused)";
+        assert_eq!(stall(&dead).expect("a stall").text, text);
+        let lost = Snapshot { unresolved: vec!["no.such\x1b".to_owned()], ..waiting() };
+        let text = "no peers yet, the name no.such\\x1b could not be looked up";
+        assert_eq!(stall(&lost).expect("a stall").text, text);
     }
 
     #[test]

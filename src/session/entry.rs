@@ -8,6 +8,7 @@ use sha1::{Digest, Sha1};
 
 use crate::choker::{ChokeConfig, ChokeMode, Choker};
 use crate::id::{ConnId, InfoHash, PeerId};
+use crate::peer::error::PeerError;
 use crate::session::dial::Turn;
 use crate::session::io::ResolveId;
 use crate::time::Instant;
@@ -36,6 +37,8 @@ pub(super) struct Entry {
     pub half_open: usize,
     /// Whether it stands in line for a dial.
     pub turn: Turn,
+    /// Why the last dial that failed did, since the last peer connected.
+    pub last_dial_error: Option<PeerError>,
     /// Hosts that the user named and whose lookup failed, and when they are looked up again.
     pub unresolved: Vec<(String, u16)>,
     pub look_up_at: Option<Instant>,
@@ -92,6 +95,7 @@ impl Entry {
             added_at: now,
             half_open: 0,
             turn: Turn::Away,
+            last_dial_error: None,
             unresolved: Vec::new(),
             look_up_at: None,
             tell_peers: false,

@@ -37,6 +37,7 @@ impl Session {
             unchoked_by: peers().filter(|peer| !peer.is_choking_us()).count(),
             half_open: entry.half_open,
             known: torrent.candidates.resting(),
+            last_dial_error: entry.last_dial_error.clone(),
             unresolved: entry.unresolved.iter().map(|(host, _)| host.clone()).collect(),
             banned: torrent.candidates.banned(),
             trackers: entry.announcer.views(now),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::io::Phase;
 use crate::id::{InfoHash, PeerId, TorrentId};
+use crate::peer::error::PeerError;
 pub use crate::tracker::{TrackerState, TrackerView};
 
 /// One torrent at one time.
@@ -52,6 +53,8 @@ pub struct TorrentStatus {
     pub half_open: usize,
     /// Addresses known and not connected.
     pub known: usize,
+    /// Why the last dial that failed did, since the last peer connected.
+    pub last_dial_error: Option<PeerError>,
     /// Hosts that the user named as peers and whose lookup failed. Text of the user's.
     pub unresolved: Vec<String>,
     /// Bans over its life.

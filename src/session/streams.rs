@@ -227,6 +227,7 @@ impl Session {
         entry.half_open -= usize::from(!incoming);
         self.half_open -= usize::from(!incoming);
         let Some(entry) = self.entry_mut(torrent) else { return };
+        entry.last_dial_error = None;
         entry.torrent.peer_joined(id, &mut peer);
         self.conns.replace(id, Kind::Peer { torrent, peer });
         self.touch(torrent);
@@ -374,6 +375,7 @@ impl Session {
         if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
             if dialled {
                 entry.half_open -= 1;
+                entry.last_dial_error = Some(error.clone());
                 entry.torrent.candidates.ended(addr, fate(error, false), now);
             }
             if let Some(torrent) = torrent {
