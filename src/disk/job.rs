@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::layout::Layout;
-use crate::id::{ConnId, PieceIndex, TorrentId};
+use crate::id::{ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
 
@@ -19,6 +19,8 @@ use crate::wire::frame::Frame;
 pub struct Storage {
     /// The torrent whose bytes these are.
     pub torrent: TorrentId,
+    /// Its info-hash, by which a file that was made for it is known again in another session.
+    pub info_hash: InfoHash,
     /// The folder that all of the layout's paths are relative to.
     pub root: PathBuf,
     /// Which bytes of the torrent are in which file.
@@ -175,9 +177,9 @@ pub enum Outcome {
     Stat {
         /// The job's torrent.
         torrent: TorrentId,
-        /// The length of every file of the layout in bytes, `None` where there is none; pad files
-        /// are `None`.
-        lengths: Result<Vec<Option<u64>>, DiskError>,
+        /// What there is of every file of the layout, `None` where there is nothing; pad files are
+        /// `None`.
+        files: Result<Vec<Option<OnDisk>>, DiskError>,
     },
     /// Of [`Job::Check`].
     Check {
@@ -196,6 +198,16 @@ pub enum Outcome {
         /// Whether all of it was done.
         result: Result<(), DiskError>,
     },
+}
+
+/// A file of a torrent that exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OnDisk {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Whether it was made for this very torrent by a download that has not ended, so that what is
+    /// in it may be written over. Not every file system can tell; `false` then.
+    pub ours: bool,
 }
 
 /// Whether a whole piece is what the metainfo promises.

@@ -10,6 +10,8 @@
 //!
 //! **Invariant:** this module does not know what a piece's bytes mean; [`super::workers`] does.
 
+mod mark;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Storage};
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
 use crate::disk::layout::{LayoutFile, Span};
 use crate::id::{PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
@@ -153,8 +155,11 @@ impl Files {
     /// # Errors
     ///
     /// A symlink, a folder or a device in a file's place is [`DiskErrorKind::InTheWay`].
-    pub fn stat(storage: &Storage) -> Result<Vec<Option<u64>>, DiskError> {
-        let look = |file: &LayoutFile| if file.pad { Ok(None) } else { len_on_disk(storage, file) };
+    pub fn stat(storage: &Storage) -> Result<Vec<Option<OnDisk>>, DiskError> {
+        let look = |file: &LayoutFile| {
+            let len = if file.pad { None } else { len_on_disk(storage, file)? };
+            Ok(len.map(|len| OnDisk { len, ours: mark::is_on(storage, file) }))
+        };
         storage.layout.files().iter().map(look).collect()
     }
 
@@ -181,6 +186,7 @@ impl Files {
                 rustix::fs::ftruncate(&open, file.len)
                     .map_err(|errno| failed(DiskOp::SetLength, path_of(storage, index), errno))?;
             }
+            mark::take_off(storage, file);
         }
         Ok(())
     }
@@ -290,14 +296,22 @@ impl Cache {
 fn open_below(storage: &Storage, file: &LayoutFile, access: Access) -> Result<File, DiskError> {
     let path = storage.root.join(&file.path);
     let (folder, name) = open_parent(storage, file, access)?;
-    let flags = match access {
-        Access::Read => FILE | OFlags::RDONLY,
-        Access::Write => FILE | OFlags::RDWR | OFlags::CREATE,
+    let open = |flags| {
+        let flags = FILE | flags | links(storage);
+        rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666))
     };
-    let flags = flags | links(storage);
-    let mode = Mode::from_raw_mode(0o666);
-    let opened = rustix::fs::openat(&folder, name, flags, mode)
-        .map_err(|errno| failed(DiskOp::Open, path.clone(), errno))?;
+    let opened = match access {
+        Access::Read => open(OFlags::RDONLY),
+        Access::Write => match open(OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+            Ok(made) => {
+                mark::put_on(storage, &made);
+                Ok(made)
+            }
+            Err(Errno::EXIST) => open(OFlags::RDWR),
+            Err(errno) => Err(errno),
+        },
+    };
+    let opened = opened.map_err(|errno| failed(DiskOp::Open, path.clone(), errno))?;
     let stat =
         rustix::fs::fstat(&opened).map_err(|errno| failed(DiskOp::Stat, path.clone(), errno))?;
     regular_len(&stat, path)?;

@@ -334,8 +334,8 @@ fn run(files: &Files, job: Job, chunk: &mut Vec<u8>) -> Option<Outcome> {
             Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
         }
         Job::Stat { storage } => {
-            let lengths = guarded(DiskOp::Stat, &storage, || Files::stat(&storage));
-            Outcome::Stat { torrent: storage.torrent, lengths }
+            let files = guarded(DiskOp::Stat, &storage, || Files::stat(&storage));
+            Outcome::Stat { torrent: storage.torrent, files }
         }
         Job::Check { storage, first, count } => {
             let pieces = (first.0..first.0.saturating_add(count)).map(PieceIndex);

@@ -78,6 +78,7 @@ impl Session {
         let specs = files.map(|f| FileSpec { path: f.path.clone(), len: f.len, pad: f.pad });
         let storage = Storage {
             torrent: id,
+            info_hash,
             root: new.dir,
             layout: Layout::new(specs, new.metainfo.piece_len),
             hashes: new.metainfo.pieces.clone(),

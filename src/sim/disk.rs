@@ -4,13 +4,13 @@
 //! **Invariant:** a job is done when its outcome is told, not when it is submitted, so a claim
 //! that comes before the write is found out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::disk::hash;
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, Outcome, Read, Storage,
-    Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, OnDisk, Outcome, Read,
+    Storage, Verdict, Verify,
 };
 use crate::id::PieceIndex;
 use crate::rng::Rng;
@@ -48,6 +48,8 @@ impl Default for DiskOptions {
 #[derive(Debug, Default)]
 pub struct SimDisk {
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Files that were made by writing to them.
+    made: BTreeSet<PathBuf>,
     options: DiskOptions,
     writes: u64,
     reads: u64,
@@ -65,6 +67,7 @@ impl SimDisk {
 
     /// Puts a file there, whatever there was.
     pub fn put(&mut self, path: PathBuf, bytes: Vec<u8>) {
+        self.made.remove(&path);
         self.files.insert(path, bytes);
     }
 
@@ -108,12 +111,15 @@ impl SimDisk {
                 Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
             }
             Job::Stat { storage } => {
-                let len = |path: &Path| self.file(path).map(|bytes| bytes.len() as u64);
+                let look = |path: &Path| {
+                    let len = self.file(path)?.len() as u64;
+                    Some(OnDisk { len, ours: self.made.contains(path) })
+                };
                 let files = storage.layout.files().iter();
-                let lengths = files
-                    .map(|f| if f.pad { None } else { len(&storage.root.join(&f.path)) })
+                let files = files
+                    .map(|f| if f.pad { None } else { look(&storage.root.join(&f.path)) })
                     .collect();
-                Outcome::Stat { torrent: storage.torrent, lengths: Ok(lengths) }
+                Outcome::Stat { torrent: storage.torrent, files: Ok(files) }
             }
             Job::Check { storage, first, count } => {
                 let pieces = (first.0..first.0 + count).map(PieceIndex);
@@ -179,6 +185,9 @@ impl SimDisk {
             bytes = rest;
             if !span.pad {
                 let path = storage.root.join(&storage.layout.files()[span.file].path);
+                if !self.files.contains_key(&path) {
+                    self.made.insert(path.clone());
+                }
                 let file = self.files.entry(path).or_default();
                 let (from, until) = (to_usize(span.offset), to_usize(span.offset + span.len));
                 file.resize(file.len().max(until), 0);
@@ -277,6 +286,7 @@ impl SimDisk {
             if cut && let Some(file) = self.files.get_mut(&path) {
                 file.truncate(to_usize(spec.len));
             }
+            self.made.remove(&path);
         }
     }
 }

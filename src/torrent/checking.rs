@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Job};
+use crate::disk::job::{DiskError, Job, OnDisk};
 use crate::id::PieceIndex;
 use crate::picker::Picker;
 
@@ -19,8 +19,8 @@ use super::{Ctx, End, Stage, Torrent};
 #[derive(Debug)]
 pub(super) struct Check {
     have: Bitfield,
-    /// The length of each file on disk; empty until they have been looked at.
-    lengths: Vec<Option<u64>>,
+    /// What there is of each file; empty until they have been looked at.
+    files: Vec<Option<OnDisk>>,
     /// Pieces that are to be hashed, as ranges, last first.
     todo: Vec<(u32, u32)>,
     /// Pieces that jobs are hashing.
@@ -37,7 +37,7 @@ const JOBS_OUT: u32 = 4;
 impl Check {
     pub(super) fn new(pieces: u32) -> Self {
         let have = Bitfield::new(pieces);
-        Self { have, lengths: Vec::new(), todo: Vec::new(), out: 0, done: 0 }
+        Self { have, files: Vec::new(), todo: Vec::new(), out: 0, done: 0 }
     }
 
     pub(super) const fn have(&self) -> &Bitfield {
@@ -52,11 +52,11 @@ impl Check {
 impl Torrent {
     pub(super) fn on_stat(
         &mut self,
-        lengths: Result<Vec<Option<u64>>, DiskError>,
+        files: Result<Vec<Option<OnDisk>>, DiskError>,
         ctx: &mut Ctx<'_>,
     ) -> After {
-        let lengths = match lengths {
-            Ok(lengths) => lengths,
+        let files = match files {
+            Ok(files) => files,
             Err(error) => return self.on_disk_error(error, ctx),
         };
         let storage = Arc::clone(&self.storage);
@@ -66,13 +66,13 @@ impl Torrent {
                 let piece = PieceIndex(*piece);
                 let len = self.geometry.len_of(piece);
                 storage.layout.spans(piece, 0, len).all(|span| {
-                    let there = lengths.get(span.file).copied().flatten().unwrap_or(0);
+                    let there = files.get(span.file).copied().flatten().map_or(0, |file| file.len);
                     span.pad || there >= span.offset + span.len
                 })
             })
             .collect();
         check.done = self.geometry.pieces() - u32::try_from(present.len()).unwrap_or(u32::MAX);
-        check.lengths = lengths;
+        check.files = files;
         let per_job = u32::try_from(JOB_BYTES / u64::from(self.geometry.piece_len())).unwrap_or(1);
         check.todo = ranges(&mut present, per_job.max(1));
         self.check_on(ctx)
@@ -128,12 +128,13 @@ impl Torrent {
         if self.mode != (Mode::Download { overwrite: false }) {
             return Vec::new();
         }
-        let files = self.storage.layout.files().iter().zip(&check.lengths).enumerate();
+        let files = self.storage.layout.files().iter().zip(&check.files).enumerate();
         files
-            .filter_map(|(index, (file, len))| {
-                let len = len.filter(|len| *len > 0 && !file.pad)?;
+            .filter_map(|(index, (file, there))| {
+                let OnDisk { len, ours } = there.filter(|there| there.len > 0 && !file.pad)?;
                 let mut pieces = self.storage.layout.pieces_of_file(index);
-                let foreign = len > file.len || !pieces.any(|piece| check.have.contains(piece));
+                let foreign =
+                    len > file.len || !(ours || pieces.any(|piece| check.have.contains(piece)));
                 let path = file.path.clone();
                 foreign.then_some(FileInTheWay { path, len, expected_len: file.len })
             })

@@ -46,7 +46,7 @@ impl Torrent {
             Outcome::Append { piece, frames, result, .. } => {
                 self.on_append(piece, frames, result, ctx)
             }
-            Outcome::Stat { lengths, .. } => self.on_stat(lengths, ctx),
+            Outcome::Stat { files, .. } => self.on_stat(files, ctx),
             Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Read { .. } => After::Nothing,

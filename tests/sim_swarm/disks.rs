@@ -195,3 +195,24 @@ fn a_piece_that_is_mostly_pad_bytes_is_finished() {
     sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
     sim.run_until_complete(&[leecher], MINUTE);
 }
+
+#[test]
+fn a_download_that_was_killed_before_its_first_piece_goes_on() {
+    // A piece of 1 MiB leaves a pool of 1 MiB in runs, so bytes are on disk before any are right.
+    let small = || {
+        let mut options = peer();
+        options.config.pool_bytes = 1 << 20;
+        options
+    };
+    let mut sim = Sim::new(SimOptions::new(11));
+    let source = Arc::new(Source::single(11, 4 << 20, 1 << 20, None));
+    let seeder = sim.add_seed(peer(), &source);
+    let leecher = sim.add_host(small());
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+    sim.run_until(MINUTE, |sim| sim.disk(leecher).writes() > 0);
+    assert_eq!(sim.torrent(leecher, ONLY).unwrap().pieces_have, 0);
+    sim.kill(leecher);
+    sim.run_for(Duration::from_secs(1));
+    sim.restart(leecher);
+    sim.run_until_complete(&[leecher], 5 * MINUTE);
+}

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::disk::layout::{FileSpec, Layout};
-use crate::id::BLOCK_LEN;
+use crate::id::{BLOCK_LEN, InfoHash};
 
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;
 
@@ -20,7 +20,14 @@ fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
     };
     let layout = Layout::new(files.iter().map(spec), PIECE_LEN);
     let hashes = vec![0; layout.piece_count() as usize * 20].into();
-    Storage { torrent: TorrentId(7), root: root.to_owned(), layout, hashes, writable: true }
+    Storage {
+        torrent: TorrentId(7),
+        info_hash: InfoHash([7; 20]),
+        root: root.to_owned(),
+        layout,
+        hashes,
+        writable: true,
+    }
 }
 
 /// Returns `payload` in frames of at most a block.
@@ -84,7 +91,7 @@ fn pad_files_are_never_on_disk_and_read_as_zeros() {
     let mut expected = bytes;
     expected[100..150].fill(0);
     assert_eq!(read(&files, &storage, 0, 250).unwrap(), expected);
-    assert_eq!(Files::stat(&storage).unwrap(), [Some(100), None, Some(100)]);
+    assert_eq!(lens(&storage), [Some(100), None, Some(100)]);
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn a_missing_or_short_file_is_missing_and_is_not_made() {
     let storage = storage(root.path(), &[("t/a", 10)]);
     let files = Files::new(8);
     assert_eq!(kind(read(&files, &storage, 0, 4)), (DiskOp::Open, DiskErrorKind::Missing));
-    assert_eq!(Files::stat(&storage).unwrap(), [None]);
+    assert_eq!(lens(&storage), [None]);
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 
     fs::create_dir(root.path().join("t")).unwrap();
@@ -248,7 +255,7 @@ fn an_existing_longer_file_keeps_its_end_when_written() {
     let storage = storage(root.path(), &[("a", 4)]);
     Files::new(8).write_run(&storage, PieceIndex(0), 0, &frames(b"abcd")).unwrap();
     assert_eq!(fs::read(root.path().join("a")).unwrap(), b"abcd456789");
-    assert_eq!(Files::stat(&storage).unwrap(), [Some(10)]);
+    assert_eq!(lens(&storage), [Some(10)]);
 }
 
 #[test]
@@ -428,4 +435,32 @@ proptest! {
         prop_assert_eq!(&read.concat()[..len], &bytes[..len]);
         prop_assert!(read.concat()[len..].iter().all(|&byte| byte == 0));
     }
+}
+
+/// The lengths of what is there.
+fn lens(storage: &Storage) -> Vec<Option<u64>> {
+    let files = Files::stat(storage).unwrap();
+    files.iter().map(|file| file.map(|file| file.len)).collect()
+}
+
+#[test]
+fn a_file_that_was_made_for_a_torrent_is_known_again_until_it_is_finished() {
+    let root = TempDir::new().unwrap();
+    let one = storage(root.path(), &[("a", 100), ("b", 100)]);
+    fs::write(root.path().join("b"), [1; 50]).unwrap();
+    let probe = root.path().join("probe");
+    fs::write(&probe, []).unwrap();
+    if rustix::fs::setxattr(&probe, "user.x", b"1", rustix::fs::XattrFlags::CREATE).is_err() {
+        return; // Nothing can be marked here: everything is foreign, which is the safe side.
+    }
+    let files = Files::new(8);
+    files.write_run(&one, PieceIndex(0), 0, &frames(&[2; 200])).unwrap();
+    let ours = |storage: &Storage| -> Vec<bool> {
+        Files::stat(storage).unwrap().iter().map(|file| file.unwrap().ours).collect()
+    };
+    assert_eq!(ours(&one), [true, false], "one was made, the other was there");
+    let other = Storage { info_hash: InfoHash([8; 20]), ..storage(root.path(), &[("a", 100)]) };
+    assert_eq!(ours(&other), [false], "another torrent's");
+    files.finish(&one, false).unwrap();
+    assert_eq!(ours(&one), [false, false], "finished");
 }

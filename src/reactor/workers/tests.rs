@@ -9,8 +9,9 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::job::OnDisk;
 use crate::disk::layout::{FileSpec, Layout};
-use crate::id::{BLOCK_LEN, ConnId};
+use crate::id::{BLOCK_LEN, ConnId, InfoHash};
 use crate::wire::frame::Frame;
 
 const PIECE_LEN: u32 = 3 * BLOCK_LEN;
@@ -30,7 +31,17 @@ fn torrent_of_pieces(root: &Path, len: usize, piece_len: u32) -> (Vec<u8>, Arc<S
     let pieces = bytes.chunks(piece_len as usize);
     let hashes: Bytes = pieces.flat_map(|piece| hash::piece(&frames(piece))).collect();
     let torrent = TorrentId(7);
-    (bytes, Arc::new(Storage { torrent, root: root.to_owned(), layout, hashes, writable: true }))
+    (
+        bytes,
+        Arc::new(Storage {
+            torrent,
+            info_hash: InfoHash([7; 20]),
+            root: root.to_owned(),
+            layout,
+            hashes,
+            writable: true,
+        }),
+    )
 }
 
 fn frames(payload: &[u8]) -> Vec<Frame> {
@@ -225,7 +236,8 @@ fn stat_and_finish_are_done_by_the_pool() {
     fs::write(root.path().join("t/a"), b"too long").unwrap();
     let mut pool = Pool::start(1);
     let outcome = pool.outcome(Job::Stat { storage: Arc::clone(&storage) });
-    assert!(matches!(&outcome, Outcome::Stat { lengths: Ok(l), .. } if *l == [Some(8)]));
+    let foreign = OnDisk { len: 8, ours: false };
+    assert!(matches!(&outcome, Outcome::Stat { files: Ok(f), .. } if *f == [Some(foreign)]));
     let outcome = pool.outcome(Job::Finish { storage, cut: true });
     assert!(matches!(outcome, Outcome::Finish { result: Ok(()), torrent: TorrentId(7) }));
     assert_eq!(fs::read(root.path().join("t/a")).unwrap(), b"too ");
@@ -434,7 +446,8 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
     let job = |torrent| {
         let layout = storage.layout.clone();
         let (root, hashes) = (storage.root.clone(), storage.hashes.clone());
-        let storage = Storage { torrent, root, layout, hashes, writable: true };
+        let info_hash = storage.info_hash;
+        let storage = Storage { torrent, info_hash, root, layout, hashes, writable: true };
         verify_job(&Arc::new(storage), 0, &bytes, false)
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 use swarmloop::disk::hash;
 use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Verdict, Verify,
 };
 use swarmloop::id::PieceIndex;
 use swarmloop::time::Duration;
@@ -41,8 +41,9 @@ impl Disk {
     pub(crate) fn run(&mut self, job: Job) -> Option<Outcome> {
         Some(match job {
             Job::Stat { storage } => {
-                let lengths = Ok(vec![self.exists.then_some(self.bytes.len() as u64)]);
-                Outcome::Stat { torrent: storage.torrent, lengths }
+                let there = OnDisk { len: self.bytes.len() as u64, ours: false };
+                let files = Ok(vec![self.exists.then_some(there)]);
+                Outcome::Stat { torrent: storage.torrent, files }
             }
             Job::Check { storage, first, count } => {
                 let piece_len = storage.layout.piece_len(PieceIndex(0)) as usize;
