@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use swarmloop::id::{PeerId, TorrentId};
 use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::session::io::Phase;
 use swarmloop::text::Escaped;
 
 use super::exit::Failure;
@@ -108,7 +109,11 @@ impl Torrent {
         match &self.outcome {
             Some(Outcome::Complete) => true,
             Some(Outcome::Failed(_)) => false,
-            None => self.is_seeding_told && self.snapshot.is_complete(),
+            // A signal may come before the next look that would tell of it.
+            None => {
+                let is_seeding = self.snapshot.phase == Phase::Seeding || self.is_seeding_told;
+                is_seeding && self.snapshot.is_complete()
+            }
         }
     }
 }

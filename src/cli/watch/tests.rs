@@ -233,6 +233,14 @@ fn a_signal_after_the_end_is_a_normal_end() {
     assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Success));
 }
 
+/// The engine has said that it seeds; the next look, which would tell of it, has not come.
+#[test]
+fn a_signal_to_a_seed_that_has_just_been_found_complete_is_a_normal_end() {
+    let watch = watch(Goal::Seed, 1, &done());
+    let (end, exit, ..) = play(watch, &Script::new(vec![], done()), &[INTERRUPT], &quiet());
+    assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Success));
+}
+
 #[test]
 fn keeping_on_seeding_waits_for_a_signal() {
     let script = Script::new(vec![complete_event(1)], done());
