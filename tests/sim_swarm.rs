@@ -374,3 +374,27 @@ fn a_few_connections_a_host_are_enough_for_a_large_swarm() {
         sim.run_until_complete(&leechers, 2 * HOUR);
     }
 }
+
+#[test]
+fn a_torrent_with_dead_peers_does_not_keep_another_from_dialling() {
+    let mut sim = Sim::new(SimOptions::new(5));
+    let (dead, alive) = (
+        Arc::new(Source::single(1, 300_000, 32 << 10, None)),
+        Arc::new(Source::single(2, 300_000, 32 << 10, None)),
+    );
+    let holes: Vec<HostId> = (0..30).map(|_| sim.add_host(peer())).collect();
+    for hole in &holes {
+        sim.blackhole(*hole);
+    }
+    let seeder = sim.add_seed(peer(), &alive);
+    let mut narrow = peer();
+    narrow.config.max_half_open = 2;
+    let leecher = sim.add_host(narrow);
+    sim.add_torrent(leecher, &dead, AddOptions::from_peers(&holes));
+    let second = sim.add_torrent(leecher, &alive, AddOptions::from_peers(&[seeder]));
+    // Two dials at a time that each end after 15 s: the one that is alive gets its turn.
+    sim.run_until(5 * MINUTE, |sim| {
+        sim.torrent(leecher, second).is_some_and(|torrent| torrent.phase == Phase::Seeding)
+    });
+    assert_eq!(sim.torrent(leecher, second).unwrap().phase, Phase::Seeding);
+}

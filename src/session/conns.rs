@@ -28,6 +28,8 @@ pub(super) struct Conns {
     per_addr: BTreeMap<IpAddr, usize>,
     /// Invariant: the accepted connections that are [`Kind::Handshaking`].
     pending_handshakes: usize,
+    /// Invariant: the connections that are [`Kind::Client`].
+    clients: usize,
 }
 
 /// One connection.
@@ -75,6 +77,7 @@ impl Conns {
         let id = ConnId { index, generation: self.generations[entry.key()] };
         *self.per_addr.entry(addr.ip()).or_default() += 1;
         self.pending_handshakes += usize::from(is_pending(&kind));
+        self.clients += usize::from(matches!(kind, Kind::Client { .. }));
         entry.insert(Conn { id, addr, kind, dirty: false, queued: false, wheel_at: None });
         id
     }
@@ -104,6 +107,7 @@ impl Conns {
         let generation = &mut self.generations[id.index as usize];
         *generation = generation.wrapping_add(1);
         self.pending_handshakes -= usize::from(is_pending(&conn.kind));
+        self.clients -= usize::from(matches!(conn.kind, Kind::Client { .. }));
         if let Some(count) = self.per_addr.get_mut(&conn.addr.ip()) {
             *count -= 1;
             if *count == 0 {
@@ -126,6 +130,11 @@ impl Conns {
     /// Returns how many accepted connections have not finished their handshake.
     pub(super) const fn pending_handshakes(&self) -> usize {
         self.pending_handshakes
+    }
+
+    /// Returns how many clients of the embedded tracker there are.
+    pub(super) const fn clients(&self) -> usize {
+        self.clients
     }
 
     /// Returns all connections, in slot order.

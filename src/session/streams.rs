@@ -42,6 +42,10 @@ impl Session {
             }
             Listener::Tracker => {
                 self.swarms.as_ref()?;
+                // Silent clients must not lock peers out.
+                if self.conns.clients() >= self.config.max_conns / TRACKER_SHARE {
+                    return None;
+                }
                 let request = Box::new(HttpServerConn::new(addr));
                 Kind::Client { request, answer: Vec::new(), sent: 0, deadline }
             }
@@ -453,6 +457,9 @@ impl Session {
         conn
     }
 }
+
+/// The part of all connections that clients of the embedded tracker may have.
+const TRACKER_SHARE: usize = 4;
 
 /// Returns what the end of a dialled connection means for its address.
 const fn fate(error: &PeerError, worked: bool) -> Fate {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use swarmloop::proto::handshake::encode;
 use swarmloop::session::io::Listener;
 use swarmloop::time::Duration;
+use swarmloop::tracker_server::ServerConfig;
 
 use crate::common::{FAST, Remote, Setup, World, peer_id};
 
@@ -153,4 +154,17 @@ fn dials_and_peers_together_keep_to_the_peers_of_a_torrent() {
         world.send(stranger, &encode(FAST, world.info_hash, peer_id(n)));
     }
     assert_eq!(world.status().peers, 7);
+}
+
+#[test]
+fn silent_clients_of_the_embedded_tracker_leave_room_for_peers() {
+    let mut world = Setup::default().config(|config| config.max_conns = 40).build();
+    world.session.serve_tracker(ServerConfig::default());
+    let addr = World::addr_of(9);
+    let mut knock = || world.session.handle_accepted(Listener::Tracker, addr, world.now);
+    assert_eq!((0..100).filter_map(|_| knock()).count(), 10, "a quarter");
+    world.accept();
+    world.advance_s(11);
+    let again = world.session.handle_accepted(Listener::Tracker, addr, world.now);
+    assert!(again.is_some(), "they have timed out");
 }
