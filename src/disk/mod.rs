@@ -7,3 +7,4 @@
 pub mod hash;
 pub mod job;
 pub mod layout;
+pub mod verdict;

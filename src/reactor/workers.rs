@@ -21,11 +21,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::files::Files;
-use crate::disk::hash;
 use crate::disk::job::{
     Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, Outcome, Read, Storage,
     Verdict, Verify,
 };
+use crate::disk::{hash, verdict};
 use crate::id::{PieceIndex, TorrentId};
 use crate::time::Duration;
 
@@ -374,28 +374,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 fn verify(files: &Files, job: &Verify) -> Result<Verdict, DiskError> {
-    let Verify { storage, piece, frames, block_hashes } = job;
-    if hash::piece(frames) != storage.expected(*piece) {
-        return Ok(Verdict::Corrupt { block_hashes: hash::blocks(frames) });
-    }
-    files.write_run(storage, *piece, 0, frames)?;
-    let block_hashes = if *block_hashes { hash::blocks(frames) } else { Vec::new() };
-    Ok(Verdict::Good { block_hashes })
+    verdict::verify(job, || files.write_run(&job.storage, job.piece, 0, &job.frames))
 }
 
-/// Leaves a fresh midstate in `job`; the one that was in it travels on in the result.
 fn append(files: &Files, job: &mut Append) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
-    let mut midstate = std::mem::take(&mut job.midstate);
-    hash::update(&mut midstate, &job.frames);
-    files.write_run(&job.storage, job.piece, job.begin, &job.frames)?;
-    let appended = if !job.last {
-        Appended::Partial(midstate)
-    } else if hash::finish(*midstate) == job.storage.expected(job.piece) {
-        Appended::Good
-    } else {
-        Appended::Corrupt
-    };
-    Ok((appended, hash::blocks(&job.frames)))
+    let write = |job: &Append| files.write_run(&job.storage, job.piece, job.begin, &job.frames);
+    verdict::append(job, write)
 }
 
 /// Tells whether the bytes of `piece` are on disk and right. `chunk` is scratch space.

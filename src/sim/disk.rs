@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::disk::hash;
 use crate::disk::job::{
     Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, OnDisk, Outcome, Read,
     Storage, Verdict, Verify,
 };
+use crate::disk::{hash, verdict};
 use crate::id::PieceIndex;
 use crate::rng::Rng;
 use crate::time::Duration;
@@ -242,27 +242,11 @@ impl SimDisk {
     }
 
     fn verify(&mut self, job: &Verify) -> Result<Verdict, DiskError> {
-        let Verify { storage, piece, frames, block_hashes } = job;
-        if hash::piece(frames) != storage.expected(*piece) {
-            return Ok(Verdict::Corrupt { block_hashes: hash::blocks(frames) });
-        }
-        self.write_run(storage, *piece, 0, frames)?;
-        let block_hashes = if *block_hashes { hash::blocks(frames) } else { Vec::new() };
-        Ok(Verdict::Good { block_hashes })
+        verdict::verify(job, || self.write_run(&job.storage, job.piece, 0, &job.frames))
     }
 
     fn append(&mut self, job: &mut Append) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
-        let mut midstate = std::mem::take(&mut job.midstate);
-        hash::update(&mut midstate, &job.frames);
-        self.write_run(&job.storage, job.piece, job.begin, &job.frames)?;
-        let appended = if !job.last {
-            Appended::Partial(midstate)
-        } else if hash::finish(*midstate) == job.storage.expected(job.piece) {
-            Appended::Good
-        } else {
-            Appended::Corrupt
-        };
-        Ok((appended, hash::blocks(&job.frames)))
+        verdict::append(job, |job| self.write_run(&job.storage, job.piece, job.begin, &job.frames))
     }
 
     fn is_good(&self, storage: &Storage, piece: PieceIndex) -> bool {
