@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use swarmloop::proto::bencode::Writer;
 
 /// Bytes that are made, written or compared at a time.
 const CHUNK_LEN: usize = 1 << 20;
@@ -143,30 +144,24 @@ impl Payload {
     /// Returns the torrent file (BEP 3) that names one tracker.
     pub(crate) fn torrent_file(&self, announce: &str, hashes: &[u8]) -> Bytes {
         let mut out = Vec::new();
-        out.push(b'd');
-        text(&mut out, "announce");
-        text(&mut out, announce);
-        text(&mut out, "info");
-        out.extend_from_slice(b"d");
-        text(&mut out, "files");
-        out.push(b'l');
-        for (path, len) in &self.files {
-            out.push(b'd');
-            text(&mut out, "length");
-            integer(&mut out, *len);
-            text(&mut out, "path");
-            out.push(b'l');
-            path.split('/').for_each(|part| text(&mut out, part));
-            out.extend_from_slice(b"ee");
-        }
-        out.push(b'e');
-        text(&mut out, "name");
-        text(&mut out, self.name);
-        text(&mut out, "piece length");
-        integer(&mut out, self.piece_len.into());
-        text(&mut out, "pieces");
-        string(&mut out, hashes);
-        out.extend_from_slice(b"ee");
+        Writer::new(&mut out).dict(|torrent| {
+            torrent.key(b"announce").bytes(announce.as_bytes());
+            torrent.key(b"info").dict(|info| {
+                info.key(b"files").list(|files| {
+                    for (path, len) in &self.files {
+                        files.dict(|file| {
+                            file.key(b"length").int(i64::try_from(*len).unwrap_or(i64::MAX));
+                            file.key(b"path").list(|parts| {
+                                path.split('/').for_each(|part| parts.bytes(part.as_bytes()));
+                            });
+                        });
+                    }
+                });
+                info.key(b"name").bytes(self.name.as_bytes());
+                info.key(b"piece length").int(self.piece_len.into());
+                info.key(b"pieces").bytes(hashes);
+            });
+        });
         out.into()
     }
 
@@ -252,19 +247,6 @@ impl PieceHasher {
         }
         self.hashes
     }
-}
-
-fn integer(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(format!("i{value}e").as_bytes());
-}
-
-fn text(out: &mut Vec<u8>, value: &str) {
-    string(out, value.as_bytes());
-}
-
-fn string(out: &mut Vec<u8>, value: &[u8]) {
-    out.extend_from_slice(format!("{}:", value.len()).as_bytes());
-    out.extend_from_slice(value);
 }
 
 #[cfg(test)]
