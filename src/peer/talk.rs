@@ -121,17 +121,6 @@ impl Peer {
         if self.recv.landing() == Some(block) { self.abort_landing() } else { None }
     }
 
-    /// Gives up on every outstanding request, as when the torrent stops: cancels are sent, the
-    /// blocks returned.
-    pub fn cancel_all(&mut self) -> Vec<Block> {
-        let mut released = Vec::new();
-        self.pipeline.give_up_all(&mut released);
-        for block in &released {
-            self.send.message(&Message::Cancel(*block));
-        }
-        released
-    }
-
     /// Gives back the frame that a payload is landing in, and its credit; the rest of the payload
     /// is skipped.
     pub fn abort_landing(&mut self) -> Option<(Frame, Share)> {
@@ -295,11 +284,6 @@ impl Peer {
     /// Tells whether we want something of the remote's.
     pub const fn am_interested(&self) -> bool {
         self.am_interested
-    }
-
-    /// Tells whether the fast extension is spoken.
-    pub const fn is_fast(&self) -> bool {
-        self.fast
     }
 
     /// Returns the payload received from the remote, in bytes a second.

@@ -1,7 +1,6 @@
 //! What goes wrong on purpose: hosts that die or fall silent, streams that break or pause.
 
 use super::agenda::Happening;
-use super::net::Side;
 use super::{HostId, Sim};
 use crate::disk::job::Job;
 use crate::time::Duration;
@@ -41,16 +40,6 @@ impl Sim {
     /// Makes everything to and from a host vanish from now on, without a word to anybody.
     pub fn blackhole(&mut self, host: HostId) {
         self.net.blackhole(host, self.agenda.now());
-    }
-
-    /// Breaks every stream that a host has.
-    pub fn reset_streams_of(&mut self, host: HostId) {
-        for stream in self.net.open_streams() {
-            let of = |side| self.net.end(stream, side).is_some_and(|end| end.host == host);
-            if of(Side::Dialler) || of(Side::Acceptor) {
-                self.net.reset(stream, &mut self.agenda);
-            }
-        }
     }
 
     /// Enters the first of the faults that come again and again.
