@@ -42,13 +42,6 @@ mod tests {
     use super::*;
     use crate::id::BLOCK_LEN;
 
-    fn frame(payload: &[u8]) -> Frame {
-        let mut frame = Frame::unpooled();
-        frame.set_len(u32::try_from(payload.len()).unwrap());
-        frame.payload_mut().copy_from_slice(payload);
-        frame
-    }
-
     fn hex(hash: [u8; 20]) -> String {
         crate::id::InfoHash(hash).to_string()
     }
@@ -64,28 +57,32 @@ mod tests {
         ] {
             for cut in 0..=message.len() {
                 let (head, tail) = message.as_bytes().split_at(cut);
-                assert_eq!(hex(piece(&[frame(head), frame(tail)])), digest, "cut at {cut}");
+                assert_eq!(
+                    hex(piece(&[Frame::holding(head), Frame::holding(tail)])),
+                    digest,
+                    "cut at {cut}"
+                );
             }
         }
     }
 
     #[test]
     fn only_payload_is_hashed_not_the_rest_of_the_frame() {
-        let mut stale = frame(&[0xee; BLOCK_LEN as usize]);
+        let mut stale = Frame::holding(&[0xee; BLOCK_LEN as usize]);
         stale.set_len(3);
         stale.payload_mut().copy_from_slice(b"abc");
-        assert_eq!(piece(&[stale]), piece(&[frame(b"abc")]));
+        assert_eq!(piece(&[stale]), piece(&[Frame::holding(b"abc")]));
     }
 
     #[test]
     fn each_block_has_its_own_hash() {
-        let frames = [frame(b"abc"), frame(b"def")];
+        let frames = [Frame::holding(b"abc"), Frame::holding(b"def")];
         assert_eq!(blocks(&frames), [piece(&frames[..1]), piece(&frames[1..])]);
     }
 
     #[test]
     fn a_midstate_travels_between_runs() {
-        let frames: Vec<Frame> = (0..5u8).map(|byte| frame(&[byte; 100])).collect();
+        let frames: Vec<Frame> = (0..5u8).map(|byte| Frame::holding(&[byte; 100])).collect();
         let mut midstate = Midstate::default();
         for run in frames.chunks(2) {
             update(&mut midstate, run);

@@ -122,12 +122,8 @@ impl Session {
             return;
         }
         let next = self.entry(torrent).and_then(|entry| entry.torrent.candidates.next_at());
-        if let Some(at) = next.filter(|at| *at > now)
-            && let Some(entry) = self.entry_mut(torrent)
-            && entry.wheel_at.is_none_or(|entered| at < entered)
-        {
-            entry.wheel_at = Some(at);
-            self.wheel.insert(at, WheelKey::Torrent(torrent));
+        if let Some(at) = next.filter(|at| *at > now) {
+            self.wake_torrent(torrent, at);
         }
     }
 }

@@ -213,8 +213,14 @@ impl Session {
     }
 
     fn schedule_torrent(&mut self, torrent: TorrentId) {
+        if let Some(at) = self.entry(torrent).and_then(Entry::next_timeout) {
+            self.wake_torrent(torrent, at);
+        }
+    }
+
+    /// Enters a deadline of a torrent into the wheel, if no earlier entry stands.
+    pub(super) fn wake_torrent(&mut self, torrent: TorrentId, at: Instant) {
         let Some(entry) = self.entry_mut(torrent) else { return };
-        let Some(at) = entry.next_timeout() else { return };
         if entry.wheel_at.is_none_or(|entered| at < entered) {
             entry.wheel_at = Some(at);
             self.wheel.insert(at, WheelKey::Torrent(torrent));
@@ -225,14 +231,10 @@ impl Session {
     fn rechoke(&mut self, torrent: TorrentId, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         let mut facts = Vec::with_capacity(entry.torrent.peers.len());
-        let mut snubbed = Vec::new();
         for id in &entry.torrent.peers {
             let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.find(*id) else {
                 continue;
             };
-            if peer.pipeline().is_snubbed() {
-                snubbed.push(*id);
-            }
             let (uploaded_since_unchoke, unchoked_at) = peer.since_unchoke();
             facts.push(ChokeFacts {
                 conn: *id,
@@ -250,7 +252,8 @@ impl Session {
                 unchoked_at,
             });
         }
-        entry.torrent.reclaim(|id| snubbed.contains(&id), &mut self.work.ctx(now));
+        let is_snubbed = |id| facts.iter().any(|peer| peer.conn == id && peer.snubbed);
+        entry.torrent.reclaim(is_snubbed, &mut self.work.ctx(now));
         entry.choker.set_config(entry.choke_config());
         let decisions = entry.choker.rechoke(&facts, &mut self.work.rng, now);
         entry.optimistic = decisions.optimistic;

@@ -25,6 +25,15 @@ impl Frame {
         Self { bytes: Box::new([0; FRAME_LEN]), len: 0 }
     }
 
+    /// Returns an unpooled frame that holds `payload`, at most [`BLOCK_LEN`] bytes.
+    #[cfg(test)]
+    pub(crate) fn holding(payload: &[u8]) -> Self {
+        let mut frame = Self::unpooled();
+        frame.set_len(u32::try_from(payload.len()).unwrap());
+        frame.payload_mut().copy_from_slice(payload);
+        frame
+    }
+
     /// Returns the payload's length in bytes, at most [`BLOCK_LEN`].
     pub const fn len(&self) -> u32 {
         self.len

@@ -32,13 +32,7 @@ fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
 
 /// Returns `payload` in frames of at most a block.
 fn frames(payload: &[u8]) -> Vec<Frame> {
-    let frame = |block: &[u8]| {
-        let mut frame = Frame::unpooled();
-        frame.set_len(u32::try_from(block.len()).unwrap());
-        frame.payload_mut().copy_from_slice(block);
-        frame
-    };
-    payload.chunks(BLOCK_LEN as usize).map(frame).collect()
+    payload.chunks(BLOCK_LEN as usize).map(Frame::holding).collect()
 }
 
 /// Returns `len` bytes of which none is zero and no two neighbouring blocks are alike.

@@ -45,13 +45,7 @@ fn torrent_of_pieces(root: &Path, len: usize, piece_len: u32) -> (Vec<u8>, Arc<S
 }
 
 fn frames(payload: &[u8]) -> Vec<Frame> {
-    let frame = |block: &[u8]| {
-        let mut frame = Frame::unpooled();
-        frame.set_len(u32::try_from(block.len()).unwrap());
-        frame.payload_mut().copy_from_slice(block);
-        frame
-    };
-    payload.chunks(BLOCK_LEN as usize).map(frame).collect()
+    payload.chunks(BLOCK_LEN as usize).map(Frame::holding).collect()
 }
 
 fn payload(frames: &[Frame]) -> Vec<u8> {
