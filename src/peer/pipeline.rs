@@ -2,7 +2,7 @@
 //! expected, when it is snubbed.
 //!
 //! The depth starts small and grows by one with every block that arrives, so it doubles each round
-//! trip, until the rate stops growing; from then on it is a second's worth of what the peer
+//! trip, until the rate stops growing; from then on it is three seconds' worth of what the peer
 //! delivers (spec-wise free; de facto libtorrent's slow start). A peer that answers nothing for a
 //! while is snubbed: its requests go back to the picker, and it is asked for one block at a time
 //! until it answers.
@@ -68,9 +68,10 @@ pub enum Arrival {
 const INITIAL_DEPTH: usize = 16;
 /// The least depth that a peer which answers is given.
 const MIN_DEPTH: usize = 4;
-/// How much of what a peer delivers is kept requested beyond a round trip: short enough that a
-/// choke or an end game costs little, long enough to ride over a pause of either side.
-const QUEUE_TIME: Duration = Duration::from_secs(1);
+/// How much of what a peer delivers is kept requested beyond a round trip (libtorrent
+/// `request_queue_time`: 3 s). Longer than the second in which Transmission hands out what it sends:
+/// with no more than a pulse's worth out, the next pulse could never be larger than the last.
+const QUEUE_TIME: Duration = Duration::from_secs(3);
 /// How long the rate is measured before it is compared.
 const WINDOW: Duration = Duration::from_millis(500);
 /// Given-up blocks that are remembered; older ones count as unrequested.
@@ -112,8 +113,12 @@ impl Pipeline {
     /// Records that `block` was requested.
     pub fn push(&mut self, block: Block, now: Instant) {
         if self.outstanding.is_empty() {
+            // Only a pause is left out of the measure: a remote that answers in pulses leaves nothing
+            // outstanding after each.
+            if now - self.progress_at >= WINDOW {
+                self.window = Window { since: now, bytes: 0, last_rate: self.window.last_rate };
+            }
             self.progress_at = now;
-            self.window = Window { since: now, bytes: 0, last_rate: self.window.last_rate };
         }
         self.outstanding.push_back(Outstanding { block, sent_at: now });
     }
@@ -289,15 +294,34 @@ mod tests {
     }
 
     #[test]
-    fn the_depth_settles_at_a_seconds_worth_and_a_round_trip() {
+    fn the_depth_settles_at_three_seconds_worth_and_a_round_trip() {
         for (per_s, rtt_ms, low, high) in
-            [(100, 50, 95, 115), (20, 200, 18, 30), (10_000, 1, 250, 250)]
+            [(50, 50, 145, 170), (20, 200, 58, 80), (10_000, 1, 250, 250)]
         {
             let mut pipeline = Pipeline::new(250, Instant::ZERO);
             run(&mut pipeline, per_s, Duration::from_millis(rtt_ms), 20);
             let depth = pipeline.depth;
             assert!((low..=high).contains(&depth), "{per_s}/s after {rtt_ms} ms: {depth}");
         }
+    }
+
+    #[test]
+    fn the_depth_grows_with_a_remote_that_answers_in_pulses() {
+        // Transmission sends what it has been asked for once a second, all at once.
+        let mut pipeline = Pipeline::new(250, Instant::ZERO);
+        (pipeline.depth, pipeline.ramp) = (8, Ramp::Steady);
+        let mut next = 0;
+        for second in 0..20 {
+            for _ in 0..pipeline.room() {
+                pipeline.push(block(next), Instant::from_secs(second));
+                next += 1;
+            }
+            let asked: Vec<Block> = pipeline.blocks().collect();
+            for asked in asked {
+                pipeline.received(asked, Instant::from_secs(second + 1));
+            }
+        }
+        assert_eq!(pipeline.depth, 250);
     }
 
     #[test]
