@@ -69,8 +69,9 @@ const INITIAL_DEPTH: usize = 16;
 /// The least depth that a peer which answers is given.
 const MIN_DEPTH: usize = 4;
 /// How much of what a peer delivers is kept requested beyond a round trip (libtorrent
-/// `request_queue_time`: 3 s). Longer than the second in which Transmission hands out what it sends:
-/// with no more than a pulse's worth out, the next pulse could never be larger than the last.
+/// `request_queue_time`: 3 s). Longer than the second in which Transmission hands out what it
+/// sends: with no more than a pulse's worth out, the next pulse could never be larger than the
+/// last.
 const QUEUE_TIME: Duration = Duration::from_secs(3);
 /// How long the rate is measured before it is compared.
 const WINDOW: Duration = Duration::from_millis(500);
@@ -113,8 +114,8 @@ impl Pipeline {
     /// Records that `block` was requested.
     pub fn push(&mut self, block: Block, now: Instant) {
         if self.outstanding.is_empty() {
-            // Only a pause is left out of the measure: a remote that answers in pulses leaves nothing
-            // outstanding after each.
+            // Only a pause is left out of the measure: a remote that answers in pulses leaves
+            // nothing outstanding after each.
             if now - self.progress_at >= WINDOW {
                 self.window = Window { since: now, bytes: 0, last_rate: self.window.last_rate };
             }
