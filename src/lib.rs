@@ -19,7 +19,7 @@
 //!  L5                              session                ← the value
 //!  L4                              torrent
 //!  L3       peer   picker   choker   tracker   tracker_server      (no arrows between these)
-//!  L2                      wire, disk, rate
+//!  L2                      wire, disk, rate, stats
 //!  L1                            proto
 //!  L0         bitfield, geometry, id, rng, text, time
 //! ```
@@ -122,6 +122,7 @@ pub mod proto;
 // L2: words of wire and disk.
 pub mod disk;
 pub mod rate;
+pub mod stats;
 pub mod wire;
 // L3: machines.
 pub mod choker;

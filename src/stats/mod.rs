@@ -1,0 +1,90 @@
+//! What the engine measures about itself: HDR histograms, always on, one for each stage of a
+//! block's and a connection's life.
+//!
+//! **Invariant:** nothing in here reads a clock; whoever records knows how long it took.
+
+mod histogram;
+
+pub use histogram::{Histogram, Histograms};
+
+/// What a histogram is about.
+///
+/// Durations that the session records are taken from the time of its turns, so they are whole
+/// turns; the driver's are from its own clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Metric {
+    /// From queueing a request to the turn that read the first byte of its payload.
+    RequestToFirstByte,
+    /// From queueing a request to the turn that read the last byte of its payload.
+    RequestToBlock,
+    /// From the last block of a piece to the end of its hash.
+    BlockToHashed,
+    /// From the last block of a piece to the end of its write.
+    BlockToWritten,
+    /// From a remote's choke to its next unchoke.
+    ChokeToUnchoke,
+    /// From an open stream to the remote's whole handshake.
+    Handshake,
+    /// From the start of an announce to the tracker's answer or its failure.
+    Announce,
+    /// From a deadline to the turn that looked at it.
+    TimerLateness,
+    /// Readiness events that one poll returned: a count.
+    EventsPerTurn,
+    /// From the end of a poll to the start of the next.
+    LoopBusy,
+    /// How long something that became ready at any moment while the loop was busy had to wait for
+    /// the next poll: [`Metric::LoopBusy`] without coordinated omission.
+    LoopLag,
+}
+
+/// What the values of a metric are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// Durations in nanoseconds.
+    Nanoseconds,
+    /// Plain counts.
+    Count,
+}
+
+impl Metric {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::RequestToFirstByte,
+        Self::RequestToBlock,
+        Self::BlockToHashed,
+        Self::BlockToWritten,
+        Self::ChokeToUnchoke,
+        Self::Handshake,
+        Self::Announce,
+        Self::TimerLateness,
+        Self::EventsPerTurn,
+        Self::LoopBusy,
+        Self::LoopLag,
+    ];
+
+    /// Returns the name that files and JSON use; it never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestToFirstByte => "request_to_first_byte",
+            Self::RequestToBlock => "request_to_block",
+            Self::BlockToHashed => "block_to_hashed",
+            Self::BlockToWritten => "block_to_written",
+            Self::ChokeToUnchoke => "choke_to_unchoke",
+            Self::Handshake => "handshake",
+            Self::Announce => "announce",
+            Self::TimerLateness => "timer_lateness",
+            Self::EventsPerTurn => "events_per_turn",
+            Self::LoopBusy => "loop_busy",
+            Self::LoopLag => "loop_lag",
+        }
+    }
+
+    /// Returns what its values are.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::EventsPerTurn => Unit::Count,
+            _ => Unit::Nanoseconds,
+        }
+    }
+}
