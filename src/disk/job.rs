@@ -141,8 +141,8 @@ pub enum Outcome {
         frames: Vec<Frame>,
         /// The verdict; `Good` is said only when the piece has been written.
         verdict: Result<Verdict, DiskError>,
-        /// How long hashing and writing took.
-        took: Duration,
+        /// Where the time went.
+        times: Times,
     },
     /// Of [`Job::Append`].
     Append {
@@ -157,6 +157,8 @@ pub enum Outcome {
         /// The hash so far, or the verdict if the run was the last; and the SHA-1 of each of this
         /// run's blocks.
         result: Result<(Appended, Vec<[u8; 20]>), DiskError>,
+        /// Where the time went.
+        times: Times,
     },
     /// Of [`Job::Read`].
     Read {
@@ -198,6 +200,31 @@ pub enum Outcome {
         /// Whether all of it was done.
         result: Result<(), DiskError>,
     },
+}
+
+/// Where the time of a job that hashes and writes went, from its submission on: one stage after
+/// the other, without a gap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Times {
+    /// From the submission to the start of hashing: how long the job was queued.
+    pub queued: Duration,
+    /// From there until the hash was known.
+    pub hash_took: Duration,
+    /// From there to the end of the write, what the write waited for included; zero if nothing was
+    /// to be written.
+    pub write_took: Duration,
+}
+
+impl Times {
+    /// Returns the time from the submission until the hash was known.
+    pub const fn to_hashed(&self) -> Duration {
+        self.queued.saturating_add(self.hash_took)
+    }
+
+    /// Returns the time from the submission to the end of the write.
+    pub const fn to_written(&self) -> Duration {
+        self.to_hashed().saturating_add(self.write_took)
+    }
 }
 
 /// A file of a torrent that exists.

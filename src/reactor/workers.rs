@@ -14,16 +14,18 @@
 //! [`Outcome`], and every job but a close has exactly one.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use super::files::Files;
 use crate::disk::job::{
     Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, Outcome, Read, Storage,
-    Verdict, Verify,
+    Times, Verdict, Verify,
 };
 use crate::disk::{hash, verdict};
 use crate::id::{PieceIndex, TorrentId};
@@ -78,7 +80,8 @@ impl Workers {
     /// A [`Job::Close`] waits for the jobs of its torrent that were submitted before it.
     pub fn submit(&mut self, job: Job) {
         self.pending += usize::from(!matches!(job, Job::Close { .. }));
-        self.shared.queue().push(job);
+        let since = Instant::now();
+        self.shared.queue().push(Queued { job, since });
         self.shared.changed.notify_one();
     }
 
@@ -157,7 +160,7 @@ impl Shared {
     }
 
     /// Waits for the next job; `None` if there will be no more.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<Queued> {
         let mut queue = self.queue();
         loop {
             if let Some(job) = queue.pop() {
@@ -202,12 +205,19 @@ enum Stop {
     AtOnce,
 }
 
+/// A job and when it was submitted.
+#[derive(Debug)]
+struct Queued {
+    job: Job,
+    since: Instant,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     /// The jobs by [`class`]; lower classes first, first come, first served in each.
-    classes: [VecDeque<Job>; 3],
-    /// Torrents to close once nothing of theirs is unfinished.
-    closing: Vec<TorrentId>,
+    classes: [VecDeque<Queued>; 3],
+    /// Closes of torrents, to be done once nothing of theirs is unfinished.
+    closing: Vec<Queued>,
     /// Jobs of each torrent that are queued or being done. Invariant: no entry is 0.
     unfinished: BTreeMap<TorrentId, usize>,
     stop: Stop,
@@ -216,19 +226,19 @@ struct Queue {
 }
 
 impl Queue {
-    fn push(&mut self, job: Job) {
-        if let Job::Close { torrent } = job {
-            self.closing.push(torrent);
+    fn push(&mut self, queued: Queued) {
+        if let Job::Close { .. } = queued.job {
+            self.closing.push(queued);
         } else {
-            *self.unfinished.entry(torrent_of(&job)).or_default() += 1;
-            self.classes[class(&job)].push_back(job);
+            *self.unfinished.entry(torrent_of(&queued.job)).or_default() += 1;
+            self.classes[class(&queued.job)].push_back(queued);
         }
     }
 
-    fn pop(&mut self) -> Option<Job> {
-        let closable = |torrent: &TorrentId| !self.unfinished.contains_key(torrent);
+    fn pop(&mut self) -> Option<Queued> {
+        let closable = |close: &Queued| !self.unfinished.contains_key(&torrent_of(&close.job));
         if let Some(at) = self.closing.iter().position(closable) {
-            return Some(Job::Close { torrent: self.closing.swap_remove(at) });
+            return Some(self.closing.swap_remove(at));
         }
         self.classes.iter_mut().find_map(VecDeque::pop_front)
     }
@@ -244,16 +254,16 @@ impl Queue {
 
     /// Takes out the jobs that will not be done and returns them, to be dropped without the lock.
     /// Closes stay: they cost nothing.
-    fn stop(&mut self, stop: Stop) -> Vec<Job> {
+    fn stop(&mut self, stop: Stop) -> Vec<Queued> {
         self.stop = self.stop.max(stop);
-        let keep = |job: &Job| stop == Stop::AfterWrites && writes(job);
+        let keep = |queued: &Queued| stop == Stop::AfterWrites && writes(&queued.job);
         let queued = self.classes.iter_mut().flat_map(std::mem::take);
-        let (kept, dropped): (Vec<Job>, Vec<Job>) = queued.partition(keep);
-        for job in kept {
-            self.classes[class(&job)].push_back(job);
+        let (kept, dropped): (Vec<Queued>, Vec<Queued>) = queued.partition(keep);
+        for queued in kept {
+            self.classes[class(&queued.job)].push_back(queued);
         }
-        for job in &dropped {
-            self.finished(torrent_of(job));
+        for queued in &dropped {
+            self.finished(torrent_of(&queued.job));
         }
         dropped
     }
@@ -303,9 +313,9 @@ impl Drop for Living {
 /// The life of one thread.
 fn work(shared: &Shared) {
     let mut chunk = Vec::new();
-    while let Some(job) = shared.next() {
-        let torrent = torrent_of(&job);
-        if let Some(outcome) = run(&shared.files, job, &mut chunk) {
+    while let Some(queued) = shared.next() {
+        let torrent = torrent_of(&queued.job);
+        if let Some(outcome) = run(&shared.files, queued, &mut chunk) {
             shared.queue().finished(torrent);
             shared.publish(outcome);
         }
@@ -313,20 +323,21 @@ fn work(shared: &Shared) {
 }
 
 /// Does one job. `chunk` is the thread's buffer for checks.
-fn run(files: &Files, job: Job, chunk: &mut Vec<u8>) -> Option<Outcome> {
-    Some(match job {
+fn run(files: &Files, queued: Queued, chunk: &mut Vec<u8>) -> Option<Outcome> {
+    let watch = Stopwatch::start(queued.since);
+    Some(match queued.job {
         Job::Verify(job) => {
-            let start = std::time::Instant::now();
-            let verdict = guarded(DiskOp::Write, &job.storage, || verify(files, &job));
+            let verdict = guarded(DiskOp::Write, &job.storage, || verify(files, &job, &watch));
             let Verify { storage, piece, frames, .. } = job;
-            let took = start.elapsed();
-            Outcome::Verify { torrent: storage.torrent, piece, frames, verdict, took }
+            let (torrent, times) = (storage.torrent, watch.stop());
+            Outcome::Verify { torrent, piece, frames, verdict, times }
         }
         Job::Append(mut job) => {
             let storage = Arc::clone(&job.storage);
-            let result = guarded(DiskOp::Write, &storage, || append(files, &mut job));
+            let result = guarded(DiskOp::Write, &storage, || append(files, &mut job, &watch));
             let Append { piece, begin, frames, .. } = job;
-            Outcome::Append { torrent: storage.torrent, piece, begin, frames, result }
+            let (torrent, times) = (storage.torrent, watch.stop());
+            Outcome::Append { torrent, piece, begin, frames, result, times }
         }
         Job::Read(Read { storage, conn, piece, begin, mut frames }) => {
             let read = || files.read_run(&storage, piece, begin, &mut frames);
@@ -354,6 +365,34 @@ fn run(files: &Files, job: Job, chunk: &mut Vec<u8>) -> Option<Outcome> {
     })
 }
 
+/// Takes the times of one job.
+#[derive(Debug)]
+struct Stopwatch {
+    submitted: Instant,
+    started: Instant,
+    hashed: Cell<Option<Instant>>,
+}
+
+impl Stopwatch {
+    fn start(submitted: Instant) -> Self {
+        Self { submitted, started: Instant::now(), hashed: Cell::new(None) }
+    }
+
+    fn hashed(&self) {
+        self.hashed.set(Some(Instant::now()));
+    }
+
+    fn stop(&self) -> Times {
+        let end = Instant::now();
+        let hashed = self.hashed.get().unwrap_or(end);
+        Times {
+            queued: self.started.duration_since(self.submitted),
+            hash_took: hashed.duration_since(self.started),
+            write_took: end.duration_since(hashed),
+        }
+    }
+}
+
 /// Does a part of a job and makes an error of a panic, so that the frames that `doing` borrows go
 /// home and the thread lives on. Nothing that a job leaves half done is looked at afterwards.
 fn guarded<T>(
@@ -373,13 +412,22 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     format!("the job panicked: {}", text.unwrap_or("without a word"))
 }
 
-fn verify(files: &Files, job: &Verify) -> Result<Verdict, DiskError> {
-    verdict::verify(job, || files.write_run(&job.storage, job.piece, 0, &job.frames))
+fn verify(files: &Files, job: &Verify, watch: &Stopwatch) -> Result<Verdict, DiskError> {
+    verdict::verify(job, || {
+        watch.hashed();
+        files.write_run(&job.storage, job.piece, 0, &job.frames)
+    })
 }
 
-fn append(files: &Files, job: &mut Append) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
-    let write = |job: &Append| files.write_run(&job.storage, job.piece, job.begin, &job.frames);
-    verdict::append(job, write)
+fn append(
+    files: &Files,
+    job: &mut Append,
+    watch: &Stopwatch,
+) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
+    verdict::append(job, |job| {
+        watch.hashed();
+        files.write_run(&job.storage, job.piece, job.begin, &job.frames)
+    })
 }
 
 /// Tells whether the bytes of `piece` are on disk and right. `chunk` is scratch space.

@@ -32,8 +32,8 @@ pub(super) enum Happening {
     Arrived(StreamId, Side),
     /// So many bytes that this side wrote were taken by the other.
     Taken(StreamId, Side, usize),
-    /// A disk has done a job that the host's given life had submitted.
-    Disk { host: HostId, life: u32, job: Job },
+    /// A disk has done a job that the host's given life had submitted, in this time.
+    Disk { host: HostId, life: u32, job: Job, took: Duration },
     /// A name lookup of the host's given life is done.
     Resolved { host: HostId, life: u32, id: ResolveId, addrs: Result<Vec<SocketAddr>, ErrorKind> },
     /// Some stream breaks.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::job::{
     Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, OnDisk, Outcome, Read,
-    Storage, Verdict, Verify,
+    Storage, Times, Verdict, Verify,
 };
 use crate::disk::{hash, verdict};
 use crate::id::PieceIndex;
@@ -92,19 +92,20 @@ impl SimDisk {
         least + spread.mul_f64(rng.unit())
     }
 
-    /// Does a job. `None` for a close, which has no outcome.
-    pub(super) fn run(&mut self, job: Job) -> Option<Outcome> {
+    /// Does a job that took so long. `None` for a close, which has no outcome.
+    pub(super) fn run(&mut self, job: Job, took: Duration) -> Option<Outcome> {
         Some(match job {
             Job::Verify(job) => {
                 let verdict = self.verify(&job);
                 let Verify { storage, piece, frames, .. } = job;
-                let (torrent, took) = (storage.torrent, Duration::ZERO);
-                Outcome::Verify { torrent, piece, frames, verdict, took }
+                let times = times(took, !matches!(verdict, Ok(Verdict::Corrupt { .. })));
+                Outcome::Verify { torrent: storage.torrent, piece, frames, verdict, times }
             }
             Job::Append(mut job) => {
                 let result = self.append(&mut job);
                 let Append { storage, piece, begin, frames, .. } = job;
-                Outcome::Append { torrent: storage.torrent, piece, begin, frames, result }
+                let (torrent, times) = (storage.torrent, times(took, true));
+                Outcome::Append { torrent, piece, begin, frames, result, times }
             }
             Job::Read(Read { storage, conn, piece, begin, mut frames }) => {
                 let result = self.read_run(&storage, piece, begin, &mut frames);
@@ -273,6 +274,12 @@ impl SimDisk {
             self.made.remove(&path);
         }
     }
+}
+
+/// Parts the time of a job: a simulated disk has no queue, and hashes as long as it writes.
+fn times(took: Duration, writes: bool) -> Times {
+    let write_took = if writes { took / 2 } else { Duration::ZERO };
+    Times { queued: Duration::ZERO, hash_took: took.saturating_sub(write_took), write_took }
 }
 
 fn payload(frames: &[Frame]) -> Vec<u8> {

@@ -73,7 +73,7 @@ impl Sim {
     }
 
     /// A job's time has come. If the host has died since, a part of it may have been done.
-    pub(super) fn on_disk_done(&mut self, host: HostId, life: u32, job: Job) {
+    pub(super) fn on_disk_done(&mut self, host: HostId, life: u32, job: Job, took: Duration) {
         let at = &mut self.hosts[host.0];
         if at.life != life {
             // A torn write of an earlier life must not come after one of this life.
@@ -82,7 +82,7 @@ impl Sim {
             }
             return;
         }
-        if let Some(outcome) = at.disk.run(job) {
+        if let Some(outcome) = at.disk.run(job, took) {
             self.tell(host, super::Input::Disk(outcome));
         }
     }

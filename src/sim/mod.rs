@@ -328,7 +328,9 @@ impl Sim {
                     self.on_writable(stream, side);
                 }
             }
-            Happening::Disk { host, life, job } => self.on_disk_done(host, life, job),
+            Happening::Disk { host, life, job, took } => {
+                self.on_disk_done(host, life, job, took);
+            }
             Happening::Resolved { host, life, id, addrs } if self.hosts[host.0].life == life => {
                 self.tell(host, Input::Resolved(id, addrs));
             }

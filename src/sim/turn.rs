@@ -212,7 +212,7 @@ impl Sim {
                 let at = &self.hosts[id.0];
                 let (delay, life) = (at.disk.latency(&mut self.rng), at.life);
                 self.note(id, Entry::Job, job_number(&job), 0);
-                self.agenda.enter_in(delay, Happening::Disk { host: id, life, job });
+                self.agenda.enter_in(delay, Happening::Disk { host: id, life, job, took: delay });
             }
             Action::Resolve { id: question, host, port } => {
                 self.note(id, Entry::Resolve, question.0.into(), port.into());

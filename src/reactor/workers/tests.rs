@@ -105,10 +105,11 @@ fn a_good_piece_is_written_and_its_frames_come_back() {
     let second = &bytes[PIECE_LEN as usize..2 * PIECE_LEN as usize];
     for wanted in [false, true] {
         let outcome = pool.outcome(verify_job(&storage, 1, second, wanted));
-        let Outcome::Verify { torrent, piece, frames: back, verdict, .. } = outcome else {
+        let Outcome::Verify { torrent, piece, frames: back, verdict, times } = outcome else {
             panic!("{outcome:?}");
         };
         assert_eq!((torrent, piece), (TorrentId(7), PieceIndex(1)));
+        assert!(!times.hash_took.is_zero() && !times.write_took.is_zero(), "{times:?}");
         assert_eq!(payload(&back), second);
         let block_hashes = if wanted { hash::blocks(&frames(second)) } else { Vec::new() };
         assert_eq!(verdict.unwrap(), Verdict::Good { block_hashes });
@@ -446,11 +447,13 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));
     let mut queue = Queue::default();
-    queue.push(job(mine));
-    queue.push(Job::Close { torrent: mine });
-    queue.push(job(other));
-    queue.push(Job::Close { torrent: TorrentId(3) });
-    let pop = |queue: &mut Queue| queue.pop().map(|job| (torrent_of(&job), class(&job)));
+    let push = |queue: &mut Queue, job| queue.push(Queued { job, since: Instant::now() });
+    push(&mut queue, job(mine));
+    push(&mut queue, Job::Close { torrent: mine });
+    push(&mut queue, job(other));
+    push(&mut queue, Job::Close { torrent: TorrentId(3) });
+    let pop =
+        |queue: &mut Queue| queue.pop().map(|Queued { job, .. }| (torrent_of(&job), class(&job)));
     assert_eq!(pop(&mut queue), Some((TorrentId(3), 2)), "nothing of it is unfinished");
     assert_eq!(pop(&mut queue), Some((mine, 1)));
     assert_eq!(pop(&mut queue), Some((other, 1)));

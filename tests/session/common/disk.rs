@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 use swarmloop::disk::hash;
 use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Times, Verdict,
+    Verify,
 };
 use swarmloop::id::PieceIndex;
-use swarmloop::time::Duration;
 
 /// An in-memory disk.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -81,7 +81,7 @@ impl Disk {
             Ok(Verdict::Good { block_hashes: hashes })
         };
         let torrent = storage.torrent;
-        Outcome::Verify { torrent, piece, frames, verdict, took: Duration::ZERO }
+        Outcome::Verify { torrent, piece, frames, verdict, times: Times::default() }
     }
 
     fn append(&mut self, job: Append) -> Outcome {
@@ -89,7 +89,8 @@ impl Disk {
         let torrent = storage.torrent;
         if self.fails_writes {
             let result = Err(disk_error(DiskOp::Write));
-            return Outcome::Append { torrent, piece, begin, frames, result };
+            let times = Times::default();
+            return Outcome::Append { torrent, piece, begin, frames, result, times };
         }
         hash::update(&mut midstate, &frames);
         let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
@@ -104,7 +105,7 @@ impl Disk {
             true => Appended::Corrupt,
         };
         let result = Ok((appended, hash::blocks(&frames)));
-        Outcome::Append { torrent, piece, begin, frames, result }
+        Outcome::Append { torrent, piece, begin, frames, result, times: Times::default() }
     }
 
     fn read(&mut self, job: Read) -> Outcome {
