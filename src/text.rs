@@ -1,4 +1,4 @@
-//! Foreign text made safe to print.
+//! Foreign text made safe to print, and sizes as people write them.
 //!
 //! Everything that came from a peer, a tracker, a metainfo file or a file system passes through
 //! [`Escaped`] before it reaches a terminal or a log, so that no escape sequence, bidi override or
@@ -38,6 +38,41 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// The text is no size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseSizeError {
+    /// Not digits followed by a known suffix.
+    #[error("a size is a number with an optional K, M, G or T (powers of 1024), such as 256M")]
+    Form,
+    /// Beyond 64 bits.
+    #[error("the size does not fit into 64 bits")]
+    TooLarge,
+}
+
+/// Reads `256M`, `1k`, `3GiB` or `4096`: bytes, in powers of 1024, as in curl, aria2, wget and
+/// rclone.
+///
+/// # Errors
+/// [`ParseSizeError`]: whoever wrote the text.
+pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(end);
+    if digits.is_empty() {
+        return Err(ParseSizeError::Form);
+    }
+    let shift = match suffix.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(ParseSizeError::Form),
+    };
+    let number: u64 = digits.parse().map_err(|_| ParseSizeError::TooLarge)?;
+    number.checked_mul(1 << shift).ok_or(ParseSizeError::TooLarge)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +96,31 @@ mod tests {
         let printed = Escaped(&long).to_string();
         assert_eq!(printed.chars().count(), MAX_FOREIGN_TEXT + 1);
         assert!(printed.ends_with('…'));
+    }
+
+    #[test]
+    fn sizes_are_read_in_powers_of_1024() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("17b", 17),
+            ("1k", 1024),
+            ("1K", 1024),
+            ("500KB", 500 << 10),
+            ("256M", 256 << 20),
+            ("256mib", 256 << 20),
+            ("3G", 3 << 30),
+            ("2TiB", 2 << 40),
+            ("18446744073709551615", u64::MAX),
+            ("16777215T", 16_777_215 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "+1", "1.5G", "1 M", " 1", "1P", "0x10", "12Mi", "1é"] {
+            assert_eq!(parse_size(text), Err(ParseSizeError::Form), "{text}");
+        }
+        for text in ["18446744073709551616", "16777216T", "99999999999999999999K"] {
+            assert_eq!(parse_size(text), Err(ParseSizeError::TooLarge), "{text}");
+        }
     }
 }

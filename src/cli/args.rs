@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueHint};
+use swarmloop::text::parse_size;
 
 use super::exit::EXIT_CODES;
 use super::input;
-use super::size::parse_size;
 
 /// The command line, read.
 #[derive(Debug, Parser)]
