@@ -1,0 +1,66 @@
+//! The command line: flags that every subcommand has, and readers of values.
+
+use std::path::PathBuf;
+
+use swarmloop::text::parse_size;
+
+use crate::failure::EXIT_CODES;
+use crate::r#gen::GenArgs;
+
+/// The command line, read.
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "swarmloop-bench",
+    version,
+    about = "Loads a BitTorrent client and measures it",
+    after_help = EXIT_CODES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    /// Where results go.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Write a torrent of synthetic data, and the data if asked
+    Gen(GenArgs),
+}
+
+/// Flags of every subcommand that say where results go.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Write the results as JSON into this folder too
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Name of that file, without .json [default: the subcommand's]
+    #[arg(long, global = true, value_name = "NAME", requires = "out", value_parser = file_name)]
+    pub(crate) out_name: Option<String>,
+}
+
+/// Reads a size of at least a byte, such as `1G`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads the name of a file without folders.
+fn file_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('.') || text.contains(['/', '\\', '\0']) {
+        return Err("a plain name, without folders".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,53 @@
+//! Exit codes and what leads to them.
+
+use std::io;
+use std::process::ExitCode;
+
+/// What the process exits with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    /// 0: the workload was carried out as asked for.
+    Success,
+    /// 1: it was not: nobody answered, bytes were wrong, the time was over; or the system failed.
+    Failed,
+    /// 2: the command line asks for what cannot be.
+    Usage,
+}
+
+/// The exit codes as `--help` lists them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    the workload was carried out as asked for
+  1    it was not: nobody answered, bytes were wrong, the time was over; or an error of the system
+  2    wrong usage";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+        })
+    }
+}
+
+/// Why there is no report: one condition, one line that is safe to print.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    /// What the process exits with.
+    pub(crate) exit: Exit,
+    /// What failed, where and why.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// A combination of arguments that cannot be.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// The system refused an operation; `what` reads "cannot WHAT".
+    pub(crate) fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
+        Self { exit: Exit::Failed, message: format!("cannot {what}: {error}") }
+    }
+}

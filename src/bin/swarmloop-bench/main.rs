@@ -1,0 +1,29 @@
+//! `swarmloop-bench`: loads a `BitTorrent` client (ours or any other) and measures it.
+//!
+//! One file a subcommand; each takes its arguments and returns a [`report::Report`], which
+//! [`output`] prints as a table or as JSON. Payload is a function of its offset ([`synthetic`]), so
+//! that gigabytes of it need no disk on the generator's side and every byte that arrives is
+//! checked.
+
+mod args;
+mod failure;
+mod r#gen;
+mod machine;
+mod output;
+mod report;
+mod synthetic;
+mod torrent;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Gen(args) => r#gen::run(args),
+    };
+    output::conclude(&cli.output, result).into()
+}
