@@ -24,7 +24,9 @@ use crate::rate::{RateEstimator, TokenBucket};
 use crate::time::{Duration, Instant};
 use crate::wire::frame::{Frame, Share};
 use crate::wire::recv::{RecvState, Step};
+use crate::wire::scratch::{Arrived, Scratch};
 use crate::wire::send::{MAX_CONTROL_BYTES, SendQueue};
+use crate::wire::slices::RecvSlices;
 
 use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
 use pipeline::{Arrival, Pipeline};
@@ -212,11 +214,8 @@ impl Peer {
 
     /// Returns where the next bytes go; `None` while so many answers wait for this slow reader that
     /// nothing more is read from it.
-    pub fn recv_slices<'a>(
-        &'a mut self,
-        scratch: &'a mut [u8],
-    ) -> Option<crate::wire::slices::RecvSlices<'a>> {
-        (!self.is_parked()).then(|| self.recv.slices(scratch))
+    pub fn recv_slices<'a>(&'a mut self, scratch: &'a mut Scratch) -> Option<RecvSlices<'a>> {
+        (!self.is_parked()).then(|| self.recv.slices(scratch, self.pipeline.len()))
     }
 
     /// Tells whether reading waits until the remote has taken what is queued for it.
@@ -238,7 +237,7 @@ impl Peer {
     /// connection.
     pub fn next(
         &mut self,
-        input: &mut &[u8],
+        input: &mut Arrived<'_>,
         geometry: &Geometry,
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {

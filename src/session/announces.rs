@@ -162,13 +162,6 @@ impl Session {
         }
     }
 
-    pub(super) fn on_tracker_bytes(&mut self, id: ConnId, bytes: &[u8], now: Instant) {
-        let Some(conn) = self.conns.find_mut(id) else { return };
-        let Kind::Tracker { torrent, exchange, .. } = &mut conn.kind else { return };
-        let (torrent, progress) = (*torrent, exchange.feed(bytes));
-        self.on_exchange(id, torrent, progress, now);
-    }
-
     /// Takes in that the stream of an announce ended. `false` if `id` is no such stream.
     pub(super) fn tracker_stream_ended(
         &mut self,
@@ -194,7 +187,7 @@ impl Session {
         true
     }
 
-    fn on_exchange(
+    pub(super) fn on_exchange(
         &mut self,
         id: ConnId,
         torrent: TorrentId,

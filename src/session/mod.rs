@@ -35,6 +35,7 @@ use crate::torrent::Ctx;
 use crate::torrent::phase::TorrentEvent;
 use crate::tracker_server::{ServerConfig, Swarms};
 use crate::wire::frame::FramePool;
+use crate::wire::scratch::{Scratch, Shape};
 use crate::wire::slices::{RecvSlices, SendSlices};
 
 use config::Config;
@@ -70,7 +71,7 @@ pub struct Session {
     next_lookup: u32,
     queues: Queues,
     /// Bytes behind the current payload land here; shared by all connections, empty between calls.
-    scratch: Box<[u8]>,
+    scratch: Scratch,
     /// Credit for open pieces that was left over when all who wanted some had been tried; more than
     /// that has come free since.
     credit_left: u32,
@@ -137,11 +138,6 @@ enum TurnStage {
     Drained,
 }
 
-/// Bytes of the scratch buffer that every read may spill into: what arrives behind the payload that
-/// is being received. Small, so that next to no payload is copied; large enough for a burst of
-/// control messages.
-const SCRATCH_LEN: usize = 4 * 1024;
-
 /// The most dials that may be made at once after a pause, in seconds' worth of the rate.
 const DIAL_BURST_S: u32 = 1;
 
@@ -192,7 +188,7 @@ impl Session {
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
-            scratch: vec![0; SCRATCH_LEN].into(),
+            scratch: Scratch::new(),
             credit_left: 0,
             jobs_out: 0,
             shutting_down: false,
@@ -287,7 +283,9 @@ impl Session {
             Kind::Dialling { .. } => None,
             Kind::Handshaking { state, .. } => state.target().map(RecvSlices::one),
             Kind::Peer { peer, .. } => peer.recv_slices(&mut self.scratch),
-            Kind::Tracker { .. } | Kind::Client { .. } => Some(RecvSlices::one(&mut self.scratch)),
+            Kind::Tracker { .. } | Kind::Client { .. } => {
+                Some(self.scratch.slices(&mut [], Shape::PLAIN))
+            }
         }
     }
 
@@ -295,10 +293,7 @@ impl Session {
     /// is `handle_closed`.
     pub fn recv_advance(&mut self, conn: ConnId, n: usize, now: Instant) {
         self.input();
-        let scratch = std::mem::take(&mut self.scratch);
-        let result = self.on_received(conn, n, &scratch, now);
-        self.scratch = scratch;
-        if let Err(error) = result {
+        if let Err(error) = self.on_received(conn, n, now) {
             self.close(conn, &error, now);
         }
     }

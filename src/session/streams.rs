@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::torrent::candidates::Fate;
 use crate::tracker_server::{HttpServerConn, Served};
 use crate::wire::frame::Share;
+use crate::wire::scratch::Arrived;
 
 use super::Session;
 use super::conns::{Conn, Kind};
@@ -78,7 +79,6 @@ impl Session {
         &mut self,
         id: ConnId,
         n: usize,
-        scratch: &[u8],
         now: Instant,
     ) -> Result<(), PeerError> {
         self.mark(id);
@@ -89,9 +89,16 @@ impl Session {
                 let progress = state.advance(n)?;
                 self.on_handshake(id, progress, now)
             }
-            Kind::Peer { .. } => self.on_peer_bytes(id, n, scratch, now),
-            Kind::Tracker { .. } => {
-                self.on_tracker_bytes(id, &scratch[..n], now);
+            Kind::Peer { peer, .. } => {
+                let in_scratch = peer.recv_advance(n, &self.work.limits, now);
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let result = self.on_peer_bytes(id, &mut scratch.arrived(in_scratch), now);
+                self.scratch = scratch;
+                result
+            }
+            Kind::Tracker { torrent, exchange, .. } => {
+                let (torrent, progress) = (*torrent, exchange.feed(self.scratch.plain(n)));
+                self.on_exchange(id, torrent, progress, now);
                 Ok(())
             }
             Kind::Client { request, answer, .. } => {
@@ -100,7 +107,7 @@ impl Session {
                 {
                     let rng = &mut self.work.rng;
                     // `Served::Close` comes with an answer, and the stream ends when that is sent.
-                    let _: Served = request.feed(&scratch[..n], swarms, answer, rng, now);
+                    let _: Served = request.feed(self.scratch.plain(n), swarms, answer, rng, now);
                 }
                 Ok(())
             }
@@ -241,15 +248,9 @@ impl Session {
     fn on_peer_bytes(
         &mut self,
         id: ConnId,
-        n: usize,
-        scratch: &[u8],
+        input: &mut Arrived<'_>,
         now: Instant,
     ) -> Result<(), PeerError> {
-        let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
-            return Ok(());
-        };
-        let in_scratch = peer.recv_advance(n, &self.work.limits, now);
-        let mut input = &scratch[..in_scratch];
         loop {
             let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
                 return Ok(());
@@ -257,7 +258,7 @@ impl Session {
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
                 return Ok(());
             };
-            let Some(event) = peer.next(&mut input, &entry.torrent.geometry, now)? else {
+            let Some(event) = peer.next(input, &entry.torrent.geometry, now)? else {
                 return Ok(());
             };
             let ctx = &mut self.work.ctx(now);

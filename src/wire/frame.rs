@@ -8,7 +8,8 @@
 
 use crate::id::BLOCK_LEN;
 
-const FRAME_LEN: usize = BLOCK_LEN as usize;
+/// Bytes of a frame.
+pub(crate) const FRAME_LEN: usize = BLOCK_LEN as usize;
 
 /// Room for one block: [`BLOCK_LEN`] bytes, of which the first [`Frame::len`] are payload.
 ///
@@ -54,6 +55,11 @@ impl Frame {
     /// Returns the payload.
     pub fn payload(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
+    }
+
+    /// Changes memory with another frame; the lengths of the payloads stay.
+    pub const fn swap_memory(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.bytes, &mut other.bytes);
     }
 
     /// Returns the payload for writing.

@@ -5,5 +5,6 @@
 
 pub mod frame;
 pub mod recv;
+pub mod scratch;
 pub mod send;
 pub mod slices;

@@ -9,18 +9,17 @@
 //!           └──unknown id──────────────▶ Discard ─────────────────────────────────────┘
 //! ```
 //!
-//! Payload is read by the driver straight into its frame. Only what arrives *behind* the current
-//! payload goes through the scratch buffer that all connections share; it is parsed within the same
-//! call, so an idle connection keeps no buffer, and of an incomplete header at most 17 bytes are
-//! staged.
-
-use std::io::IoSliceMut;
+//! Payload is read by the driver straight into its frame. What arrives *behind* the current payload
+//! goes into the [`Scratch`] that all connections share, where the payloads of further blocks land
+//! in frames, too; it is parsed within the same call, so an idle connection keeps no buffer, and of
+//! an incomplete header at most 17 bytes are staged.
 
 use crate::id::{Block, index};
 use crate::proto::message::{
     Head, MAX_FIXED_LEN, Message, MessageError, PIECE_HEADER_LEN, decode_head,
 };
 use crate::wire::frame::Frame;
+use crate::wire::scratch::{Arrived, Scratch, Shape};
 use crate::wire::slices::RecvSlices;
 
 /// What the bytes so far amount to.
@@ -70,19 +69,26 @@ impl RecvState {
         Self { stage: header(), bitfield_len }
     }
 
-    /// Returns where the next bytes go: the rest of what is being received, then `scratch`.
-    ///
-    /// The whole of `scratch` is offered, so the ranges are never empty if it is not.
-    pub fn slices<'a>(&'a mut self, scratch: &'a mut [u8]) -> RecvSlices<'a> {
-        let target = match &mut self.stage {
-            Stage::Payload { frame, filled, .. } => &mut frame.payload_mut()[index(*filled)..],
-            Stage::Bitfield { bytes, filled } => &mut bytes[*filled..],
-            _ => &mut [],
+    /// Returns where the next bytes go: the rest of what is being received, then `scratch`, in
+    /// which there is room for the `expected` blocks that have been asked for and are still to
+    /// come.
+    pub fn slices<'a>(&'a mut self, scratch: &'a mut Scratch, expected: usize) -> RecvSlices<'a> {
+        let shape = |blocks, staged| match blocks {
+            0 => Shape::PLAIN,
+            _ => Shape::blocks(blocks, staged),
         };
-        if target.is_empty() {
-            RecvSlices::one(scratch)
-        } else {
-            RecvSlices { slices: [IoSliceMut::new(target), IoSliceMut::new(scratch)], used: 2 }
+        match &mut self.stage {
+            Stage::Payload { frame, filled, .. } => {
+                let rest = &mut frame.payload_mut()[index(*filled)..];
+                scratch.slices(rest, shape(expected.saturating_sub(1), 0))
+            }
+            Stage::Bitfield { bytes, filled } => {
+                scratch.slices(&mut bytes[*filled..], Shape::PLAIN)
+            }
+            Stage::Header { len, .. } => {
+                scratch.slices(&mut [], shape(expected, usize::from(*len)))
+            }
+            Stage::Undecided(_) | Stage::Discard { .. } => scratch.slices(&mut [], Shape::PLAIN),
         }
     }
 
@@ -112,38 +118,41 @@ impl RecvState {
     /// # Errors
     /// [`MessageError`]: the remote's fault; the connection must be closed, the state is of no use
     /// any more.
-    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Step>, MessageError> {
+    pub fn next(&mut self, input: &mut Arrived<'_>) -> Result<Option<Step>, MessageError> {
         loop {
             match &mut self.stage {
-                Stage::Header { .. } => match self.header(input)? {
-                    Some(step) => return Ok(Some(step)),
-                    None if matches!(self.stage, Stage::Header { .. }) => return Ok(None),
-                    None => {}
-                },
+                Stage::Header { .. } if input.is_empty() => return Ok(None),
+                Stage::Header { .. } => {
+                    if let Some(step) = self.header(input)? {
+                        return Ok(Some(step));
+                    }
+                }
                 Stage::Undecided(_) => return Ok(None),
                 Stage::Payload { frame, filled, .. } => {
-                    let rest = &mut frame.payload_mut()[index(*filled)..];
-                    *filled += u32::try_from(fill(rest, input)).expect("at most a frame");
-                    if *filled < frame.len() {
-                        return Ok(None);
+                    while *filled < frame.len() {
+                        match input.land(frame, *filled) {
+                            0 => return Ok(None),
+                            landed => *filled += landed,
+                        }
                     }
                     return Ok(self.finish());
                 }
                 Stage::Bitfield { bytes, filled } => {
-                    *filled += fill(&mut bytes[*filled..], input);
+                    *filled += input.copy_to(&mut bytes[*filled..]);
                     if *filled < bytes.len() {
                         return Ok(None);
                     }
                     return Ok(self.finish());
                 }
                 Stage::Discard { left } => {
-                    let skip = input.len().min(index(*left));
-                    *input = &input[skip..];
+                    let skip = input.chunk().len().min(index(*left));
+                    input.consume(skip);
                     *left -= u32::try_from(skip).expect("at most what is left");
-                    if *left > 0 {
+                    if *left == 0 {
+                        self.stage = header();
+                    } else if skip == 0 {
                         return Ok(None);
                     }
-                    self.stage = header();
                 }
             }
         }
@@ -195,25 +204,27 @@ impl RecvState {
         }
     }
 
-    fn header(&mut self, input: &mut &[u8]) -> Result<Option<Step>, MessageError> {
+    /// Reads on in a header; `None` if it is not complete yet, or if what it announces is no step
+    /// by itself.
+    fn header(&mut self, input: &mut Arrived<'_>) -> Result<Option<Step>, MessageError> {
         let Stage::Header { staged, len } = &mut self.stage else { return Ok(None) };
-        // Whole headers are read where they are; only one that is cut off by the end of the input
-        // is staged.
+        // Whole headers are read where they are; only one that is cut off by the end of the bytes
+        // that lie together is staged.
         let before = usize::from(*len);
-        let more = input.len().min(MAX_FIXED_LEN - before);
+        let chunk = input.chunk();
+        let more = chunk.len().min(MAX_FIXED_LEN - before);
         let view = if before == 0 {
-            &input[..more]
+            &chunk[..more]
         } else {
-            staged[before..before + more].copy_from_slice(&input[..more]);
+            staged[before..before + more].copy_from_slice(&chunk[..more]);
             &staged[..before + more]
         };
         let Some(head) = decode_head(view)? else {
-            let staged_len = before + more;
             if before == 0 {
-                staged[..more].copy_from_slice(&input[..more]);
+                staged[..more].copy_from_slice(&chunk[..more]);
             }
-            *len = u8::try_from(staged_len).expect("at most 17");
-            *input = &input[more..];
+            *len = u8::try_from(before + more).expect("at most 17");
+            input.consume(more);
             return Ok(None);
         };
         let (used, step) = match head {
@@ -221,7 +232,7 @@ impl RecvState {
             Head::Piece(block) => (PIECE_HEADER_LEN, Some(Step::PieceHeader(block))),
             Head::Bitfield(_) | Head::Unknown { .. } => (5, None),
         };
-        *input = &input[used - before..];
+        input.consume(used - before);
         self.stage = match head {
             Head::Message(..) => header(),
             Head::Piece(block) => Stage::Undecided(block),
@@ -235,14 +246,6 @@ impl RecvState {
     }
 }
 
-/// Copies as much of `input` as fits into `to`, takes it off `input`, and returns its length.
-fn fill(to: &mut [u8], input: &mut &[u8]) -> usize {
-    let n = to.len().min(input.len());
-    to[..n].copy_from_slice(&input[..n]);
-    *input = &input[n..];
-    n
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +253,21 @@ mod tests {
     use crate::proto::message::{encode_bitfield_head, piece_header};
     use crate::rng::Rng;
 
-    const SCRATCH: usize = 64;
+    /// Returns a buffer into which one read has put `bytes`.
+    fn holding(bytes: &[u8]) -> Scratch {
+        let mut scratch = Scratch::new();
+        let mut rest = bytes;
+        for slice in scratch.slices(&mut [], Shape::blocks(4, 0)).as_mut_slice() {
+            let n = slice.len().min(rest.len());
+            slice[..n].copy_from_slice(&rest[..n]);
+            rest = &rest[n..];
+        }
+        scratch
+    }
+
+    fn next(state: &mut RecvState, bytes: &[u8]) -> Result<Option<Step>, MessageError> {
+        state.next(&mut holding(bytes).arrived(bytes.len()))
+    }
 
     fn block(begin: u32, len: u32) -> Block {
         Block { piece: PieceIndex(3), begin, len }
@@ -283,21 +300,22 @@ mod tests {
         (bytes, steps.map(str::to_owned).to_vec())
     }
 
-    /// Plays a driver that reads at most `chunk()` bytes at a time.
-    fn drive(bytes: &[u8], mut chunk: impl FnMut() -> usize) -> Vec<String> {
-        let (mut state, mut scratch) = (RecvState::new(40), [0; SCRATCH]);
+    /// Plays a driver that reads at most `chunk()` bytes at a time, on a stream of which `expected`
+    /// blocks are expected throughout.
+    fn drive(bytes: &[u8], expected: usize, mut chunk: impl FnMut() -> usize) -> Vec<String> {
+        let (mut state, mut scratch) = (RecvState::new(40), Scratch::new());
         let (mut rest, mut log) = (bytes, Vec::new());
         while !rest.is_empty() {
             let want = chunk().max(1).min(rest.len());
             let mut n = 0;
-            for slice in state.slices(&mut scratch).as_mut_slice() {
+            for slice in state.slices(&mut scratch, expected).as_mut_slice() {
                 let k = slice.len().min(want - n).min(rest.len());
                 slice[..k].copy_from_slice(&rest[..k]);
                 rest = &rest[k..];
                 n += k;
             }
             let in_scratch = state.advance(n);
-            let mut input = &scratch[..in_scratch];
+            let mut input = scratch.arrived(in_scratch);
             while let Some(step) = state.next(&mut input).expect("a valid stream") {
                 log.push(match step {
                     Step::Message(message) => format!("{message:?}"),
@@ -329,12 +347,15 @@ mod tests {
     #[test]
     fn the_same_steps_come_from_every_way_to_cut_the_stream() {
         let (bytes, steps) = stream();
-        for chunk in (1..80).chain([1000, 1013, 1100, 10_000]) {
-            assert_eq!(drive(&bytes, || chunk), steps, "in chunks of {chunk}");
-        }
-        let mut rng = Rng::new(7);
-        for _ in 0..500 {
-            assert_eq!(drive(&bytes, || rng.below(1200)), steps);
+        for expected in [0, 1, 2, 9] {
+            for chunk in (1..80).chain([1000, 1013, 1100, 10_000]) {
+                let seen = drive(&bytes, expected, || chunk);
+                assert_eq!(seen, steps, "in chunks of {chunk}, {expected} blocks expected");
+            }
+            let mut rng = Rng::new(7);
+            for _ in 0..500 {
+                assert_eq!(drive(&bytes, expected, || rng.below(1200)), steps);
+            }
         }
     }
 
@@ -342,16 +363,15 @@ mod tests {
     fn payload_lands_in_its_frame_without_passing_through_scratch() {
         let mut state = RecvState::new(0);
         let header = piece_header(block(0, 16_384));
-        let mut input = &header[..];
-        assert!(matches!(state.next(&mut input), Ok(Some(Step::PieceHeader(_)))));
+        assert!(matches!(next(&mut state, &header), Ok(Some(Step::PieceHeader(_)))));
         let mut frame = Frame::unpooled();
         frame.set_len(16_384);
         state.accept(frame);
-        let mut scratch = [0; SCRATCH];
-        let mut slices = state.slices(&mut scratch);
+        let mut scratch = Scratch::new();
+        let mut slices = state.slices(&mut scratch, 1);
         assert_eq!(slices.as_mut_slice()[0].len(), 16_384);
         assert_eq!(state.advance(16_384), 0);
-        assert!(matches!(state.next(&mut &[][..]), Ok(Some(Step::Block(..)))));
+        assert!(matches!(next(&mut state, &[]), Ok(Some(Step::Block(..)))));
     }
 
     #[test]
@@ -359,18 +379,17 @@ mod tests {
         let mut state = RecvState::new(0);
         let mut bytes = piece_header(block(0, 100)).to_vec();
         bytes.extend_from_slice(&[1; 40]);
-        let mut input = &bytes[..13];
-        assert!(matches!(state.next(&mut input), Ok(Some(Step::PieceHeader(_)))));
+        assert!(matches!(next(&mut state, &bytes[..13]), Ok(Some(Step::PieceHeader(_)))));
         let mut frame = Frame::unpooled();
         frame.set_len(100);
         state.accept(frame);
-        assert!(matches!(state.next(&mut &bytes[13..]), Ok(None)));
+        assert!(matches!(next(&mut state, &bytes[13..]), Ok(None)));
         let (aborted, frame) = state.abort_landing().expect("a landing");
         assert_eq!((aborted, frame.len()), (block(0, 100), 100));
         assert!(state.abort_landing().is_none());
         let mut rest = vec![1; 60];
         Message::Choke.encode(&mut rest);
-        let step = state.next(&mut &rest[..]);
+        let step = next(&mut state, &rest);
         assert!(matches!(step, Ok(Some(Step::Message(Message::Choke)))), "{step:?}");
     }
 
@@ -379,7 +398,7 @@ mod tests {
         let mut state = RecvState::new(40);
         let mut bytes = Vec::new();
         encode_bitfield_head(41, &mut bytes);
-        let error = state.next(&mut &bytes[..]).expect_err("too long");
+        let error = next(&mut state, &bytes).expect_err("too long");
         assert_eq!(error.to_string(), "bitfield of 42 bytes");
     }
 
@@ -395,7 +414,8 @@ mod tests {
                 bytes[at + 4] %= 20;
             }
             let mut state = RecvState::new(2);
-            let mut input = &bytes[..];
+            let mut scratch = holding(&bytes);
+            let mut input = scratch.arrived(bytes.len());
             while let Ok(Some(step)) = state.next(&mut input) {
                 if let Step::PieceHeader(b) = step {
                     assert!(b.len <= 16_384);

@@ -2,23 +2,41 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
+use crate::wire::scratch::CHAIN_FRAMES;
+
 /// The most byte ranges that one vectored write is given.
 pub const MAX_SEND_SLICES: usize = 64;
 
-/// Where the next bytes of a stream are to be put: one or two byte ranges, in order, never empty in
-/// all.
+/// The most byte ranges that one vectored read is given: a payload, and a header and a frame for
+/// each link of the chain.
+pub const MAX_RECV_SLICES: usize = 1 + 2 * CHAIN_FRAMES;
+
+/// Where the next bytes of a stream are to be put: byte ranges in order, never empty in all.
 ///
 /// The driver reads once into them and reports the count with `recv_advance` before any other call.
 #[derive(Debug)]
 pub struct RecvSlices<'a> {
-    pub(crate) slices: [IoSliceMut<'a>; 2],
-    pub(crate) used: usize,
+    slices: [IoSliceMut<'a>; MAX_RECV_SLICES],
+    used: usize,
 }
 
 impl<'a> RecvSlices<'a> {
+    pub(crate) fn empty() -> Self {
+        Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0 }
+    }
+
     /// Returns the one range `bytes`, which must not be empty.
     pub(crate) fn one(bytes: &'a mut [u8]) -> Self {
-        Self { slices: [IoSliceMut::new(bytes), IoSliceMut::new(&mut [])], used: 1 }
+        let mut out = Self::empty();
+        out.push(bytes);
+        out
+    }
+
+    pub(crate) fn push(&mut self, bytes: &'a mut [u8]) {
+        if !bytes.is_empty() {
+            self.slices[self.used] = IoSliceMut::new(bytes);
+            self.used += 1;
+        }
     }
 
     /// Returns the ranges to read into.
