@@ -19,6 +19,7 @@ pub use crate::session::NewTorrent as AddTorrent;
 use crate::session::config::Config;
 use crate::session::io::{Event, Listener};
 use crate::session::status::{PeerStatus, TorrentStatus};
+use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
 use crate::tracker_server::ServerConfig;
@@ -77,6 +78,7 @@ enum Command {
     Remove(TorrentId),
     Status(TorrentId, mpsc::Sender<Option<TorrentStatus>>),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
+    TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     Shutdown(Duration, mpsc::Sender<bool>),
 }
 
@@ -156,6 +158,16 @@ impl Client {
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerStatus>, ClientError> {
         self.ask(|reply| Command::Peers(torrent, reply))
+    }
+
+    /// Returns what the engine has measured of itself since this was last called, or since the
+    /// start; times are since then, too. Allocates, but on the caller's thread: the loop only swaps
+    /// what it records into.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn take_histograms(&self) -> Result<Interval, ClientError> {
+        self.ask(|reply| Command::TakeHistograms(Box::default(), reply))
     }
 
     /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes
@@ -282,6 +294,9 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Peers(torrent, reply) => {
             let (session, now) = reactor.session();
             let _ = reply.send(session.peers(torrent, now));
+        }
+        Command::TakeHistograms(spare, reply) => {
+            let _ = reply.send(reactor.take_histograms(spare));
         }
         Command::Shutdown(..) => {}
     }

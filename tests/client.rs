@@ -13,6 +13,7 @@ use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::rng::Rng;
 use swarmloop::session::config::Config;
 use swarmloop::session::io::{Event, Phase, StopReason};
+use swarmloop::stats::Metric;
 
 const PIECE_LEN: usize = 64 * 1024;
 /// Nothing here takes more than a second or two; a machine that is busy may take longer.
@@ -110,6 +111,35 @@ fn a_file_goes_from_one_client_to_another_and_is_the_same() {
     let status = leech.status(id).unwrap();
     assert_eq!((status.have, status.downloaded, status.wasted), (3_000_000, 3_000_000, 0));
     assert!(leech.shutdown(Duration::from_secs(5)) && seed.shutdown(Duration::from_secs(5)));
+}
+
+#[test]
+fn what_the_engine_measures_is_taken_in_intervals_that_follow_each_other() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 1_000_000);
+    std::fs::write(from.path().join("file.bin"), &bytes).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let (seed, leech) = (client([127, 7, 8, 2]), client([127, 7, 8, 3]));
+    let first = leech.take_histograms().unwrap();
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    wait(&seed, |event| matches!(event, Event::Phase { phase: Phase::Seeding, .. }));
+    let mode = Mode::Download { overwrite: false };
+    add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { .. }));
+    let second = leech.take_histograms().unwrap();
+    assert_eq!(second.start, first.start + first.length);
+    for metric in [Metric::EventsPerTurn, Metric::LoopBusy, Metric::LoopLag] {
+        assert!(second.histograms.of(metric).count() > 0, "{metric:?}");
+    }
+    let counters = second.counters;
+    assert_eq!((counters.payload_received, counters.wasted), (1_000_000, 0));
+    assert_eq!((counters.blocks_received, counters.pieces_verified), (62, 16));
+    assert_eq!((counters.dialled, counters.established, counters.failed), (1, 1, 0));
+    assert!(counters.received > counters.payload_received && counters.turns > first.counters.turns);
+    let seeded = seed.take_histograms().unwrap().counters;
+    assert_eq!((seeded.payload_sent, seeded.blocks_sent, seeded.accepted), (1_000_000, 62, 1));
+    let turns = leech.take_histograms().unwrap().histograms.of(Metric::EventsPerTurn).count();
+    assert!(turns < 10, "{turns} turns of a client that has nothing to do");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustix::io::retry_on_intr;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::session::io::Seeds;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// The monotonic clock of one session; [`Instant::ZERO`] is when it was started.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,13 @@ impl Clock {
 
     /// Returns the microseconds since the start, rounded down. Never goes back.
     pub fn now(&self) -> Instant {
-        Instant::ZERO + self.start.elapsed()
+        Instant::ZERO + self.elapsed()
+    }
+
+    /// Returns the time since the start, as fine as the system has it: for what is measured, not
+    /// for what is decided.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
     }
 }
 

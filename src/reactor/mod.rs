@@ -26,6 +26,7 @@ use crate::id::ConnId;
 use crate::session::Session;
 use crate::session::config::Config;
 use crate::session::io::{Action, Closed, Event, Listener};
+use crate::stats::{Histograms, Interval, Metric};
 use crate::time::{Duration, Instant};
 use crate::tracker_server::ServerConfig;
 
@@ -58,6 +59,8 @@ pub struct Reactor {
     resolved: Vec<Resolved>,
     /// Whether the session was told something outside a turn.
     has_input: bool,
+    /// When the last poll ended, since the clock's start; `None` before the first.
+    woken_at: Option<Duration>,
 }
 
 /// A listening socket.
@@ -112,6 +115,10 @@ const EVENTS: usize = 1024;
 const ACCEPTS_PER_TURN: usize = 128;
 /// How long a listener rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How often somebody is taken to become ready while the loop is busy: each millisecond, which is
+/// as fine as a poll can wait. So a turn of less counts as one wait, as long as the turn, and a
+/// stall of 50 ms as fifty waits of 1 to 50 ms.
+const LAG_INTERVAL: Duration = Duration::from_millis(1);
 const WAKER: Token = Token(usize::MAX);
 /// Listener `i` has the token `FIRST_LISTENER - i`; no connection's slot number comes near.
 const FIRST_LISTENER: usize = usize::MAX - 1;
@@ -164,6 +171,7 @@ impl Reactor {
             outcomes: Vec::new(),
             resolved: Vec::new(),
             has_input: true,
+            woken_at: None,
         })
     }
 
@@ -173,12 +181,16 @@ impl Reactor {
     /// The poll itself failed, which is a bug or the end of the system's patience; the reactor is
     /// of no use any more.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
-        let timeout = self.timeout(at_most);
+        let before = self.clock.elapsed();
+        self.measure_turn(before);
+        let timeout = self.timeout(at_most, Instant::ZERO + before);
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let now = self.clock.now();
+        let woken_at = self.clock.elapsed();
+        self.woken_at = Some(woken_at);
+        let now = Instant::ZERO + woken_at;
         self.has_input = false;
         self.take_completions(now);
         self.take_events(now);
@@ -205,6 +217,12 @@ impl Reactor {
         (&mut self.session, self.clock.now())
     }
 
+    /// Ends the interval of measuring that began when this was last called, or with the reactor:
+    /// see [`Session::take_histograms`]. Provokes no turn.
+    pub fn take_histograms(&mut self, spare: Box<Histograms>) -> Interval {
+        self.session.take_histograms(spare, self.clock.now())
+    }
+
     /// Returns the next thing that the application may want to know.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.session.poll_event()
@@ -229,7 +247,7 @@ impl Reactor {
 
     /// Returns how long the poll may wait: not at all while something is left over from the last
     /// turn.
-    fn timeout(&self, at_most: Option<Duration>) -> Option<Duration> {
+    fn timeout(&self, at_most: Option<Duration>, now: Instant) -> Option<Duration> {
         let accepting = |l: &Listening| l.ready && l.paused_until.is_none();
         let leftover = self.has_input
             || !self.ready.is_empty()
@@ -241,8 +259,18 @@ impl Reactor {
         }
         let paused = self.listeners.iter().filter_map(|listening| listening.paused_until).min();
         let due = self.session.poll_timeout().into_iter().chain(paused).min();
-        let wait = due.map(|at| at.saturating_since(self.clock.now()));
+        let wait = due.map(|at| at.saturating_since(now));
         wait.into_iter().chain(at_most).min()
+    }
+
+    /// Records how long the loop was busy from the end of the last poll to `before`, the start of
+    /// the next, whatever it was busy with: turns, commands and the application's questions.
+    fn measure_turn(&mut self, before: Duration) {
+        let Some(woken_at) = self.woken_at else { return };
+        let busy = before.saturating_sub(woken_at);
+        let histograms = &mut self.session.stats_mut().histograms;
+        histograms.record_duration(Metric::LoopBusy, busy);
+        histograms.record_stall(Metric::LoopLag, busy, LAG_INTERVAL);
     }
 
     fn take_completions(&mut self, now: Instant) {
@@ -262,7 +290,9 @@ impl Reactor {
 
     /// Notes what the system says is ready. Streams that have just been opened are reported.
     fn take_events(&mut self, now: Instant) {
+        let mut count = 0;
         for event in &self.events {
+            count += 1;
             let token = event.token();
             if token == WAKER {
                 continue;
@@ -279,6 +309,7 @@ impl Reactor {
                 }
             }
         }
+        self.session.stats_mut().histograms.record(Metric::EventsPerTurn, count);
     }
 
     fn accept(&mut self, now: Instant) {

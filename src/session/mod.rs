@@ -30,6 +30,7 @@ use crate::peer::PeerLimits;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::rate::TokenBucket;
 use crate::rng::Rng;
+use crate::stats::Stats;
 use crate::time::Instant;
 use crate::torrent::Ctx;
 use crate::torrent::phase::TorrentEvent;
@@ -91,6 +92,7 @@ struct Work {
     news: Vec<TorrentEvent>,
     cancels: Vec<(ConnId, Block)>,
     limits: PeerLimits,
+    stats: Stats,
 }
 
 /// What waits for the end of the turn or for the driver.
@@ -150,6 +152,7 @@ impl Work {
             events: &mut self.news,
             cancels: &mut self.cancels,
             limits: &self.limits,
+            stats: &mut self.stats,
             now,
         }
     }
@@ -174,6 +177,7 @@ impl Session {
                 news: Vec::new(),
                 cancels: Vec::new(),
                 limits,
+                stats: Stats::new(now),
             },
             dials_at: None,
             dial_line: VecDeque::new(),
@@ -271,6 +275,7 @@ impl Session {
 
     /// Decides what follows from the turn's inputs. After it, the queues are drained: see [`io`].
     pub fn end_turn(&mut self, now: Instant) {
+        self.work.stats.counters.turns += 1;
         self.decide(now);
         self.stage = TurnStage::Drained;
     }
@@ -293,6 +298,9 @@ impl Session {
     /// is `handle_closed`.
     pub fn recv_advance(&mut self, conn: ConnId, n: usize, now: Instant) {
         self.input();
+        let counters = &mut self.work.stats.counters;
+        counters.reads += 1;
+        counters.received += n as u64;
         if let Err(error) = self.on_received(conn, n, now) {
             self.close(conn, &error, now);
         }
@@ -313,6 +321,9 @@ impl Session {
 
     /// Takes in that `n` bytes of [`Session::send_slices`] were written.
     pub fn send_advance(&mut self, conn: ConnId, n: usize, now: Instant) {
+        let counters = &mut self.work.stats.counters;
+        counters.writes += 1;
+        counters.sent += n as u64;
         self.on_sent(conn, n, now);
     }
 

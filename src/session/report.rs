@@ -1,6 +1,7 @@
-//! Snapshots of torrents and peers for people.
+//! Snapshots of torrents, peers and the session itself for people.
 
 use crate::id::TorrentId;
+use crate::stats::{Counters, Histograms, Interval, Stats};
 use crate::time::Instant;
 use crate::wire::frame::Share;
 
@@ -81,6 +82,29 @@ impl Session {
             endgame: held(Share::Endgame),
             uploads: held(Share::Uploads),
         }
+    }
+
+    /// Returns what was measured since [`Session::take_histograms`].
+    pub fn histograms(&self) -> &Histograms {
+        &self.work.stats.histograms
+    }
+
+    /// Returns what was counted since the start.
+    pub const fn counters(&self) -> &Counters {
+        &self.work.stats.counters
+    }
+
+    /// Lends what is measured to the driver, which knows what the session cannot see: how long its
+    /// turns take.
+    pub const fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.work.stats
+    }
+
+    /// Ends the interval of measuring that began when this was last called, or with the session.
+    /// What comes goes into `spare`, which must be empty, so that nothing is allocated or copied
+    /// here.
+    pub fn take_histograms(&mut self, spare: Box<Histograms>, now: Instant) -> Interval {
+        self.work.stats.take(spare, now)
     }
 
     /// Asserts what must hold between the parts of the session, for tests. O(everything).

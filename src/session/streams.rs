@@ -26,11 +26,22 @@ impl Session {
         now: Instant,
     ) -> Option<ConnId> {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let kind = self.welcome(listener, addr, now);
+        let counters = &mut self.work.stats.counters;
+        counters.accepted += u64::from(matches!(kind, Some(Kind::Handshaking { .. })));
+        counters.refused += u64::from(kind.is_none());
+        let id = self.conns.insert(addr, kind?);
+        self.mark(id);
+        Some(id)
+    }
+
+    /// Returns what becomes of a stream that was accepted; `None` if it is not wanted.
+    fn welcome(&self, listener: Listener, addr: SocketAddr, now: Instant) -> Option<Kind> {
         if self.shutting_down || self.conns.len() >= self.config.max_conns {
             return None;
         }
         let deadline = now + self.config.handshake_timeout;
-        let kind = match listener {
+        match listener {
             Listener::Peers => {
                 let crowded = self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr
                     && !hides_many_hosts(addr.ip());
@@ -39,7 +50,7 @@ impl Session {
                     return None;
                 }
                 let state = Handshaking::accepted();
-                Kind::Handshaking { torrent: None, state, incoming: true, deadline }
+                Some(Kind::Handshaking { torrent: None, state, incoming: true, deadline })
             }
             Listener::Tracker => {
                 self.swarms.as_ref()?;
@@ -48,12 +59,9 @@ impl Session {
                     return None;
                 }
                 let request = Box::new(HttpServerConn::new(addr));
-                Kind::Client { request, answer: Vec::new(), sent: 0, deadline }
+                Some(Kind::Client { request, answer: Vec::new(), sent: 0, deadline })
             }
-        };
-        let id = self.conns.insert(addr, kind);
-        self.mark(id);
-        Some(id)
+        }
     }
 
     pub(super) fn on_connected(&mut self, id: ConnId, now: Instant) {
@@ -239,6 +247,8 @@ impl Session {
         self.half_open -= usize::from(!incoming);
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.last_dial_error = None;
+        self.work.stats.counters.established += 1;
+        let Some(entry) = self.entry_mut(torrent) else { return };
         entry.torrent.peer_joined(id, &mut peer);
         self.conns.replace(id, Kind::Peer { torrent, peer });
         self.touch(torrent);
@@ -314,6 +324,9 @@ impl Session {
                     self.queues.readable.push_back(id);
                 }
                 let sent = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+                let counters = &mut self.work.stats.counters;
+                counters.payload_sent += payload;
+                counters.blocks_sent += u64::from(sent);
                 self.work.pool.release(Share::Uploads, sent);
                 self.work.pool.give_all(&mut frames);
                 if let Some(entry) = self.entry_mut(torrent) {
@@ -376,6 +389,7 @@ impl Session {
                 return;
             }
         };
+        self.work.stats.counters.failed += 1;
         self.half_open -= usize::from(dialled);
         if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
             if dialled {
@@ -452,6 +466,7 @@ impl Session {
 
     /// Opens a stream for `kind` to `addr`.
     pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
+        self.work.stats.counters.dialled += u64::from(matches!(kind, Kind::Dialling { .. }));
         let conn = self.conns.insert(addr, kind);
         self.queues.actions.push_back(Action::Connect { conn, addr });
         self.mark(conn);

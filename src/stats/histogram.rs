@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram as Hdr;
 
 use super::{Metric, Unit};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The largest value that is told from larger ones: an hour, in nanoseconds.
 const MAX_VALUE: u64 = 3_600 * 1_000_000_000;
@@ -86,7 +86,26 @@ impl Histograms {
     /// Counts a duration of `metric`, whose unit must be [`Unit::Nanoseconds`].
     pub fn record_duration(&mut self, metric: Metric, took: Duration) {
         debug_assert_eq!(metric.unit(), Unit::Nanoseconds, "{metric:?} counts no durations");
-        self.record(metric, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.record(metric, nanos(took));
+    }
+
+    /// Counts a stall of `metric`, and the waits of all who would have come upon it had somebody
+    /// come every `interval`: see [`Histogram::record_corrected`].
+    pub fn record_stall(&mut self, metric: Metric, stall: Duration, interval: Duration) {
+        debug_assert_eq!(metric.unit(), Unit::Nanoseconds, "{metric:?} counts no durations");
+        self.of_mut(metric).record_corrected(nanos(stall), nanos(interval));
+    }
+
+    /// Counts how long it was from `since` to `now`, for a metric in [`Unit::Nanoseconds`].
+    pub fn record_since(&mut self, metric: Metric, since: Instant, now: Instant) {
+        debug_assert_eq!(metric.unit(), Unit::Nanoseconds, "{metric:?} counts no durations");
+        let micros = now.as_micros().saturating_sub(since.as_micros());
+        self.record(metric, micros.saturating_mul(1_000));
+    }
+
+    /// Tells whether nothing was counted since the start or the last [`Histograms::clear`].
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|histogram| histogram.count() == 0)
     }
 
     /// Returns the histogram of `metric`.
@@ -108,6 +127,10 @@ impl Histograms {
     pub fn clear(&mut self) {
         self.0.iter_mut().for_each(Histogram::clear);
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

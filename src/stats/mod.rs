@@ -1,11 +1,59 @@
 //! What the engine measures about itself: HDR histograms, always on, one for each stage of a
-//! block's and a connection's life.
+//! block's and a connection's life, and plain counters.
 //!
 //! **Invariant:** nothing in here reads a clock; whoever records knows how long it took.
 
+mod counters;
 mod histogram;
 
+pub use counters::Counters;
 pub use histogram::{Histogram, Histograms};
+
+use crate::time::{Duration, Instant};
+
+/// Everything that one session measures.
+#[derive(Debug)]
+pub struct Stats {
+    /// What was recorded since the last [`Stats::take`].
+    pub histograms: Box<Histograms>,
+    /// What was counted since the start.
+    pub counters: Counters,
+    /// When the histograms were last taken; at first, when the session was made.
+    taken_at: Instant,
+}
+
+/// What was measured from one [`Stats::take`] to the next.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Interval {
+    /// When it began.
+    pub start: Instant,
+    /// How long it was.
+    pub length: Duration,
+    /// What was recorded in it.
+    pub histograms: Box<Histograms>,
+    /// What had been counted from the start of the session to the end of the interval.
+    pub counters: Counters,
+}
+
+impl Stats {
+    /// Returns what a session has measured that was made at `now`: nothing.
+    pub fn new(now: Instant) -> Self {
+        Self { histograms: Box::default(), counters: Counters::default(), taken_at: now }
+    }
+
+    /// Ends the interval that began when this was last called, and goes on recording into `spare`,
+    /// which must be empty. O(1), no allocation.
+    pub fn take(&mut self, spare: Box<Histograms>, now: Instant) -> Interval {
+        debug_assert!(spare.is_empty(), "an interval begins with nothing recorded");
+        let start = std::mem::replace(&mut self.taken_at, now);
+        Interval {
+            start,
+            length: now - start,
+            histograms: std::mem::replace(&mut self.histograms, spare),
+            counters: self.counters,
+        }
+    }
+}
 
 /// What a histogram is about.
 ///

@@ -153,7 +153,7 @@ impl Torrent {
             peer.land(ctx.pool.take(block.len), share);
         } else {
             peer.skip_landing(block);
-            self.totals.wasted += u64::from(block.len);
+            self.wasted(block.len, ctx);
             self.release(conn, &[block]);
         }
     }
@@ -185,6 +185,8 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) {
         self.totals.downloaded += u64::from(block.len);
+        ctx.stats.counters.payload_received += u64::from(block.len);
+        ctx.stats.counters.blocks_received += 1;
         self.totals.down.add(u64::from(block.len), ctx.now);
         let progress = match &mut self.stage {
             Stage::Active { picker, .. } => picker.received(block, conn, ctx.cancels).ok(),
@@ -193,7 +195,7 @@ impl Torrent {
         let (Some(Progress::Partial | Progress::Complete), Some(open)) =
             (progress, self.pieces.find(block.piece))
         else {
-            self.totals.wasted += u64::from(block.len);
+            self.wasted(block.len, ctx);
             self.landing_aborted(block, landed, ctx.pool);
             return;
         };
@@ -205,6 +207,12 @@ impl Torrent {
         }
         open.fill(block, frame, peer.addr);
         self.piece_grew(block.piece, progress == Some(Progress::Complete), ctx);
+    }
+
+    /// Counts payload that was of no use.
+    pub(super) fn wasted(&mut self, len: u32, ctx: &mut Ctx<'_>) {
+        self.totals.wasted += u64::from(len);
+        ctx.stats.counters.wasted += u64::from(len);
     }
 
     /// Hands over what a piece has ready for the disk.

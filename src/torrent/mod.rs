@@ -27,6 +27,7 @@ use crate::peer::{Peer, PeerLimits};
 use crate::picker::{Order, Picker};
 use crate::rate::RateEstimator;
 use crate::rng::Rng;
+use crate::stats::Stats;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, FramePool, Share};
 
@@ -150,6 +151,8 @@ pub struct Ctx<'a> {
     pub cancels: &'a mut Vec<(ConnId, Block)>,
     /// What peers are held to.
     pub limits: &'a PeerLimits,
+    /// What is measured.
+    pub stats: &'a mut Stats,
     /// The time of the turn.
     pub now: Instant,
 }

@@ -59,6 +59,7 @@ impl Torrent {
             self.ban(addr, Misbehaviour::CorruptBlock, ctx);
         }
         self.completed.push(piece);
+        ctx.stats.counters.pieces_verified += 1;
         ctx.events.push(TorrentEvent::PieceVerified(piece));
         self.stir();
         let (picker, end) = match &mut self.stage {
@@ -99,8 +100,9 @@ impl Torrent {
         let Some(open) = self.pieces.find(piece) else { return After::Nothing };
         let senders: Vec<SocketAddr> = (0..).map_while(|slot| open.sender_of(slot)).collect();
         let Some(open) = self.drop_row(piece, ctx.pool) else { return After::Nothing };
-        self.totals.wasted += u64::from(self.geometry.len_of(piece));
+        self.wasted(self.geometry.len_of(piece), ctx);
         self.totals.corrupt_pieces += 1;
+        ctx.stats.counters.pieces_corrupt += 1;
         ctx.events.push(TorrentEvent::PieceCorrupt(piece, open.contributors.len()));
         self.blame_for(&open, senders, hashes, ctx);
         if let Stage::Active { picker, .. } = &mut self.stage {
