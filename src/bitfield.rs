@@ -44,13 +44,23 @@ impl Bitfield {
 
     /// Returns the set of all pieces in `0..len`.
     pub fn full(len: u32) -> Self {
-        let mut all = Self { words: vec![u64::MAX; len.div_ceil(WORD_BITS) as usize].into(), len };
-        if !len.is_multiple_of(WORD_BITS)
-            && let Some(last) = all.words.last_mut()
+        let mut all = Self::new(len);
+        all.reset(len, true);
+        all
+    }
+
+    /// Makes this the set of no piece or of `all` in `0..len`, in the memory that it has.
+    pub fn reset(&mut self, len: u32, all: bool) {
+        if self.len != len {
+            *self = Self::new(len);
+        }
+        self.words.fill(if all { u64::MAX } else { 0 });
+        if all
+            && !len.is_multiple_of(WORD_BITS)
+            && let Some(last) = self.words.last_mut()
         {
             *last = u64::MAX << (WORD_BITS - len % WORD_BITS);
         }
-        all
     }
 
     /// Returns the number of bytes of a `bitfield` payload for `len` pieces.

@@ -12,6 +12,35 @@ pub const ALLOWED_FAST_PIECES: u32 = 5;
 /// The most allowed-fast pieces of a remote that we remember; BEP 6's own example uses 7 to 9.
 pub const MAX_ALLOWED_FAST: usize = 32;
 
+/// The pieces that one remote was granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GrantedFast {
+    pieces: [u32; ALLOWED_FAST_PIECES as usize],
+    len: u8,
+}
+
+impl GrantedFast {
+    /// Returns the first [`ALLOWED_FAST_PIECES`] of `pieces`.
+    pub fn new(pieces: impl IntoIterator<Item = PieceIndex>) -> Self {
+        let mut granted = Self::default();
+        for (slot, piece) in granted.pieces.iter_mut().zip(pieces) {
+            *slot = piece.0;
+            granted.len += 1;
+        }
+        granted
+    }
+
+    /// Returns the granted pieces.
+    pub fn iter(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.pieces.iter().take(usize::from(self.len)).copied().map(PieceIndex)
+    }
+
+    /// Tells whether `piece` is granted.
+    pub fn contains(&self, piece: PieceIndex) -> bool {
+        self.iter().any(|granted| granted == piece)
+    }
+}
+
 /// Returns the `count` pieces that a peer at `addr` may request while choked, of a torrent of
 /// `pieces` pieces (BEP 6, "Allowed Fast Set"). Fewer if the torrent has fewer; none for IPv6, for
 /// which BEP 6 defines no set.

@@ -15,12 +15,13 @@ use crate::proto::handshake::{
 #[derive(Debug)]
 pub struct Handshaking {
     received: [u8; HANDSHAKE_LEN],
-    len: usize,
-    /// The torrent: the one we dialled for, or the one that an accepted remote has named.
-    info_hash: Option<InfoHash>,
-    /// Our own handshake and how many bytes of it have left; empty before the torrent is known.
-    ours: Vec<u8>,
-    sent: usize,
+    /// How many bytes are received. Invariant: at most [`HANDSHAKE_LEN`].
+    len: u8,
+    /// How many bytes of ours have left. Invariant: at most [`HANDSHAKE_LEN`].
+    sent: u8,
+    /// Our own handshake, for the torrent that we dialled for or that an accepted remote has named;
+    /// `None` before the torrent is known.
+    ours: Option<[u8; HANDSHAKE_LEN]>,
 }
 
 /// What the bytes so far amount to.
@@ -36,52 +37,53 @@ pub enum Progress {
 
 impl Handshaking {
     /// Returns the state of a connection that we dialled: our handshake `ours` goes out first.
-    pub fn dialled(info_hash: InfoHash, ours: [u8; HANDSHAKE_LEN]) -> Self {
-        Self {
-            received: [0; HANDSHAKE_LEN],
-            len: 0,
-            info_hash: Some(info_hash),
-            ours: ours.to_vec(),
-            sent: 0,
-        }
+    pub const fn dialled(ours: [u8; HANDSHAKE_LEN]) -> Self {
+        Self { received: [0; HANDSHAKE_LEN], len: 0, sent: 0, ours: Some(ours) }
     }
 
     /// Returns the state of a connection that was accepted: the remote speaks first.
     pub const fn accepted() -> Self {
-        Self { received: [0; HANDSHAKE_LEN], len: 0, info_hash: None, ours: Vec::new(), sent: 0 }
+        Self { received: [0; HANDSHAKE_LEN], len: 0, sent: 0, ours: None }
     }
 
     /// Answers [`Progress::Head`]: the torrent is here, and our handshake for it is `ours`.
-    pub fn answer(&mut self, info_hash: InfoHash, ours: [u8; HANDSHAKE_LEN]) {
-        self.info_hash = Some(info_hash);
-        self.ours = ours.to_vec();
+    pub const fn answer(&mut self, ours: [u8; HANDSHAKE_LEN]) {
+        self.ours = Some(ours);
     }
 
-    /// Returns where the next bytes go; never more than the handshake, so that what follows it is
-    /// read by the peer. `None` once it is complete.
-    pub fn target(&mut self) -> Option<&mut [u8]> {
-        Some(&mut self.received[self.len..]).filter(|rest| !rest.is_empty())
-    }
-
-    /// Records that `n` bytes arrived in [`Handshaking::target`].
+    /// Takes what belongs to the handshake off the front of `input`; what follows it is the peer's.
     ///
     /// # Errors
     /// [`PeerError::Invalid`]: another protocol, or the answer for another torrent.
-    pub fn advance(&mut self, n: usize) -> Result<Progress, PeerError> {
-        self.len += n;
-        check_prefix(&self.received[..self.len]).map_err(Invalid::from)?;
-        if self.len < HEAD_LEN {
+    pub fn feed(&mut self, input: &mut &[u8]) -> Result<Progress, PeerError> {
+        let rest = &mut self.received[usize::from(self.len)..];
+        let (taken, behind) = input.split_at(rest.len().min(input.len()));
+        rest[..taken.len()].copy_from_slice(taken);
+        *input = behind;
+        self.len += u8::try_from(taken.len()).expect("at most a handshake");
+        self.progress()
+    }
+
+    /// Returns what the bytes so far amount to.
+    ///
+    /// # Errors
+    /// As [`Handshaking::feed`].
+    pub fn progress(&self) -> Result<Progress, PeerError> {
+        let len = usize::from(self.len);
+        check_prefix(&self.received[..len]).map_err(Invalid::from)?;
+        if len < HEAD_LEN {
             return Ok(Progress::More);
         }
-        let head = self.received.first_chunk().expect("a handshake is longer than its head");
-        let (reserved, info_hash) = decode_head(head);
-        match self.info_hash {
-            None => return Ok(Progress::Head(info_hash)),
-            Some(ours) if ours != info_hash => {
-                return Err(Invalid::from(HandshakeError::OtherInfoHash).into());
-            }
-            Some(_) if self.len < HANDSHAKE_LEN => return Ok(Progress::More),
-            Some(_) => {}
+        let head = |bytes: &[u8; HANDSHAKE_LEN]| {
+            decode_head(bytes.first_chunk().expect("a handshake is longer than its head"))
+        };
+        let (reserved, info_hash) = head(&self.received);
+        let Some(ours) = &self.ours else { return Ok(Progress::Head(info_hash)) };
+        if head(ours).1 != info_hash {
+            return Err(Invalid::from(HandshakeError::OtherInfoHash).into());
+        }
+        if len < HANDSHAKE_LEN {
+            return Ok(Progress::More);
         }
         let id = self.received.last_chunk().expect("a handshake is longer than a peer id");
         Ok(Progress::Done(reserved, PeerId(*id)))
@@ -89,12 +91,12 @@ impl Handshaking {
 
     /// Returns what is still to be sent of our handshake.
     pub fn unsent(&self) -> &[u8] {
-        &self.ours[self.sent..]
+        self.ours.as_ref().map_or(&[], |ours| &ours[usize::from(self.sent)..])
     }
 
     /// Records that `n` bytes of [`Handshaking::unsent`] were sent.
     pub fn sent(&mut self, n: usize) {
-        self.sent += n;
+        self.sent += u8::try_from(n).expect("at most what is unsent");
     }
 }
 
@@ -106,10 +108,10 @@ mod tests {
     const HASH: InfoHash = InfoHash([7; 20]);
     const THEIRS: PeerId = PeerId([9; 20]);
 
-    fn feed(state: &mut Handshaking, bytes: &[u8]) -> Result<Progress, PeerError> {
-        let target = state.target().expect("it is not complete");
-        target[..bytes.len()].copy_from_slice(bytes);
-        state.advance(bytes.len())
+    fn feed(state: &mut Handshaking, mut bytes: &[u8]) -> Result<Progress, PeerError> {
+        let progress = state.feed(&mut bytes);
+        assert!(bytes.is_empty() || progress.is_err(), "everything was taken");
+        progress
     }
 
     #[test]
@@ -119,7 +121,7 @@ mod tests {
         assert_eq!(feed(&mut state, &theirs[..47]), Ok(Progress::More));
         assert_eq!(feed(&mut state, &theirs[47..48]), Ok(Progress::Head(HASH)));
         assert!(state.unsent().is_empty());
-        state.answer(HASH, encode(Reserved::OURS, HASH, PeerId([1; 20])));
+        state.answer(encode(Reserved::OURS, HASH, PeerId([1; 20])));
         assert_eq!(state.unsent().len(), 68);
         assert_eq!(feed(&mut state, &theirs[48..67]), Ok(Progress::More));
         assert_eq!(feed(&mut state, &theirs[67..]), Ok(Progress::Done(Reserved::OURS, THEIRS)));
@@ -128,13 +130,23 @@ mod tests {
     #[test]
     fn a_dialled_peer_must_answer_for_the_same_torrent() {
         let ours = encode(Reserved::OURS, HASH, PeerId([1; 20]));
-        let mut state = Handshaking::dialled(HASH, ours);
+        let mut state = Handshaking::dialled(ours);
         assert_eq!(state.unsent(), ours);
         state.sent(60);
         assert_eq!(state.unsent(), &ours[60..]);
         let other = encode(Reserved::OURS, InfoHash([8; 20]), THEIRS);
         let error = feed(&mut state, &other[..48]).expect_err("another torrent");
         assert_eq!(error.to_string(), "invalid bytes: handshake: answered with another info-hash");
+    }
+
+    #[test]
+    fn what_follows_a_handshake_is_left_to_the_peer() {
+        let mut state = Handshaking::dialled(encode(Reserved::OURS, HASH, PeerId([1; 20])));
+        let theirs = encode(Reserved::OURS, HASH, THEIRS);
+        let bytes = [&theirs[..], &[0, 0, 0, 1, 15]].concat();
+        let mut input = &bytes[..];
+        assert_eq!(state.feed(&mut input), Ok(Progress::Done(Reserved::OURS, THEIRS)));
+        assert_eq!(input, [0, 0, 0, 1, 15]);
     }
 
     #[test]

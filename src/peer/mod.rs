@@ -8,6 +8,7 @@
 pub mod error;
 pub mod fast;
 pub mod handshake;
+mod parts;
 pub mod pipeline;
 pub mod remote;
 mod talk;
@@ -20,7 +21,7 @@ use crate::bitfield::Bitfield;
 use crate::geometry::Geometry;
 use crate::id::{BLOCK_LEN, Block, PeerId, PieceIndex};
 use crate::proto::message::Message;
-use crate::rate::{RateEstimator, TokenBucket};
+use crate::rate::TokenBucket;
 use crate::time::{Duration, Instant};
 use crate::wire::frame::{Frame, Share};
 use crate::wire::recv::{RecvState, Step};
@@ -29,14 +30,18 @@ use crate::wire::send::{MAX_CONTROL_BYTES, SendQueue};
 use crate::wire::slices::RecvSlices;
 
 use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
-use pipeline::{Arrival, Pipeline};
+use fast::GrantedFast;
+use parts::{Download, Upload};
+use pipeline::Arrival;
 use remote::RemotePieces;
 use timer::{Timer, Timers};
-use uploads::Uploads;
 
 /// An established remote.
+///
+/// Most remotes do nothing most of the time, and there are thousands of them: what is used only
+/// while bytes flow is boxed, made on first use and put away in time.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "the four flags of BEP 3, and two facts")]
+#[expect(clippy::struct_excessive_bools, reason = "the four flags of BEP 3, and some facts")]
 #[expect(clippy::struct_field_names, reason = "the names of BEP 3")]
 pub struct Peer {
     /// Its address.
@@ -47,15 +52,18 @@ pub struct Peer {
     pub incoming: bool,
     /// The candidate that this connection uses up: its address if we dialled it, or the one of a
     /// dial that was given up for it.
-    pub dialled: Option<SocketAddr>,
+    pub dialled: Option<Box<SocketAddr>>,
     /// When its handshake was complete.
     pub connected_at: Instant,
     /// Whether both sides offered the fast extension (BEP 6).
     fast: bool,
+    /// Whether it stands among those of its torrent that could take more requests. Kept by the
+    /// torrent.
+    pub in_hungry_line: bool,
+    /// Whether it stands among those that wait for the credit of an upload. Kept by the session.
+    pub in_upload_line: bool,
     /// We do not answer its requests.
     am_choking: bool,
-    /// When we last choked it; `None` if it was never unchoked.
-    choked_at: Option<Instant>,
     /// We want something it has.
     am_interested: bool,
     /// It does not answer our requests.
@@ -66,9 +74,12 @@ pub struct Peer {
     /// Whether its first message, the only place for a bitfield, is in.
     first_message_seen: bool,
     recv: RecvState,
-    send: SendQueue,
-    pipeline: Pipeline,
-    uploads: Uploads,
+    /// `None` while nothing is to be sent, unless there is traffic.
+    send: Option<Box<SendQueue>>,
+    download: Option<Box<Download>>,
+    upload: Option<Box<Upload>>,
+    /// How many requests it takes at a time.
+    request_limit: u32,
     timers: Timers,
     /// Whether a keep-alive came due while something was waiting to be sent, and nothing has left
     /// since.
@@ -79,18 +90,16 @@ pub struct Peer {
     /// Pieces that it lets us request while choked. Invariant: at most [`fast::MAX_ALLOWED_FAST`].
     allowed_fast: Vec<PieceIndex>,
     /// Pieces that we let it request while choked.
-    granted_fast: Vec<PieceIndex>,
+    granted_fast: GrantedFast,
     /// How many of the torrent's completions it has been told of.
-    have_cursor: usize,
+    have_cursor: u32,
     traffic: Traffic,
     useless: TokenBucket,
 }
 
-/// Payload moved between us and one remote.
+/// Payload moved between us and one remote, in bytes.
 #[derive(Debug)]
 struct Traffic {
-    down: RateEstimator,
-    up: RateEstimator,
     downloaded: u64,
     uploaded: u64,
     unrequested: u64,
@@ -172,29 +181,29 @@ impl Peer {
             addr,
             peer_id,
             incoming,
-            dialled: (!incoming).then_some(addr),
+            dialled: (!incoming).then(|| Box::new(addr)),
             connected_at: now,
             fast,
+            in_hungry_line: false,
+            in_upload_line: false,
             am_choking: true,
-            choked_at: None,
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
             remote: RemotePieces::None,
             first_message_seen: false,
             recv: RecvState::new(bitfield_len.expect("at most 2^18 bytes")),
-            send: SendQueue::default(),
-            pipeline: Pipeline::new(request_limit, now),
-            uploads: Uploads::default(),
+            send: None,
+            download: None,
+            upload: None,
+            request_limit: u32::try_from(request_limit).unwrap_or(u32::MAX),
             timers: Timers::new(),
             stalled: false,
             landing: None,
             allowed_fast: Vec::new(),
-            granted_fast: Vec::new(),
+            granted_fast: GrantedFast::default(),
             have_cursor: 0,
             traffic: Traffic {
-                down: RateEstimator::new(now),
-                up: RateEstimator::new(now),
                 downloaded: 0,
                 uploaded: 0,
                 unrequested: 0,
@@ -215,12 +224,12 @@ impl Peer {
     /// Returns where the next bytes go; `None` while so many answers wait for this slow reader that
     /// nothing more is read from it.
     pub fn recv_slices<'a>(&'a mut self, scratch: &'a mut Scratch) -> Option<RecvSlices<'a>> {
-        (!self.is_parked()).then(|| self.recv.slices(scratch, self.pipeline.len()))
+        (!self.is_parked()).then(|| self.recv.slices(scratch, self.requests_out()))
     }
 
     /// Tells whether reading waits until the remote has taken what is queued for it.
-    pub const fn is_parked(&self) -> bool {
-        self.send.control_len() > MAX_CONTROL_BYTES
+    pub fn is_parked(&self) -> bool {
+        self.send.as_ref().is_some_and(|send| send.control_len() > MAX_CONTROL_BYTES)
     }
 
     /// Records that `n` bytes arrived and returns how many of them are in the scratch buffer.
@@ -267,16 +276,21 @@ impl Peer {
     ) -> Result<Option<PeerEvent>, PeerError> {
         while let Some(timer) = self.timers.expire(now) {
             match timer {
-                Timer::Request => match self.pipeline.snub_at(limits.request_timeout) {
-                    Some(at) if at <= now => {
-                        let mut released = Vec::new();
-                        self.pipeline.snub(&mut released);
-                        return Ok(Some(PeerEvent::Snubbed(released)));
+                Timer::Request => {
+                    let Some(Download { pipeline, .. }) = self.download.as_deref_mut() else {
+                        continue;
+                    };
+                    match pipeline.snub_at(limits.request_timeout) {
+                        Some(at) if at <= now => {
+                            let mut released = Vec::new();
+                            pipeline.snub(&mut released);
+                            return Ok(Some(PeerEvent::Snubbed(released)));
+                        }
+                        Some(at) => self.timers.set(Timer::Request, at),
+                        None => {}
                     }
-                    Some(at) => self.timers.set(Timer::Request, at),
-                    None => {}
-                },
-                Timer::KeepAlive if !self.wants_send() => self.send.message(&Message::KeepAlive),
+                }
+                Timer::KeepAlive if !self.wants_send() => self.say(&Message::KeepAlive),
                 // What waits may have been queued just now, or we ourselves have slept.
                 Timer::KeepAlive if !std::mem::replace(&mut self.stalled, true) => {
                     self.timers.set(Timer::KeepAlive, now + STALL_GRACE);
@@ -284,7 +298,17 @@ impl Peer {
                 other => return Err(PeerError::TimedOut(other)),
             }
         }
+        self.put_away(now);
         Ok(None)
+    }
+
+    /// Frees what is of no use any more.
+    fn put_away(&mut self, now: Instant) {
+        self.download.take_if(|download| download.is_of_no_use(now));
+        let sending = self.wants_send();
+        self.upload.take_if(|upload| !sending && upload.is_of_no_use(now));
+        let resting = self.download.is_none() && self.upload.is_none();
+        self.send.take_if(|send| resting && send.is_empty());
     }
 
     /// Returns when [`Peer::handle_timeout`] is to be called next.
@@ -316,7 +340,9 @@ impl Peer {
             Message::Choke => self.on_choke(now),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;
-                self.pipeline.unchoked();
+                if let Some(download) = &mut self.download {
+                    download.pipeline.unchoked();
+                }
                 Ok(Some(PeerEvent::Unchoked))
             }
             Message::Interested | Message::NotInterested => self.on_interest(message, now),
@@ -341,8 +367,8 @@ impl Peer {
         let mut released = Vec::new();
         // With the fast extension a choke cancels nothing: every request is still answered or
         // rejected (BEP 6).
-        if !self.fast {
-            self.pipeline.give_up_all(&mut released);
+        if let Some(download) = self.download.as_mut().filter(|_| !self.fast) {
+            download.pipeline.give_up_all(&mut released);
         }
         self.count_flip(now)?;
         Ok(Some(PeerEvent::Choked(released)))
@@ -403,7 +429,8 @@ impl Peer {
 
     fn on_piece_header(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
         self.first_message_seen = true;
-        match self.pipeline.expects(block) {
+        let pipeline = self.pipeline();
+        match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.expects(block)) {
             Arrival::Unrequested => {
                 self.recv.discard();
                 self.traffic.unrequested += u64::from(block.len);
@@ -417,9 +444,10 @@ impl Peer {
     }
 
     fn on_block(&mut self, block: Block, frame: Frame, now: Instant) -> PeerEvent {
-        self.pipeline.received(block, now);
+        let download = self.download_mut(now);
+        download.pipeline.received(block, now);
+        download.rate.add(u64::from(block.len), now);
         self.traffic.downloaded += u64::from(block.len);
-        self.traffic.down.add(u64::from(block.len), now);
         let share = self.landing.take().expect("a landing block has its credit");
         PeerEvent::Block(block, frame, share)
     }
@@ -433,17 +461,18 @@ impl Peer {
         if !geometry.contains(block) || block.len > MAX_REQUEST_LEN {
             return Err(Misbehaviour::BadRequest.into());
         }
-        let allowed = !self.am_choking || self.granted_fast.contains(&block.piece);
+        let allowed = !self.am_choking || self.granted_fast.contains(block.piece);
         if !allowed || block.len > BLOCK_LEN {
             self.reject(block);
-            let crossing = self.choked_at.is_some_and(|at| now - at < CHOKE_GRACE);
+            let choked_at = self.upload.as_ref().and_then(|upload| upload.choked_at);
+            let crossing = choked_at.is_some_and(|at| now - at < CHOKE_GRACE);
             return if crossing { Ok(None) } else { self.count_useless(now) };
         }
         Ok(Some(PeerEvent::Request(block)))
     }
 
     fn on_cancel(&mut self, block: Block, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
-        if self.uploads.cancel(block) {
+        if self.upload.as_mut().is_some_and(|upload| upload.requests.cancel(block)) {
             self.reject(block);
             return Ok(None);
         }
@@ -452,7 +481,8 @@ impl Peer {
     }
 
     fn on_reject(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
-        match self.pipeline.rejected(block) {
+        let pipeline = self.download.as_mut().map(|download| &mut download.pipeline);
+        match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.rejected(block)) {
             Arrival::Expected => Ok(Some(PeerEvent::Rejected(block))),
             Arrival::Late => Ok(None),
             Arrival::Unrequested => Err(Misbehaviour::UnknownReject.into()),

@@ -99,6 +99,11 @@ impl Pipeline {
         }
     }
 
+    /// Returns how many blocks to request at first of a remote that takes `limit` at a time.
+    pub fn first_room(limit: usize) -> usize {
+        INITIAL_DEPTH.min(limit)
+    }
+
     /// Returns how many more blocks to request now. Zero while more than three quarters of the
     /// depth are outstanding, so that requests leave in batches.
     pub fn room(&self) -> usize {
@@ -212,6 +217,16 @@ impl Pipeline {
     /// it.
     pub const fn is_snubbed(&self) -> bool {
         self.snubbed
+    }
+
+    /// Returns when the remote last did what it was asked for, or was first asked.
+    pub const fn progress_at(&self) -> Instant {
+        self.progress_at
+    }
+
+    /// Tells whether nothing is outstanding and nothing is held against the remote.
+    pub fn is_at_rest(&self) -> bool {
+        self.outstanding.is_empty() && !self.snubbed && self.refusals == 0
     }
 
     /// Returns the number of requests outstanding.

@@ -2,7 +2,10 @@
 //! questions get answers.
 
 use crate::bitfield::Bitfield;
-use crate::id::{Block, PieceIndex};
+use crate::geometry::Geometry;
+use crate::id::{Block, PieceIndex, index};
+use crate::peer::fast::GrantedFast;
+use crate::peer::parts::{Download, Upload};
 use crate::peer::pipeline::Pipeline;
 use crate::peer::remote::RemotePieces;
 use crate::peer::timer::Timer;
@@ -11,6 +14,7 @@ use crate::peer::{Peer, PeerLimits};
 use crate::proto::message::Message;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Share};
+use crate::wire::send::SendQueue;
 use crate::wire::slices::SendSlices;
 
 /// Blocks queued for one peer above which nothing more is read from disk for it: 512 KiB, enough to
@@ -23,42 +27,44 @@ impl Peer {
     /// 3, BEP 6); nothing if we have nothing and the remote does not speak BEP 6. `completions`
     /// pieces are thereby told.
     pub fn announce_pieces(&mut self, have: &Bitfield, completions: usize) {
-        self.have_cursor = completions;
+        self.have_cursor = u32::try_from(completions).unwrap_or(u32::MAX);
         if self.fast && have.is_full() {
-            self.send.message(&Message::HaveAll);
+            self.say(&Message::HaveAll);
         } else if have.is_empty() {
             if self.fast {
-                self.send.message(&Message::HaveNone);
+                self.say(&Message::HaveNone);
             }
         } else {
             let len = Bitfield::wire_len(have.len());
-            self.send.bitfield(len, |out| have.write_wire(out));
+            self.send_mut().bitfield(len, |out| have.write_wire(out));
         }
     }
 
     /// Sends bytes as they are, ahead of every message: what was left of our handshake.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.send.bytes(bytes);
+            self.send_mut().bytes(bytes);
         }
     }
 
     /// Tells the remote of the pieces completed since it was last told, but for those it has.
     pub fn announce_completions(&mut self, completed: &[PieceIndex]) {
-        for piece in &completed[self.have_cursor.min(completed.len())..] {
+        let told = completed.len().min(index(self.have_cursor));
+        for piece in &completed[told..] {
             if !self.remote.contains(piece.0) {
-                self.send.message(&Message::Have(*piece));
+                self.say(&Message::Have(*piece));
             }
         }
-        self.have_cursor = completed.len();
+        self.have_cursor = u32::try_from(completed.len()).unwrap_or(u32::MAX);
     }
 
     /// Lets the remote request, if it was not allowed to.
     pub fn unchoke(&mut self, now: Instant) {
         if std::mem::replace(&mut self.am_choking, false) {
-            self.send.message(&Message::Unchoke);
+            self.say(&Message::Unchoke);
             self.traffic.uploaded_at_unchoke = self.traffic.uploaded;
             self.traffic.unchoked_at = now;
+            self.upload_mut(now);
         }
     }
 
@@ -68,23 +74,24 @@ impl Peer {
         if std::mem::replace(&mut self.am_choking, true) {
             return;
         }
-        self.choked_at = Some(now);
-        self.send.message(&Message::Choke);
+        self.say(&Message::Choke);
         let mut dropped = Vec::new();
-        let granted = &self.granted_fast;
-        self.uploads.retain(|block| granted.contains(&block.piece), &mut dropped);
+        let granted = self.granted_fast;
+        let upload = self.upload_mut(now);
+        upload.choked_at = Some(now);
+        upload.requests.retain(|block| granted.contains(block.piece), &mut dropped);
         for block in dropped {
             self.reject(block);
         }
     }
 
     /// Grants pieces that the remote may request while choked (BEP 6).
-    pub fn grant_fast(&mut self, pieces: Vec<PieceIndex>) {
+    pub fn grant_fast(&mut self, granted: GrantedFast) {
         if self.fast {
-            for piece in &pieces {
-                self.send.message(&Message::AllowedFast(*piece));
+            for piece in granted.iter() {
+                self.say(&Message::AllowedFast(piece));
             }
-            self.granted_fast = pieces;
+            self.granted_fast = granted;
         }
     }
 
@@ -92,22 +99,21 @@ impl Peer {
     pub fn set_interested(&mut self, interested: bool) {
         if self.am_interested != interested {
             self.am_interested = interested;
-            self.send.message(if interested {
-                &Message::Interested
-            } else {
-                &Message::NotInterested
-            });
+            self.say(if interested { &Message::Interested } else { &Message::NotInterested });
         }
     }
 
     /// Requests `blocks`.
     pub fn request(&mut self, blocks: &[Block], limits: &PeerLimits, now: Instant) {
-        let idle = self.pipeline.is_empty();
-        for block in blocks {
-            self.pipeline.push(*block, now);
-            self.send.message(&Message::Request(*block));
+        if blocks.is_empty() {
+            return;
         }
-        if idle && !blocks.is_empty() {
+        let idle = self.requests_out() == 0;
+        for block in blocks {
+            self.download_mut(now).pipeline.push(*block, now);
+            self.say(&Message::Request(*block));
+        }
+        if idle {
             self.timers.set(Timer::Request, now + limits.request_timeout);
         }
     }
@@ -115,8 +121,8 @@ impl Peer {
     /// Gives up on a block because another peer was faster: cancels it if it is outstanding, and
     /// gives back the frame that it was landing in.
     pub fn cancel_request(&mut self, block: Block) -> Option<(Frame, Share)> {
-        if self.pipeline.cancel(block) {
-            self.send.message(&Message::Cancel(block));
+        if self.give_up(block) {
+            self.say(&Message::Cancel(block));
         }
         if self.recv.landing() == Some(block) { self.abort_landing() } else { None }
     }
@@ -137,8 +143,13 @@ impl Peer {
 
     /// Answers [`super::PeerEvent::Landing`]: the payload is skipped.
     pub fn skip_landing(&mut self, block: Block) {
-        self.pipeline.cancel(block);
+        self.give_up(block);
         self.recv.discard();
+    }
+
+    /// Gives up on a block and tells whether it was outstanding.
+    fn give_up(&mut self, block: Block) -> bool {
+        self.download.as_mut().is_some_and(|download| download.pipeline.cancel(block))
     }
 
     /// Returns the block that is being received into a frame.
@@ -157,8 +168,8 @@ impl Peer {
     }
 
     /// Queues a request of the remote's; beyond `limits` it is rejected, or dropped without BEP 6.
-    pub fn queue_upload(&mut self, block: Block, limits: &PeerLimits) {
-        if !self.uploads.push(block, limits.max_queued_requests) {
+    pub fn queue_upload(&mut self, block: Block, limits: &PeerLimits, now: Instant) {
+        if !self.upload_mut(now).push(block, limits.max_queued_requests, now) {
             self.reject(block);
         }
     }
@@ -166,57 +177,66 @@ impl Peer {
     /// Refuses a request: says so with BEP 6, is silent without (BEP 3 has no word for it).
     pub fn reject(&mut self, block: Block) {
         if self.fast {
-            self.send.message(&Message::RejectRequest(block));
+            self.say(&Message::RejectRequest(block));
         }
     }
 
     /// Takes out the next run of requests to read from disk; `None` if none waits or enough is
     /// queued to be sent.
     pub fn next_upload_run(&mut self, max_blocks: usize) -> Option<Run> {
-        if self.send.blocks() >= MAX_QUEUED_BLOCKS {
+        if self.queued_blocks() >= MAX_QUEUED_BLOCKS {
             return None;
         }
-        self.uploads.next_run(max_blocks)
+        self.upload.as_mut()?.requests.next_run(max_blocks)
     }
 
     /// Tells whether requests of the remote's wait to be read from disk and there is room to send
     /// them.
     pub fn wants_upload(&self) -> bool {
-        !self.uploads.none_waiting() && self.send.blocks() < MAX_QUEUED_BLOCKS
+        let waiting = self.upload.as_ref().is_some_and(|upload| !upload.requests.none_waiting());
+        waiting && self.queued_blocks() < MAX_QUEUED_BLOCKS
     }
 
     /// Returns how many frames are being read into for the remote or wait to be sent to it.
-    pub const fn upload_frames(&self) -> usize {
-        self.send.blocks() + self.uploads.reading()
+    pub fn upload_frames(&self) -> usize {
+        let reading = self.upload.as_ref().map_or(0, |upload| upload.requests.reading());
+        self.queued_blocks() + reading
     }
 
     /// Queues the blocks of a run that was read from disk, in order from `begin` on.
     pub fn send_run(&mut self, piece: PieceIndex, mut begin: u32, frames: &mut Vec<Frame>) {
-        self.uploads.read_done(frames.len());
+        self.read_done(frames.len());
         for frame in frames.drain(..) {
             let len = frame.len();
-            self.send.block(Block { piece, begin, len }, frame);
+            self.send_mut().block(Block { piece, begin, len }, frame);
             begin += len;
         }
     }
 
     /// Refuses the blocks of a run that could not be read.
     pub fn refuse_run(&mut self, piece: PieceIndex, mut begin: u32, frames: &[Frame]) {
-        self.uploads.read_done(frames.len());
+        self.read_done(frames.len());
         for frame in frames {
             self.reject(Block { piece, begin, len: frame.len() });
             begin += frame.len();
         }
     }
 
+    /// Records that blocks of a run came back from disk.
+    fn read_done(&mut self, blocks: usize) {
+        if let Some(upload) = &mut self.upload {
+            upload.requests.read_done(blocks);
+        }
+    }
+
     /// Returns what is to be sent next.
     pub fn send_slices(&self) -> SendSlices<'_> {
-        self.send.slices()
+        self.send.as_ref().map_or_else(SendSlices::empty, |send| send.slices())
     }
 
     /// Tells whether something is to be sent.
     pub fn wants_send(&self) -> bool {
-        !self.send.is_empty()
+        self.send.as_ref().is_some_and(|send| !send.is_empty())
     }
 
     /// Records that `n` bytes were sent; frames done with go to `frames`. Returns how many payload
@@ -228,10 +248,14 @@ impl Peer {
         limits: &PeerLimits,
         now: Instant,
     ) -> u64 {
-        let payload = self.send.advance(n, frames);
+        let Some(send) = &mut self.send else { return 0 };
+        let payload = send.advance(n, frames);
+        // Whoever is at work sends again at once; the memory of all others is freed.
+        let resting = self.download.is_none() && self.upload.is_none();
+        self.send.take_if(|send| resting && send.is_empty());
         if payload > 0 {
             self.traffic.uploaded += payload;
-            self.traffic.up.add(payload, now);
+            self.upload_mut(now).rate.add(payload, now);
         }
         self.stalled = false;
         self.timers.set(Timer::KeepAlive, now + limits.keep_alive_interval);
@@ -241,18 +265,49 @@ impl Peer {
     /// Ends the conversation: gives back every frame, those that were to be sent in `uploads`, the
     /// one that was landing with its credit.
     pub fn dismantle(&mut self, uploads: &mut Vec<Frame>) -> Option<(Frame, Share)> {
-        self.send.clear(uploads);
+        if let Some(mut send) = self.send.take() {
+            send.clear(uploads);
+        }
         self.abort_landing()
     }
 
-    /// Returns the requests outstanding with the remote.
-    pub const fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+    /// Returns the requests outstanding with the remote; `None` if nothing was asked of it for
+    /// long.
+    pub fn pipeline(&self) -> Option<&Pipeline> {
+        self.download.as_ref().map(|download| &download.pipeline)
+    }
+
+    /// Returns how many more blocks to request now.
+    pub fn request_room(&self) -> usize {
+        let first = || Pipeline::first_room(index(self.request_limit));
+        self.pipeline().map_or_else(first, Pipeline::room)
+    }
+
+    /// Returns how many requests are outstanding with the remote.
+    pub fn requests_out(&self) -> usize {
+        self.pipeline().map_or(0, Pipeline::len)
+    }
+
+    /// Tells whether the remote has left requests unanswered for so long that little is asked of
+    /// it.
+    pub fn is_snubbed(&self) -> bool {
+        self.pipeline().is_some_and(Pipeline::is_snubbed)
     }
 
     /// Returns the pieces that the remote has.
     pub const fn remote(&self) -> &RemotePieces {
         &self.remote
+    }
+
+    /// Tells whether the remote has every piece: by its own word, or because it has told of as many
+    /// as there are and wants nothing.
+    pub const fn is_seed(&self) -> bool {
+        self.remote.is_all() || (self.remote.may_be_all() && !self.peer_interested)
+    }
+
+    /// Keeps only the number of the pieces that the remote has: we shall never want any.
+    pub fn forget_pieces(&mut self, geometry: &Geometry) {
+        self.remote.forget_which(geometry.pieces());
     }
 
     /// Returns the pieces that may be requested while the remote chokes us; `None` if all may be,
@@ -288,12 +343,12 @@ impl Peer {
 
     /// Returns the payload received from the remote, in bytes a second.
     pub fn down_rate(&self, now: Instant) -> u64 {
-        self.traffic.down.bytes_per_s(now)
+        self.download.as_ref().map_or(0, |download| download.rate.bytes_per_s(now))
     }
 
     /// Returns the payload sent to the remote, in bytes a second.
     pub fn up_rate(&self, now: Instant) -> u64 {
-        self.traffic.up.bytes_per_s(now)
+        self.upload.as_ref().map_or(0, |upload| upload.rate.bytes_per_s(now))
     }
 
     /// Returns the payload sent since the remote was last unchoked, in bytes, and when that was.
@@ -308,6 +363,29 @@ impl Peer {
 
     /// Returns how many requests the remote has queued with us.
     pub fn queued_uploads(&self) -> usize {
-        self.uploads.len()
+        self.upload.as_ref().map_or(0, |upload| upload.requests.len())
+    }
+
+    /// Returns how many blocks wait to be sent or are under way.
+    fn queued_blocks(&self) -> usize {
+        self.send.as_ref().map_or(0, |send| send.blocks())
+    }
+
+    /// Queues a message.
+    pub(super) fn say(&mut self, message: &Message) {
+        self.send_mut().message(message);
+    }
+
+    fn send_mut(&mut self) -> &mut SendQueue {
+        self.send.get_or_insert_default()
+    }
+
+    pub(super) fn download_mut(&mut self, now: Instant) -> &mut Download {
+        let limit = index(self.request_limit);
+        self.download.get_or_insert_with(|| Box::new(Download::new(limit, now)))
+    }
+
+    fn upload_mut(&mut self, now: Instant) -> &mut Upload {
+        self.upload.get_or_insert_with(|| Box::new(Upload::new(now)))
     }
 }

@@ -37,35 +37,35 @@ impl fmt::Display for Timer {
     }
 }
 
-/// The deadlines of an established peer.
+/// The deadlines of an established peer; [`Instant::FAR_FUTURE`] stands for none.
 #[derive(Clone, Debug)]
-pub struct Timers([Option<Instant>; Timer::OF_PEER.len()]);
+pub struct Timers([Instant; Timer::OF_PEER.len()]);
 
 impl Timers {
     /// Returns a table in which nothing is due.
     pub const fn new() -> Self {
-        Self([None; Timer::OF_PEER.len()])
+        Self([Instant::FAR_FUTURE; Timer::OF_PEER.len()])
     }
 
     /// Sets `timer` to be due at `at`, whatever it was.
     pub fn set(&mut self, timer: Timer, at: Instant) {
-        self.0[slot(timer)] = Some(at);
+        self.0[slot(timer)] = at;
     }
 
     /// Stops `timer`.
     pub fn stop(&mut self, timer: Timer) {
-        self.0[slot(timer)] = None;
+        self.0[slot(timer)] = Instant::FAR_FUTURE;
     }
 
     /// Returns when the next timer is due.
     pub fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.0.iter().min().copied().filter(|at| *at < Instant::FAR_FUTURE)
     }
 
     /// Stops and returns a timer that is due, in the order of [`Timer::OF_PEER`].
     pub fn expire(&mut self, now: Instant) -> Option<Timer> {
-        let at = self.0.iter().position(|due| due.is_some_and(|at| at <= now))?;
-        self.0[at] = None;
+        let at = self.0.iter().position(|due| *due <= now)?;
+        self.0[at] = Instant::FAR_FUTURE;
         Some(Timer::OF_PEER[at])
     }
 }

@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
 use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError};
 
-use super::conns::Kind;
+use super::conns::{Kind, TrackerStream};
 use super::entry::{Announcing, Via};
 use super::io::{Action, Closed, Event, ResolveId};
 use super::{LookupFor, Session};
@@ -148,8 +148,8 @@ impl Session {
             announcing.deadline = now + if announcing.addrs.is_empty() { limit } else { patience };
             match Exchange::new(&announcing.announce, addr.ip()) {
                 Ok(exchange) => {
-                    let exchange = Box::new(exchange);
-                    let conn = self.connect(addr, Kind::Tracker { torrent, exchange, sent: 0 });
+                    let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
+                    let conn = self.connect(addr, Kind::Tracker(Box::new(stream)));
                     if let Some(announcing) =
                         self.entry_mut(torrent).and_then(|entry| entry.announcing.as_mut())
                     {
@@ -170,10 +170,10 @@ impl Session {
         now: Instant,
     ) -> bool {
         let Some(conn) = self.conns.find_mut(id) else { return false };
-        let Kind::Tracker { torrent, exchange, sent } = &mut conn.kind else { return false };
-        let (torrent, untouched) = (*torrent, *sent == 0);
+        let Kind::Tracker(stream) = &mut conn.kind else { return false };
+        let (torrent, untouched) = (stream.torrent, stream.sent == 0);
         let progress = match closed {
-            Closed::Eof => exchange.end_of_stream(),
+            Closed::Eof => stream.exchange.end_of_stream(),
             Closed::Failed(kind) => Err(TrackerError::Connect(kind)),
         };
         self.conns.remove(id);
@@ -230,7 +230,8 @@ impl Session {
     pub(super) fn announce_timed_out(&mut self, torrent: TorrentId, now: Instant) {
         let via = self.entry(torrent).and_then(|e| e.announcing.as_ref()).map(|a| a.via);
         if let Some(Via::Stream(id)) = via
-            && let Some(Kind::Tracker { sent: 0, .. }) = self.conns.find(id).map(|conn| &conn.kind)
+            && let Some(Kind::Tracker(stream)) = self.conns.find(id).map(|conn| &conn.kind)
+            && stream.sent == 0
         {
             self.conns.remove(id);
             self.action(Action::Close { conn: id });

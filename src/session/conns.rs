@@ -32,53 +32,86 @@ pub(super) struct Conns {
     clients: usize,
 }
 
-/// One connection.
+/// One connection: what is looked at often, and the rest of it by its kind.
 #[derive(Debug)]
 pub(super) struct Conn {
     pub id: ConnId,
-    pub addr: SocketAddr,
     pub kind: Kind,
     /// Whether it is to be looked at in `end_turn`.
     pub dirty: bool,
     /// Whether the driver is to be told that there is something to send.
     pub queued: bool,
-    /// The time of its earliest entry in the wheel.
-    pub wheel_at: Option<Instant>,
+    /// The time of its earliest entry in the wheel; [`Instant::FAR_FUTURE`] while it has none.
+    pub wheel_at: Instant,
 }
 
 /// What a connection is.
 #[derive(Debug)]
 pub(super) enum Kind {
     /// The driver opens a stream to a peer.
-    Dialling { torrent: TorrentId, deadline: Instant },
-    /// Handshakes are exchanged; the torrent is known from the start if we dialled.
-    Handshaking {
-        torrent: Option<TorrentId>,
-        state: Handshaking,
-        incoming: bool,
-        deadline: Instant,
-    },
+    Dialling(Box<Dialling>),
+    /// Handshakes are exchanged.
+    Handshaking(Box<Stranger>),
     /// An established peer.
     Peer { torrent: TorrentId, peer: Box<Peer> },
     /// An announce of ours; its deadline is its torrent's.
-    Tracker { torrent: TorrentId, exchange: Box<Exchange>, sent: usize },
-    /// A client of the embedded tracker; `answer` is what is left to send, and then it is closed.
-    Client { request: Box<HttpServerConn>, answer: Vec<u8>, sent: usize, deadline: Instant },
+    Tracker(Box<TrackerStream>),
+    /// A client of the embedded tracker.
+    Client(Box<ClientStream>),
+}
+
+/// A stream to a peer that is being opened.
+#[derive(Debug)]
+pub(super) struct Dialling {
+    pub addr: SocketAddr,
+    pub torrent: TorrentId,
+    pub deadline: Instant,
+}
+
+/// A remote before its handshake is complete.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub addr: SocketAddr,
+    /// Known from the start if we dialled.
+    pub torrent: Option<TorrentId>,
+    pub state: Handshaking,
+    pub incoming: bool,
+    pub deadline: Instant,
+}
+
+/// The stream of an announce of ours.
+#[derive(Debug)]
+pub(super) struct TrackerStream {
+    pub addr: SocketAddr,
+    pub torrent: TorrentId,
+    pub exchange: Exchange,
+    pub sent: usize,
+}
+
+/// The stream of a client of the embedded tracker; when all of `answer` is sent, it is closed.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    pub addr: SocketAddr,
+    pub request: HttpServerConn,
+    pub answer: Vec<u8>,
+    pub sent: usize,
+    pub deadline: Instant,
 }
 
 impl Conns {
     /// Adds a connection.
-    pub(super) fn insert(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
+    pub(super) fn insert(&mut self, kind: Kind) -> ConnId {
         let entry = self.slots.vacant_entry();
         let index = u32::try_from(entry.key()).expect("a process has fewer than 2^32 streams");
         if self.generations.len() <= entry.key() {
             self.generations.push(0);
         }
         let id = ConnId { index, generation: self.generations[entry.key()] };
-        *self.per_addr.entry(addr.ip()).or_default() += 1;
+        *self.per_addr.entry(kind.addr().ip()).or_default() += 1;
         self.pending_handshakes += usize::from(is_pending(&kind));
-        self.clients += usize::from(matches!(kind, Kind::Client { .. }));
-        entry.insert(Conn { id, addr, kind, dirty: false, queued: false, wheel_at: None });
+        self.clients += usize::from(matches!(kind, Kind::Client(_)));
+        let wheel_at = Instant::FAR_FUTURE;
+        entry.insert(Conn { id, kind, dirty: false, queued: false, wheel_at });
         id
     }
 
@@ -92,7 +125,7 @@ impl Conns {
         self.slots.get_mut(id.index as usize).filter(|conn| conn.id == id)
     }
 
-    /// Makes a connection something else and returns what it was.
+    /// Makes a connection something else, to the same address, and returns what it was.
     pub(super) fn replace(&mut self, id: ConnId, kind: Kind) -> Option<Kind> {
         let now = usize::from(is_pending(&kind));
         let before = std::mem::replace(&mut self.find_mut(id)?.kind, kind);
@@ -107,11 +140,12 @@ impl Conns {
         let generation = &mut self.generations[id.index as usize];
         *generation = generation.wrapping_add(1);
         self.pending_handshakes -= usize::from(is_pending(&conn.kind));
-        self.clients -= usize::from(matches!(conn.kind, Kind::Client { .. }));
-        if let Some(count) = self.per_addr.get_mut(&conn.addr.ip()) {
+        self.clients -= usize::from(matches!(conn.kind, Kind::Client(_)));
+        let ip = conn.kind.addr().ip();
+        if let Some(count) = self.per_addr.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
-                self.per_addr.remove(&conn.addr.ip());
+                self.per_addr.remove(&ip);
             }
         }
         Some(conn)
@@ -143,8 +177,32 @@ impl Conns {
     }
 }
 
-const fn is_pending(kind: &Kind) -> bool {
-    matches!(kind, Kind::Handshaking { incoming: true, .. })
+fn is_pending(kind: &Kind) -> bool {
+    matches!(kind, Kind::Handshaking(stranger) if stranger.incoming)
+}
+
+impl Kind {
+    /// Returns the remote's address.
+    pub(super) fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Dialling(dialling) => dialling.addr,
+            Self::Handshaking(stranger) => stranger.addr,
+            Self::Peer { peer, .. } => peer.addr,
+            Self::Tracker(stream) => stream.addr,
+            Self::Client(stream) => stream.addr,
+        }
+    }
+
+    /// Returns the torrent that it is about, if that is known.
+    pub(super) fn torrent(&self) -> Option<TorrentId> {
+        match self {
+            Self::Dialling(dialling) => Some(dialling.torrent),
+            Self::Handshaking(stranger) => stranger.torrent,
+            Self::Peer { torrent, .. } => Some(*torrent),
+            Self::Tracker(stream) => Some(stream.torrent),
+            Self::Client(_) => None,
+        }
+    }
 }
 
 impl Conn {
@@ -159,61 +217,75 @@ impl Conn {
     /// Returns when it is to be looked at next.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         match &self.kind {
-            Kind::Dialling { deadline, .. }
-            | Kind::Handshaking { deadline, .. }
-            | Kind::Client { deadline, .. } => Some(*deadline),
+            Kind::Dialling(dialling) => Some(dialling.deadline),
+            Kind::Handshaking(stranger) => Some(stranger.deadline),
             Kind::Peer { peer, .. } => peer.next_timeout(),
-            Kind::Tracker { .. } => None,
+            Kind::Tracker(_) => None,
+            Kind::Client(stream) => Some(stream.deadline),
         }
     }
 
     /// Tells whether something is to be sent.
     pub(super) fn wants_send(&self) -> bool {
         match &self.kind {
-            Kind::Dialling { .. } => false,
-            Kind::Handshaking { state, .. } => !state.unsent().is_empty(),
+            Kind::Dialling(_) => false,
+            Kind::Handshaking(stranger) => !stranger.state.unsent().is_empty(),
             Kind::Peer { peer, .. } => peer.wants_send(),
-            Kind::Tracker { exchange, sent, .. } => *sent < exchange.request().len(),
-            Kind::Client { answer, sent, .. } => *sent < answer.len(),
+            Kind::Tracker(stream) => stream.sent < stream.exchange.request().len(),
+            Kind::Client(stream) => stream.sent < stream.answer.len(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
+    const ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
+
     fn handshaking() -> Kind {
-        Kind::Handshaking {
+        Kind::Handshaking(Box::new(Stranger {
+            addr: ADDR,
             torrent: None,
             state: Handshaking::accepted(),
             incoming: true,
             deadline: Instant::ZERO,
-        }
+        }))
+    }
+
+    /// There are thousands of them: who makes one larger, does it here too, and knows why.
+    #[test]
+    fn what_every_connection_costs_is_small() {
+        assert!(size_of::<Conn>() <= 40, "{}", size_of::<Conn>());
+        assert!(size_of::<Stranger>() <= 208, "{}", size_of::<Stranger>());
+        assert!(size_of::<Peer>() <= 336, "{}", size_of::<Peer>());
     }
 
     #[test]
     fn a_reused_slot_has_another_name() {
-        let (mut conns, addr) = (Conns::default(), SocketAddr::from(([10, 0, 0, 1], 1)));
-        let first = conns.insert(addr, handshaking());
+        let mut conns = Conns::default();
+        let first = conns.insert(handshaking());
         assert!(conns.remove(first).is_some() && conns.remove(first).is_none());
-        let second = conns.insert(addr, handshaking());
+        let second = conns.insert(handshaking());
         assert_eq!(first.index, second.index);
         assert!(conns.find(first).is_none() && conns.find(second).is_some());
     }
 
     #[test]
     fn counts_follow_the_life_of_a_connection() {
-        let (mut conns, addr) = (Conns::default(), SocketAddr::from(([10, 0, 0, 1], 1)));
-        let one = conns.insert(addr, handshaking());
-        let two = conns.insert(addr, handshaking());
-        assert_eq!((conns.pending_handshakes(), conns.of_addr(addr.ip())), (2, 2));
+        let mut conns = Conns::default();
+        let one = conns.insert(handshaking());
+        let two = conns.insert(handshaking());
+        assert_eq!((conns.pending_handshakes(), conns.of_addr(ADDR.ip())), (2, 2));
         let torrent = TorrentId(0);
-        conns.replace(one, Kind::Dialling { torrent, deadline: Instant::ZERO });
+        let dialling = Dialling { addr: ADDR, torrent, deadline: Instant::ZERO };
+        conns.replace(one, Kind::Dialling(Box::new(dialling)));
         assert_eq!(conns.pending_handshakes(), 1);
         conns.remove(one);
         conns.remove(two);
-        assert_eq!((conns.pending_handshakes(), conns.of_addr(addr.ip()), conns.len()), (0, 0, 0));
+        assert_eq!((conns.pending_handshakes(), conns.of_addr(ADDR.ip()), conns.len()), (0, 0, 0));
         assert!(conns.per_addr.is_empty());
     }
 }

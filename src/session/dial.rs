@@ -6,7 +6,7 @@
 use crate::id::TorrentId;
 use crate::time::Instant;
 
-use super::conns::Kind;
+use super::conns::{Dialling, Kind};
 use super::{Session, WheelKey};
 
 /// Where a torrent is on its way to a dial.
@@ -42,7 +42,8 @@ impl Session {
             let Some(addr) = entry.torrent.candidates.next(now) else { break };
             entry.half_open += 1;
             self.half_open += 1;
-            self.connect(addr, Kind::Dialling { torrent, deadline });
+            let dialling = Dialling { addr, torrent, deadline };
+            self.connect(addr, Kind::Dialling(Box::new(dialling)));
         }
         self.look_for_more(torrent, now);
         self.wake_for_candidates(torrent, now);

@@ -285,10 +285,9 @@ impl Session {
     pub fn recv_slices(&mut self, conn: ConnId) -> Option<RecvSlices<'_>> {
         let conn = self.conns.find_mut(conn)?;
         match &mut conn.kind {
-            Kind::Dialling { .. } => None,
-            Kind::Handshaking { state, .. } => state.target().map(RecvSlices::one),
+            Kind::Dialling(_) => None,
             Kind::Peer { peer, .. } => peer.recv_slices(&mut self.scratch),
-            Kind::Tracker { .. } | Kind::Client { .. } => {
+            Kind::Handshaking(_) | Kind::Tracker(_) | Kind::Client(_) => {
                 Some(self.scratch.slices(&mut [], Shape::PLAIN))
             }
         }
@@ -309,13 +308,13 @@ impl Session {
     /// Returns what a stream sends next; empty if there is nothing, or if the name is stale.
     pub fn send_slices(&self, conn: ConnId) -> SendSlices<'_> {
         match self.conns.find(conn).map(|conn| &conn.kind) {
-            None | Some(Kind::Dialling { .. }) => SendSlices::empty(),
-            Some(Kind::Handshaking { state, .. }) => SendSlices::one(state.unsent()),
+            None | Some(Kind::Dialling(_)) => SendSlices::empty(),
+            Some(Kind::Handshaking(stranger)) => SendSlices::one(stranger.state.unsent()),
             Some(Kind::Peer { peer, .. }) => peer.send_slices(),
-            Some(Kind::Tracker { exchange, sent, .. }) => {
-                SendSlices::one(&exchange.request()[*sent..])
+            Some(Kind::Tracker(stream)) => {
+                SendSlices::one(&stream.exchange.request()[stream.sent..])
             }
-            Some(Kind::Client { answer, sent, .. }) => SendSlices::one(&answer[*sent..]),
+            Some(Kind::Client(stream)) => SendSlices::one(&stream.answer[stream.sent..]),
         }
     }
 

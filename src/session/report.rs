@@ -33,7 +33,7 @@ impl Session {
             down_rate: torrent.totals.down.bytes_per_s(now),
             up_rate: torrent.totals.up.bytes_per_s(now),
             peers: torrent.peers.len(),
-            seeds: peers().filter(|peer| peer.remote().is_all()).count(),
+            seeds: peers().filter(|peer| peer.is_seed()).count(),
             interesting: peers().filter(|peer| peer.am_interested()).count(),
             unchoked_by: peers().filter(|peer| !peer.is_choking_us()).count(),
             half_open: entry.half_open,
@@ -56,13 +56,13 @@ impl Session {
             pieces_have: peer.remote().count(pieces),
             down_rate: peer.down_rate(now),
             up_rate: peer.up_rate(now),
-            requests_out: peer.pipeline().len(),
+            requests_out: peer.requests_out(),
             requests_in: peer.queued_uploads(),
             am_interested: peer.am_interested(),
             unchoked_us: !peer.is_choking_us(),
             interested: peer.is_interested(),
             unchoked: !peer.is_choked(),
-            snubbed: peer.pipeline().is_snubbed(),
+            snubbed: peer.is_snubbed(),
         };
         let peers = entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
         let mut peers: Vec<PeerStatus> = peers.map(status).collect();
@@ -117,7 +117,8 @@ impl Session {
                 assert!(self.peer_of(*id).is_some(), "{id:?} of a torrent is no peer");
             }
         }
-        for entry in self.torrents.iter().flatten() {
+        // Once a torrent is complete, nobody asks how rare its pieces are.
+        for entry in self.torrents.iter().flatten().filter(|entry| !entry.torrent.is_complete()) {
             let peers = || entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
             let has = |piece| peers().filter(|peer| peer.remote().contains(piece)).count();
             entry.torrent.check_availability(has);

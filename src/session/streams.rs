@@ -15,7 +15,7 @@ use crate::wire::frame::Share;
 use crate::wire::scratch::Arrived;
 
 use super::Session;
-use super::conns::{Conn, Kind};
+use super::conns::{ClientStream, Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener};
 
 impl Session {
@@ -28,9 +28,9 @@ impl Session {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let kind = self.welcome(listener, addr, now);
         let counters = &mut self.work.stats.counters;
-        counters.accepted += u64::from(matches!(kind, Some(Kind::Handshaking { .. })));
+        counters.accepted += u64::from(matches!(kind, Some(Kind::Handshaking(_))));
         counters.refused += u64::from(kind.is_none());
-        let id = self.conns.insert(addr, kind?);
+        let id = self.conns.insert(kind?);
         self.mark(id);
         Some(id)
     }
@@ -43,14 +43,15 @@ impl Session {
         let deadline = now + self.config.handshake_timeout;
         match listener {
             Listener::Peers => {
-                let crowded = self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr
-                    && !hides_many_hosts(addr.ip());
+                let crowded = !hides_many_hosts(addr.ip())
+                    && self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr;
                 let pending = self.conns.pending_handshakes();
                 if crowded || pending >= self.config.max_pending_handshakes {
                     return None;
                 }
                 let state = Handshaking::accepted();
-                Some(Kind::Handshaking { torrent: None, state, incoming: true, deadline })
+                let stranger = Stranger { addr, torrent: None, state, incoming: true, deadline };
+                Some(Kind::Handshaking(Box::new(stranger)))
             }
             Listener::Tracker => {
                 self.swarms.as_ref()?;
@@ -58,18 +59,19 @@ impl Session {
                 if self.conns.clients() >= self.config.max_conns / TRACKER_SHARE {
                     return None;
                 }
-                let request = Box::new(HttpServerConn::new(addr));
-                Some(Kind::Client { request, answer: Vec::new(), sent: 0, deadline })
+                let request = HttpServerConn::new(addr);
+                let stream = ClientStream { addr, request, answer: Vec::new(), sent: 0, deadline };
+                Some(Kind::Client(Box::new(stream)))
             }
         }
     }
 
     pub(super) fn on_connected(&mut self, id: ConnId, now: Instant) {
         self.mark(id);
-        let torrent = match self.conns.find(id).map(|conn| &conn.kind) {
-            Some(Kind::Dialling { torrent, .. }) => *torrent,
-            Some(Kind::Tracker { torrent, .. }) => {
-                let torrent = *torrent;
+        let (torrent, addr) = match self.conns.find(id).map(|conn| &conn.kind) {
+            Some(Kind::Dialling(dialling)) => (dialling.torrent, dialling.addr),
+            Some(Kind::Tracker(stream)) => {
+                let torrent = stream.torrent;
                 return self.tracker_connected(torrent, now);
             }
             _ => return,
@@ -77,10 +79,11 @@ impl Session {
         let Some(entry) = self.entry(torrent) else { return };
         let info_hash = entry.torrent.info_hash;
         let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
-        let state = Handshaking::dialled(info_hash, ours);
+        let state = Handshaking::dialled(ours);
         let deadline = now + self.config.handshake_timeout;
-        let kind = Kind::Handshaking { torrent: Some(torrent), state, incoming: false, deadline };
-        self.conns.replace(id, kind);
+        let torrent = Some(torrent);
+        let stranger = Stranger { addr, torrent, state, incoming: false, deadline };
+        self.conns.replace(id, Kind::Handshaking(Box::new(stranger)));
     }
 
     pub(super) fn on_received(
@@ -92,10 +95,12 @@ impl Session {
         self.mark(id);
         let Some(conn) = self.conns.find_mut(id) else { return Ok(()) };
         match &mut conn.kind {
-            Kind::Dialling { .. } => Ok(()),
-            Kind::Handshaking { state, .. } => {
-                let progress = state.advance(n)?;
-                self.on_handshake(id, progress, now)
+            Kind::Dialling(_) => Ok(()),
+            Kind::Handshaking(_) => {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                let result = self.on_stranger_bytes(id, &mut scratch.arrived(n), now);
+                self.scratch = scratch;
+                result
             }
             Kind::Peer { peer, .. } => {
                 let in_scratch = peer.recv_advance(n, &self.work.limits, now);
@@ -104,22 +109,44 @@ impl Session {
                 self.scratch = scratch;
                 result
             }
-            Kind::Tracker { torrent, exchange, .. } => {
-                let (torrent, progress) = (*torrent, exchange.feed(self.scratch.plain(n)));
+            Kind::Tracker(stream) => {
+                let progress = stream.exchange.feed(self.scratch.plain(n));
+                let torrent = stream.torrent;
                 self.on_exchange(id, torrent, progress, now);
                 Ok(())
             }
-            Kind::Client { request, answer, .. } => {
+            Kind::Client(stream) => {
                 if let Some(swarms) = &mut self.swarms
-                    && answer.is_empty()
+                    && stream.answer.is_empty()
                 {
-                    let rng = &mut self.work.rng;
+                    let (answer, rng) = (&mut stream.answer, &mut self.work.rng);
                     // `Served::Close` comes with an answer, and the stream ends when that is sent.
-                    let _: Served = request.feed(self.scratch.plain(n), swarms, answer, rng, now);
+                    let input = self.scratch.plain(n);
+                    let _: Served = stream.request.feed(input, swarms, answer, rng, now);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Takes in bytes of a handshake, and what came behind it in the same read: the peer's first
+    /// words.
+    fn on_stranger_bytes(
+        &mut self,
+        id: ConnId,
+        input: &mut Arrived<'_>,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        let Some(Conn { kind: Kind::Handshaking(stranger), .. }) = self.conns.find_mut(id) else {
+            return Ok(());
+        };
+        let mut rest = input.chunk();
+        let here = rest.len();
+        let progress = stranger.state.feed(&mut rest)?;
+        let taken = here - rest.len();
+        input.consume(taken);
+        self.on_handshake(id, progress, now)?;
+        if input.is_empty() { Ok(()) } else { self.on_peer_bytes(id, input, now) }
     }
 
     fn on_handshake(
@@ -132,11 +159,12 @@ impl Session {
             Progress::More => Ok(()),
             Progress::Head(info_hash) => self.on_stranger(id, info_hash, now),
             Progress::Done(reserved, peer_id) => {
-                let Some(Conn { addr, kind, .. }) = self.conns.find(id) else { return Ok(()) };
-                let Kind::Handshaking { torrent: Some(torrent), incoming, .. } = kind else {
+                let Some(Conn { kind: Kind::Handshaking(stranger), .. }) = self.conns.find(id)
+                else {
                     return Ok(());
                 };
-                let (addr, torrent, incoming) = (*addr, *torrent, *incoming);
+                let (addr, incoming) = (stranger.addr, stranger.incoming);
+                let Some(torrent) = stranger.torrent else { return Ok(()) };
                 let Some(entry) = self.entry(torrent) else {
                     return Err(CloseReason::UnknownTorrent.into());
                 };
@@ -187,15 +215,13 @@ impl Session {
             return Err(CloseReason::TooMany.into());
         }
         let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
-        let Some(Conn { kind: Kind::Handshaking { torrent: named, state, .. }, .. }) =
-            self.conns.find_mut(id)
-        else {
+        let Some(Conn { kind: Kind::Handshaking(stranger), .. }) = self.conns.find_mut(id) else {
             return Ok(());
         };
-        *named = Some(torrent);
-        state.answer(info_hash, ours);
+        stranger.torrent = Some(torrent);
+        stranger.state.answer(ours);
         // What was read may have been the whole handshake.
-        let progress = state.advance(0)?;
+        let progress = stranger.state.progress()?;
         self.on_handshake(id, progress, now)
     }
 
@@ -211,7 +237,7 @@ impl Session {
         peer_id: PeerId,
         (addr, incoming): (SocketAddr, bool),
         now: Instant,
-    ) -> Result<Option<SocketAddr>, PeerError> {
+    ) -> Result<Option<Box<SocketAddr>>, PeerError> {
         let Some(entry) = self.entry(torrent) else { return Ok(None) };
         let ours = entry.peer_id;
         let is_twin = |id: &ConnId| match self.conns.find(*id).map(|conn| &conn.kind) {
@@ -227,7 +253,9 @@ impl Session {
         let same_host = peer.addr.ip() == addr.ip();
         let keep_new = same_host && incoming != peer.incoming && incoming == (peer_id < ours);
         if !keep_new {
-            peer.dialled = peer.dialled.or((!incoming).then_some(addr));
+            if !incoming {
+                peer.dialled.get_or_insert_with(|| Box::new(addr));
+            }
             return Err(CloseReason::Duplicate.into());
         }
         let inherited = peer.dialled.take();
@@ -239,8 +267,8 @@ impl Session {
         let (addr, peer_id, incoming) = (peer.addr, peer.peer_id, peer.incoming);
         let mut peer = Box::new(peer);
         peer.start_timers(&self.work.limits);
-        if let Some(Kind::Handshaking { state, .. }) = self.conns.find(id).map(|conn| &conn.kind) {
-            peer.send_raw(state.unsent());
+        if let Some(Kind::Handshaking(stranger)) = self.conns.find(id).map(|conn| &conn.kind) {
+            peer.send_raw(stranger.state.unsent());
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
@@ -255,6 +283,7 @@ impl Session {
         self.queues.events.push_back(Event::PeerConnected { torrent, addr, peer_id, incoming });
     }
 
+    /// Takes in what a peer said: `input`, and what has landed in its own memory.
     fn on_peer_bytes(
         &mut self,
         id: ConnId,
@@ -306,12 +335,12 @@ impl Session {
     pub(super) fn on_sent(&mut self, id: ConnId, n: usize, now: Instant) {
         let Some(conn) = self.conns.find_mut(id) else { return };
         match &mut conn.kind {
-            Kind::Dialling { .. } => {}
-            Kind::Handshaking { state, .. } => state.sent(n),
-            Kind::Tracker { sent, .. } => *sent += n,
-            Kind::Client { answer, sent, .. } => {
-                *sent += n;
-                if *sent == answer.len() && !answer.is_empty() {
+            Kind::Dialling(_) => {}
+            Kind::Handshaking(stranger) => stranger.state.sent(n),
+            Kind::Tracker(stream) => stream.sent += n,
+            Kind::Client(stream) => {
+                stream.sent += n;
+                if stream.sent == stream.answer.len() && !stream.answer.is_empty() {
                     self.close(id, &CloseReason::Remote.into(), now);
                 }
             }
@@ -342,18 +371,15 @@ impl Session {
 
     pub(super) fn conn_timeout(&mut self, id: ConnId, at: Instant, now: Instant) {
         let Some(conn) = self.conns.find_mut(id) else { return };
-        if conn.wheel_at == Some(at) {
-            conn.wheel_at = None;
+        if conn.wheel_at == at {
+            conn.wheel_at = Instant::FAR_FUTURE;
         }
         self.mark(id);
         let Some(conn) = self.conns.find_mut(id) else { return };
         let timer = match &conn.kind {
-            Kind::Dialling { deadline, .. } if *deadline <= now => Timer::Connect,
-            Kind::Handshaking { deadline, .. } | Kind::Client { deadline, .. }
-                if *deadline <= now =>
-            {
-                Timer::Handshake
-            }
+            Kind::Dialling(dialling) if dialling.deadline <= now => Timer::Connect,
+            Kind::Handshaking(stranger) if stranger.deadline <= now => Timer::Handshake,
+            Kind::Client(stream) if stream.deadline <= now => Timer::Handshake,
             Kind::Peer { .. } => return self.peer_timeout(id, now),
             _ => return,
         };
@@ -379,11 +405,12 @@ impl Session {
     /// Takes a connection out of everything that knows it. The driver has closed its stream or has
     /// been told to.
     pub(super) fn forget(&mut self, id: ConnId, error: &PeerError, now: Instant) {
-        let Some(Conn { addr, kind, .. }) = self.conns.remove(id) else { return };
-        let (torrent, dialled) = match kind {
-            Kind::Tracker { .. } | Kind::Client { .. } => return,
-            Kind::Dialling { torrent, .. } => (Some(torrent), true),
-            Kind::Handshaking { torrent, incoming, .. } => (torrent, !incoming),
+        let Some(Conn { kind, .. }) = self.conns.remove(id) else { return };
+        let (torrent, addr) = (kind.torrent(), kind.addr());
+        let dialled = match kind {
+            Kind::Tracker(_) | Kind::Client(_) => return,
+            Kind::Dialling(_) => true,
+            Kind::Handshaking(stranger) => !stranger.incoming,
             Kind::Peer { torrent, mut peer } => {
                 self.peer_gone(id, torrent, &mut peer, error, now);
                 return;
@@ -417,8 +444,8 @@ impl Session {
             let vacant = !peer.is_choked();
             entry.torrent.peer_left(id, peer, &mut self.work.ctx(now));
             entry.optimistic.retain(|other| *other != id);
-            if let Some(dialled) = peer.dialled {
-                entry.torrent.candidates.ended(dialled, fate(error, true), now);
+            if let Some(dialled) = &peer.dialled {
+                entry.torrent.candidates.ended(**dialled, fate(error, true), now);
             }
             if vacant && entry.rechoke_at.is_some() {
                 entry.rechoke_at = Some(now);
@@ -445,7 +472,7 @@ impl Session {
         let event = Event::PeerBanned { torrent, addr, error: error.clone() };
         self.queues.events.push_back(event);
         let same_host = |conn: &&Conn| {
-            conn.addr.ip().to_canonical() == addr.ip().to_canonical()
+            conn.kind.addr().ip().to_canonical() == addr.ip().to_canonical()
                 && matches!(&conn.kind, Kind::Peer { torrent: of, .. } if *of == torrent)
         };
         let doomed: Vec<ConnId> = self.conns.iter().filter(same_host).map(|conn| conn.id).collect();
@@ -458,16 +485,16 @@ impl Session {
     pub(super) fn schedule(&mut self, id: ConnId) {
         let Some(conn) = self.conns.find_mut(id) else { return };
         let Some(at) = conn.next_timeout() else { return };
-        if conn.wheel_at.is_none_or(|entered| at < entered) {
-            conn.wheel_at = Some(at);
+        if at < conn.wheel_at {
+            conn.wheel_at = at;
             self.wheel.insert(at, super::WheelKey::Conn(id));
         }
     }
 
     /// Opens a stream for `kind` to `addr`.
     pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
-        self.work.stats.counters.dialled += u64::from(matches!(kind, Kind::Dialling { .. }));
-        let conn = self.conns.insert(addr, kind);
+        self.work.stats.counters.dialled += u64::from(matches!(kind, Kind::Dialling(_)));
+        let conn = self.conns.insert(kind);
         self.queues.actions.push_back(Action::Connect { conn, addr });
         self.mark(conn);
         conn

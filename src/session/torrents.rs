@@ -144,7 +144,7 @@ impl Session {
         let rest: Vec<ConnId> = self
             .conns
             .iter()
-            .filter(|conn| !matches!(conn.kind, Kind::Tracker { .. }))
+            .filter(|conn| !matches!(conn.kind, Kind::Tracker(_)))
             .map(|conn| conn.id)
             .collect();
         for id in rest {
@@ -165,10 +165,8 @@ impl Session {
 
     /// Closes every connection to a peer of a torrent.
     fn close_conns_of(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
-        let of_torrent = |conn: &&Conn| match &conn.kind {
-            Kind::Dialling { torrent: of, .. } | Kind::Peer { torrent: of, .. } => *of == torrent,
-            Kind::Handshaking { torrent: of, .. } => *of == Some(torrent),
-            Kind::Tracker { .. } | Kind::Client { .. } => false,
+        let of_torrent = |conn: &&Conn| {
+            conn.kind.torrent() == Some(torrent) && !matches!(conn.kind, Kind::Tracker(_))
         };
         let doomed: Vec<ConnId> =
             self.conns.iter().filter(of_torrent).map(|conn| conn.id).collect();
@@ -267,11 +265,13 @@ impl Session {
     /// Looks again at what every peer of a torrent has that we want.
     fn look_at_interest(&mut self, torrent: TorrentId) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
-        for id in entry.torrent.peers.clone() {
-            let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { continue };
-            if let Some(Some(entry)) = self.torrents.get(torrent.0 as usize) {
+        let peers = entry.torrent.peers.clone();
+        for id in &peers {
+            if let Some((_, peer)) = self.conns.find_mut(*id).and_then(Conn::as_peer) {
                 entry.torrent.update_interest(peer);
             }
+        }
+        for id in peers {
             self.mark(id);
         }
     }
@@ -290,7 +290,7 @@ impl Session {
             .copied()
             .filter(|id| {
                 let kind = self.conns.find(*id).map(|conn| &conn.kind);
-                matches!(kind, Some(Kind::Peer { peer, .. }) if peer.remote().is_all())
+                matches!(kind, Some(Kind::Peer { peer, .. }) if peer.is_seed())
             })
             .collect();
         for id in seeds {

@@ -64,7 +64,7 @@ impl Session {
             let conns = &self.conns;
             lacking.extend(entry.torrent.peers.iter().copied().filter(|id| {
                 let kind = conns.find(*id).map(|conn| &conn.kind);
-                matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.remote().is_all())
+                matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.is_seed())
             }));
         }
         for id in lacking {
@@ -115,7 +115,8 @@ impl Session {
                 continue;
             };
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
-            if entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now)) {
+            peer.in_upload_line = entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now));
+            if peer.in_upload_line {
                 self.queues.upload_waiters.push_back(id);
             }
         }
@@ -148,7 +149,7 @@ impl Session {
         if wants_rechoke {
             entry.rechoke_at = Some(now + RECHOKE_INTERVAL);
         }
-        if waits && !self.queues.upload_waiters.contains(&id) {
+        if waits && !std::mem::replace(&mut peer.in_upload_line, true) {
             self.queues.upload_waiters.push_back(id);
         }
         if wants_rechoke {
@@ -168,6 +169,9 @@ impl Session {
                 && let Some(Some(entry)) = self.torrents.get_mut(at)
                 && let Some(id) = entry.torrent.next_stirred()
             {
+                if let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) {
+                    peer.in_hungry_line = false;
+                }
                 vain = if self.serve(id, now) == Refill::Hungry { vain + 1 } else { 0 };
                 self.settle(id);
             }
@@ -244,8 +248,8 @@ impl Session {
                     (false, true) => ChokeState::Optimistic,
                     (false, false) => ChokeState::Unchoked,
                 },
-                snubbed: peer.pipeline().is_snubbed(),
-                is_seed: peer.remote().is_all(),
+                snubbed: peer.is_snubbed(),
+                is_seed: peer.is_seed(),
                 down_rate: peer.down_rate(now),
                 uploaded_since_unchoke,
                 connected_at: peer.connected_at,

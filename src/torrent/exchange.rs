@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::bitfield::Bitfield;
 use crate::disk::job::{Append, Job, Read, Verify};
+use crate::geometry::Geometry;
 use crate::id::{BLOCK_LEN, Block, ConnId, PieceIndex};
 use crate::peer::error::CloseReason;
-use crate::peer::pipeline::Arrival;
+use crate::peer::pipeline::{Arrival, Pipeline};
 use crate::peer::remote::RemotePieces;
 use crate::peer::uploads::MAX_RUN_BLOCKS;
 use crate::peer::{Peer, PeerEvent};
-use crate::picker::{Ask, Picker, Pieces, Progress, Stop};
+use crate::picker::{Ask, Pieces, Progress, Stop};
 use crate::wire::frame::{Frame, FramePool, Share};
 
 use super::{Ctx, Refill, Stage, Torrent};
@@ -18,12 +20,16 @@ use super::{Ctx, Refill, Stage, Torrent};
 /// is received twice.
 const ENDGAME_ROOM: usize = 16;
 
-fn view(remote: &RemotePieces) -> Option<Pieces<'_>> {
-    match remote {
-        RemotePieces::None => None,
-        RemotePieces::Some(bits, _) => Some(Pieces::Some(bits)),
-        RemotePieces::All => Some(Pieces::All),
+/// Shows the picker what a remote has, made in `scratch` if it is not kept as a bitfield.
+fn view<'a>(
+    remote: &'a RemotePieces,
+    geometry: &Geometry,
+    scratch: &'a mut Bitfield,
+) -> Option<Pieces<'a>> {
+    if remote.is_all() {
+        return Some(Pieces::All);
     }
+    remote.bits(geometry.pieces(), scratch).map(Pieces::Some)
 }
 
 impl Torrent {
@@ -50,10 +56,11 @@ impl Torrent {
                     self.count_unchoked(false, true);
                     peer.unchoke(ctx.now);
                 }
+                return self.useless(peer);
             }
             PeerEvent::Request(block) => {
                 if self.have().contains(block.piece.0) {
-                    peer.queue_upload(block, ctx.limits);
+                    peer.queue_upload(block, ctx.limits, ctx.now);
                 } else {
                     peer.reject(block);
                 }
@@ -69,8 +76,10 @@ impl Torrent {
     /// Takes out a peer whose connection ended: what it was asked for goes back to the picker.
     pub fn peer_left(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) {
         self.peers.retain(|other| *other != conn);
-        self.hungry.retain(|other| *other != conn);
-        self.stirred = self.stirred.min(self.hungry.len());
+        if std::mem::take(&mut peer.in_hungry_line) {
+            self.hungry.retain(|other| *other != conn);
+            self.stirred = self.stirred.min(self.hungry.len());
+        }
         self.count_unchoked(!peer.is_choked(), false);
         let landing = peer.landing();
         let mut uploads = Vec::new();
@@ -81,10 +90,11 @@ impl Torrent {
         if let (Some(block), Some(aborted)) = (landing, aborted) {
             self.landing_aborted(block, aborted, ctx.pool);
         }
-        let blocks: Vec<Block> = peer.pipeline().blocks().collect();
+        let blocks: Vec<Block> = peer.pipeline().into_iter().flat_map(Pipeline::blocks).collect();
         self.release(conn, &blocks);
         if let Stage::Active { picker, .. } = &mut self.stage
-            && let Some(pieces) = view(peer.remote())
+            && !picker.is_complete()
+            && let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch)
         {
             picker.remote_left(pieces);
         }
@@ -93,12 +103,17 @@ impl Torrent {
     fn on_pieces(&mut self, before: &RemotePieces, peer: &mut Peer) -> Option<CloseReason> {
         let downloading = self.is_downloading();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
-        if let Some(pieces) = view(before) {
+        if picker.is_complete() {
+            peer.forget_pieces(&self.geometry);
+            return self.useless(peer);
+        }
+        if let Some(pieces) = view(before, &self.geometry, &mut self.scratch) {
             picker.remote_left(pieces);
         }
-        if let Some(pieces) = view(peer.remote()) {
+        if let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch) {
             picker.remote_joined(pieces);
-            peer.set_interested(downloading && picker.is_interesting(pieces));
+            let interesting = picker.is_interesting(pieces);
+            peer.set_interested(downloading && interesting);
         }
         self.useless(peer)
     }
@@ -106,6 +121,11 @@ impl Torrent {
     fn on_have(&mut self, piece: PieceIndex, peer: &mut Peer) -> Option<CloseReason> {
         let downloading = self.is_downloading();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
+        if picker.is_complete() {
+            // Haves make lists longer, too.
+            peer.forget_pieces(&self.geometry);
+            return self.useless(peer);
+        }
         picker.remote_has(piece);
         if downloading && picker.is_wanted(piece) {
             peer.set_interested(true);
@@ -115,7 +135,7 @@ impl Torrent {
 
     /// Returns a reason if neither side can want anything of the other.
     pub fn useless(&self, peer: &Peer) -> Option<CloseReason> {
-        (peer.remote().is_all() && self.is_active() && !self.is_downloading())
+        (peer.is_seed() && self.is_active() && !self.is_downloading())
             .then_some(CloseReason::BothSeeds)
     }
 
@@ -243,7 +263,7 @@ impl Torrent {
 
     /// Asks a peer for as many blocks as it should have outstanding.
     pub fn refill(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> Refill {
-        let room = peer.pipeline().room();
+        let room = peer.request_room();
         if room == 0 || !peer.am_interested() || !peer.may_request() || !self.is_downloading() {
             return Refill::Satisfied;
         }
@@ -273,7 +293,7 @@ impl Torrent {
             }
             Stop::Busy => {}
         }
-        if !self.hungry.contains(&conn) {
+        if !std::mem::replace(&mut peer.in_hungry_line, true) {
             self.hungry.push_back(conn);
         }
         Refill::Hungry
@@ -288,7 +308,9 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) -> Stop {
         let Stage::Active { picker, .. } = &mut self.stage else { return Stop::NothingWanted };
-        let Some(pieces) = view(peer.remote()) else { return Stop::NothingWanted };
+        let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch) else {
+            return Stop::NothingWanted;
+        };
         let ask = Ask {
             owner: conn,
             pieces,
@@ -296,7 +318,7 @@ impl Torrent {
             room,
             endgame_room: ENDGAME_ROOM.min(ctx.pool.free(Share::Endgame) as usize),
             credit: ctx.pool.free(Share::Pieces),
-            slow: peer.pipeline().is_snubbed(),
+            slow: peer.is_snubbed(),
         };
         let result = picker.pick(&ask, ctx.rng, picked);
         let reserved = ctx.pool.reserve(Share::Pieces, result.opened);
@@ -337,7 +359,8 @@ impl Torrent {
         }
     }
 
-    /// Takes the hungry peer that is to be tried next, if something has changed for it.
+    /// Takes the hungry peer that is to be tried next, if something has changed for it; it is out
+    /// of the line ([`Peer::in_hungry_line`]) until it goes hungry again.
     pub fn next_stirred(&mut self) -> Option<ConnId> {
         if self.stirred == 0 {
             return None;
@@ -389,11 +412,16 @@ impl Torrent {
         peer.announce_completions(&self.completed);
     }
 
-    /// Says to a peer whether we want something of it, after what we want has changed.
-    pub fn update_interest(&self, peer: &mut Peer) {
-        let wanted =
-            |picker: &Picker| view(peer.remote()).is_some_and(|p| picker.is_interesting(p));
-        let interested = self.is_downloading() && self.picker().is_some_and(wanted);
-        peer.set_interested(interested);
+    /// Says to a peer whether we want something of it, after what we want has changed. Of whom we
+    /// shall never want anything again, only the number of its pieces is kept.
+    pub fn update_interest(&mut self, peer: &mut Peer) {
+        if self.is_complete() {
+            peer.forget_pieces(&self.geometry);
+        }
+        let downloading = self.is_downloading();
+        let Stage::Active { picker, .. } = &self.stage else { return peer.set_interested(false) };
+        let pieces = view(peer.remote(), &self.geometry, &mut self.scratch);
+        let interesting = pieces.is_some_and(|pieces| picker.is_interesting(pieces));
+        peer.set_interested(downloading && interesting);
     }
 }

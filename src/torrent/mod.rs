@@ -23,6 +23,7 @@ use crate::bitfield::Bitfield;
 use crate::disk::job::{Job, Storage};
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PieceIndex, TorrentId};
+use crate::peer::fast::GrantedFast;
 use crate::peer::{Peer, PeerLimits};
 use crate::picker::{Order, Picker};
 use crate::rate::RateEstimator;
@@ -91,6 +92,8 @@ pub struct Torrent {
     unchoked: usize,
     /// Recycled list of picked blocks.
     picked: Vec<Block>,
+    /// Recycled bitfield for peers whose pieces are kept in a smaller form.
+    scratch: Bitfield,
 }
 
 /// What a torrent has moved.
@@ -185,6 +188,7 @@ impl Torrent {
             short_of_credit: false,
             unchoked: 0,
             picked: Vec::new(),
+            scratch: Bitfield::default(),
         }
     }
 
@@ -461,6 +465,6 @@ impl Torrent {
             crate::peer::fast::ALLOWED_FAST_PIECES,
         );
         let here = newcomers_pieces.into_iter().filter(|piece| self.have().contains(piece.0));
-        peer.grant_fast(here.collect());
+        peer.grant_fast(GrantedFast::new(here));
     }
 }

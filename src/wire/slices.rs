@@ -25,13 +25,6 @@ impl<'a> RecvSlices<'a> {
         Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0 }
     }
 
-    /// Returns the one range `bytes`, which must not be empty.
-    pub(crate) fn one(bytes: &'a mut [u8]) -> Self {
-        let mut out = Self::empty();
-        out.push(bytes);
-        out
-    }
-
     pub(crate) fn push(&mut self, bytes: &'a mut [u8]) {
         if !bytes.is_empty() {
             self.slices[self.used] = IoSliceMut::new(bytes);
