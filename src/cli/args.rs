@@ -192,6 +192,12 @@ pub(crate) struct NetworkArgs {
     /// Most connected peers of a torrent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_peers: Option<u16>,
+    /// Most connections in all, trackers and handshakes included
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_conns: Option<u16>,
+    /// Peers of a torrent that are uploaded to at one time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) unchoke_slots: Option<u16>,
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,
@@ -280,7 +286,6 @@ const LATER: &[(&str, Option<char>, bool)] = &[
     ("log-file", None, true),
     ("log-format", None, true),
     ("log-level", None, true),
-    ("max-conns", None, true),
     ("max-half-open", None, true),
     ("metadata-only", None, false),
     ("no-config", None, false),
@@ -304,7 +309,6 @@ const LATER: &[(&str, Option<char>, bool)] = &[
     ("stop-timeout", None, true),
     ("trace", None, true),
     ("tracker", None, true),
-    ("unchoke-slots", None, true),
 ];
 
 /// Builds clap's command: what is derived, and the flags of [`LATER`], hidden.

@@ -20,12 +20,8 @@ const MAX_WORKERS: usize = 2;
 pub(crate) fn start(args: &NetworkArgs) -> Result<Client, Failure> {
     let ports = candidate_ports(args);
     start_on(&ports, |port| {
-        let mut session = Config::default();
+        let mut session = config(args);
         session.listen_port = port;
-        session.bind = args.bind.into_iter().collect();
-        if let Some(max_peers) = args.max_peers {
-            session.max_peers = usize::from(max_peers);
-        }
         let listen = listen_addrs(args.bind, port, has_ipv6());
         Client::start(ClientConfig {
             session,
@@ -35,6 +31,19 @@ pub(crate) fn start(args: &NetworkArgs) -> Result<Client, Failure> {
         })
     })
     .map_err(|error| Failure::start(&error, "--port"))
+}
+
+/// Returns the engine's defaults with what the arguments change.
+fn config(args: &NetworkArgs) -> Config {
+    let mut config = Config::default();
+    config.bind = args.bind.into_iter().collect();
+    let set = |limit: &mut usize, given: Option<u16>| {
+        *limit = given.map_or(*limit, usize::from);
+    };
+    set(&mut config.max_peers, args.max_peers);
+    set(&mut config.max_conns, args.max_conns);
+    set(&mut config.unchoke_slots, args.unchoke_slots);
+    config
 }
 
 /// Returns how many threads hash and write: one a processor, at most [`MAX_WORKERS`].
@@ -93,6 +102,21 @@ mod tests {
     fn listen_error(port: u16, kind: io::ErrorKind) -> ClientError {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         ClientError::Listen { addr, source: kind.into() }
+    }
+
+    #[test]
+    fn limits_are_the_defaults_unless_they_are_given() {
+        let limits = |args: &NetworkArgs| {
+            let config = config(args);
+            [config.max_peers, config.max_conns, config.unchoke_slots]
+        };
+        let none = NetworkArgs::default();
+        let default = Config::default();
+        let defaults = [default.max_peers, default.max_conns, default.unchoke_slots];
+        assert_eq!(limits(&none), defaults);
+        let (max_peers, max_conns, unchoke_slots) = (Some(1), Some(20_000), Some(3));
+        let all = NetworkArgs { max_peers, max_conns, unchoke_slots, ..none };
+        assert_eq!(limits(&all), [1, 20_000, 3]);
     }
 
     #[test]

@@ -101,6 +101,10 @@ fn get_reads_its_flags() {
         "[::1]:65535",
         "--max-peers",
         "9",
+        "--max-conns",
+        "10",
+        "--unchoke-slots",
+        "4",
         "--no-trackers",
         "--sequential",
         "--seed",
@@ -119,7 +123,8 @@ fn get_reads_its_flags() {
     assert_eq!(args.network.port, Some(7000..=7010));
     assert_eq!(args.network.bind, Some(IpAddr::from([127, 0, 0, 1])));
     assert_eq!(args.network.peers, [("localhost".to_owned(), 1), ("::1".to_owned(), 65535)]);
-    assert_eq!(args.network.max_peers, Some(9));
+    let NetworkArgs { max_peers, max_conns, unchoke_slots, .. } = args.network;
+    assert_eq!((max_peers, max_conns, unchoke_slots), (Some(9), Some(10), Some(4)));
     assert_eq!(args.timeout, Some(Duration::from_secs(90)));
     assert!(args.network.no_trackers && args.sequential && args.seed && args.overwrite);
 }
@@ -156,6 +161,8 @@ fn values_are_checked() {
         &["get", "x", "--peer", "[h]:5"],
         &["get", "x", "--peer", "a b:5"],
         &["get", "x", "--max-peers", "0"],
+        &["get", "x", "--max-conns", "0"],
+        &["seed", "x", "--unchoke-slots", "0"],
         &["get", "x", "--timeout", "5 parsecs"],
         &["get", "x", "--progress", "sometimes"],
         &["get", "x", "--progress", "line:"],
