@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use swarmloop::text::parse_size;
 
+use crate::compare::CompareArgs;
 use crate::failure::EXIT_CODES;
 use crate::r#gen::GenArgs;
+use crate::hash::HashArgs;
 
 /// The command line, read.
 #[derive(Debug, clap::Parser)]
@@ -31,6 +33,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Write a torrent of synthetic data, and the data if asked
     Gen(GenArgs),
+    /// Hash pieces as fast as possible
+    Hash(HashArgs),
+    /// Give every client found the same workload, in turn, and compare
+    Compare(CompareArgs),
 }
 
 /// Flags of every subcommand that say where results go.
@@ -55,6 +61,12 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         Ok(size) => Ok(size),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Reads a time in seconds of at least a millisecond and at most an hour, such as `0.5`.
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "a number of seconds from 0.001 to 3600".to_owned())
 }
 
 /// Reads the name of a file without folders.

@@ -72,18 +72,28 @@ pub(crate) fn run(args: &GenArgs) -> Result<Report, Failure> {
 }
 
 fn plan(args: &GenArgs) -> Result<Plan, Failure> {
-    let piece_len = u32::try_from(args.piece_len).ok().filter(|&len| len <= MAX_PIECE_LEN);
+    let stem = || args.torrent.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = args.name.clone().or_else(stem).unwrap_or_else(|| "swarmloop-bench".to_owned());
+    plan_of(name, args.size, args.piece_len, args.files, args.seed)
+}
+
+/// Returns the plan of a torrent if there can be one of these sizes.
+pub(crate) fn plan_of(
+    name: String,
+    size: u64,
+    piece_len: u64,
+    files: u32,
+    seed: u32,
+) -> Result<Plan, Failure> {
+    let pieces = size.div_ceil(piece_len);
+    let piece_len = u32::try_from(piece_len).ok().filter(|&len| len <= MAX_PIECE_LEN);
     let piece_len = piece_len
         .ok_or_else(|| Failure::usage(format!("a piece has at most {MAX_PIECE_LEN} bytes")))?;
-    if args.size > MAX_TOTAL_LEN || args.size < args.files.into() {
+    if size > MAX_TOTAL_LEN || size < files.into() {
         return Err(Failure::usage("no payload of this size and number of files is possible"));
     }
-    let pieces = args.size.div_ceil(args.piece_len);
     if usize::try_from(pieces).map_or(true, |pieces| pieces > MAX_PIECES) {
         return Err(Failure::usage(format!("{pieces} pieces, at most {MAX_PIECES} are possible")));
     }
-    let stem = || args.torrent.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let name = args.name.clone().or_else(stem).unwrap_or_else(|| "swarmloop-bench".to_owned());
-    let geometry = Geometry::new(args.size, piece_len);
-    Ok(Plan { name, size: args.size, geometry, files: args.files, seed: args.seed })
+    Ok(Plan { name, size, geometry: Geometry::new(size, piece_len), files, seed })
 }

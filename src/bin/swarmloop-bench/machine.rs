@@ -1,5 +1,6 @@
 //! On what a measurement was made, and by which command: no host name, no absolute path.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
@@ -21,7 +22,12 @@ pub(crate) fn facts() -> Value {
 
 /// Returns the command line of this process, paths as file names.
 pub(crate) fn command() -> String {
-    let args = std::env::args_os().map(|arg| relative(&arg.to_string_lossy()));
+    shown(std::env::args_os())
+}
+
+/// Returns a command line with paths as file names.
+pub(crate) fn shown(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let args = args.into_iter().map(|arg| relative(&arg.as_ref().to_string_lossy()));
     args.collect::<Vec<_>>().join(" ")
 }
 

@@ -6,13 +6,17 @@
 //! checked.
 
 mod args;
+mod compare;
 mod failure;
 mod r#gen;
+mod grid;
+mod hash;
 mod machine;
 mod output;
 mod report;
 mod synthetic;
 mod torrent;
+mod units;
 
 use std::process::ExitCode;
 
@@ -24,6 +28,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Gen(args) => r#gen::run(args),
+        Command::Hash(args) => hash::run(args),
+        Command::Compare(args) => compare::run(args),
     };
     output::conclude(&cli.output, result).into()
 }

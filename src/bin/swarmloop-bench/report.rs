@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Map, Number, Value};
 
 /// What a subcommand found out.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub(crate) struct Report {
     pub(crate) bench: &'static str,
     settings: Vec<Row>,
     results: Vec<Row>,
+    /// What is more than figures: as it is printed, and fields of the JSON.
+    tables: Vec<(String, Map<String, Value>)>,
     /// Why the workload was not carried out as asked for, though there are results; safe to print.
     pub(crate) failure: Option<String>,
 }
@@ -37,7 +39,7 @@ pub(crate) enum Figure {
 impl Report {
     /// Returns the empty report of a subcommand.
     pub(crate) const fn new(bench: &'static str) -> Self {
-        Self { bench, settings: Vec::new(), results: Vec::new(), failure: None }
+        Self { bench, settings: Vec::new(), results: Vec::new(), tables: Vec::new(), failure: None }
     }
 
     /// Adds something that was asked for.
@@ -50,9 +52,18 @@ impl Report {
         self.results.push((key, figure));
     }
 
-    /// Returns settings and results as two JSON objects in one, keys with their units.
+    /// Adds a table: the text that is printed, and the fields that the JSON has of it.
+    pub(crate) fn table(&mut self, text: String, fields: Map<String, Value>) {
+        self.tables.push((text, fields));
+    }
+
+    /// Returns settings and results as two JSON objects, keys with their units, and the tables.
     pub(crate) fn to_json(&self) -> Value {
-        json!({ "settings": object(&self.settings), "results": object(&self.results) })
+        let (settings, results) = (object(&self.settings), object(&self.results));
+        let mut report = Map::new();
+        report.extend([("settings".to_owned(), settings), ("results".to_owned(), results)]);
+        report.extend(self.tables.iter().flat_map(|(_, fields)| fields.clone()));
+        Value::Object(report)
     }
 }
 
@@ -62,6 +73,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.bench)?;
         for (key, figure) in self.settings.iter().chain(&self.results) {
             writeln!(f, "  {:<24} {figure}", key.replace('_', " "))?;
+        }
+        for (text, _) in &self.tables {
+            write!(f, "\n{text}")?;
         }
         Ok(())
     }

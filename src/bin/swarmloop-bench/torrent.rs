@@ -4,7 +4,7 @@
 //! other clients leave it alone, as BEP 3 asks of them.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use swarmloop::disk::hash;
@@ -88,6 +88,43 @@ impl Plan {
         Ok(())
     }
 
+    /// Compares the files below `dir` with the payload; the error names the first difference.
+    pub(crate) fn verify(&self, dir: &Path) -> Result<(), String> {
+        /// Bytes a read; they stay in the second-level cache for the comparison.
+        const READ_LEN: usize = 256 * 1024;
+
+        let synthetic = Synthetic::new(self.seed.into());
+        let mut buffer = vec![0; READ_LEN];
+        let mut offset = 0;
+        for (path, (name, len)) in self.paths(dir).into_iter().zip(self.file_list()) {
+            let failed = |error: io::Error| format!("file {name}: {error}");
+            let mut file = File::open(path).map_err(failed)?;
+            let found = file.metadata().map_err(failed)?.len();
+            if found != len {
+                return Err(format!("file {name} has {found} bytes instead of {len}"));
+            }
+            let end = offset + len;
+            while offset < end {
+                let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
+                let read = &mut buffer[..left.min(READ_LEN)];
+                file.read_exact(read).map_err(failed)?;
+                let mut rest = &*read;
+                while !rest.is_empty() {
+                    let expected = synthetic.run(offset, rest.len());
+                    let (part, others) = rest.split_at(expected.len());
+                    if part != expected {
+                        return Err(format!(
+                            "file {name} is wrong near byte {offset} of the torrent"
+                        ));
+                    }
+                    offset += u64::try_from(part.len()).expect("a part of the buffer");
+                    rest = others;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Returns where the files are below `dir`, in torrent order.
     fn paths(&self, dir: &Path) -> Vec<PathBuf> {
         let top = dir.join(&self.name);
@@ -148,6 +185,27 @@ mod tests {
         let (size, piece_len) = (3 * (1 << 20) + 5, 256 << 10);
         let geometry = Geometry::new(size, piece_len);
         Plan { name: "bench".to_owned(), size, geometry, files, seed: 7 }
+    }
+
+    #[test]
+    fn a_wrong_byte_and_a_short_file_are_found() {
+        for files in [1, 3] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let plan = plan(files);
+            plan.write_data(folder.path()).expect("written");
+            assert_eq!(plan.verify(folder.path()), Ok(()));
+            let last = plan.paths(folder.path()).pop().expect("a file");
+            let mut data = fs::read(&last).expect("there");
+            let middle = data.len() / 2;
+            data[middle] ^= 1;
+            fs::write(&last, &data).expect("written");
+            let wrong = plan.verify(folder.path()).expect_err("a byte is wrong");
+            assert!(wrong.contains("is wrong near byte"), "{wrong}");
+            data.pop();
+            fs::write(&last, &data).expect("written");
+            let short = plan.verify(folder.path()).expect_err("a byte is missing");
+            assert!(short.contains("bytes instead of"), "{short}");
+        }
     }
 
     #[test]
