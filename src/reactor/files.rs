@@ -11,6 +11,7 @@
 //! **Invariant:** this module does not know what a piece's bytes mean; [`super::workers`] does.
 
 mod mark;
+mod resident;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -27,6 +28,8 @@ use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
 use crate::disk::layout::{LayoutFile, Span};
 use crate::id::{PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
+
+use resident::OpenFile;
 
 /// The most byte ranges in one `preadv` or `pwritev`: `IOV_MAX` of Linux. That is 16 MiB of blocks.
 const MAX_IOV: usize = 1024;
@@ -80,7 +83,7 @@ impl Files {
                 continue;
             }
             let file = self.open(storage, span.file, Access::Write)?;
-            ranges = write_span(ranges, span, |ranges, at| rustix::io::pwritev(&file, ranges, at))
+            ranges = write_span(ranges, span, |ranges, at| rustix::io::pwritev(&*file, ranges, at))
                 .map_err(|halt| halt.into_error(DiskOp::Write, path_of(storage, span.file)))?;
         }
         Ok(())
@@ -139,7 +142,7 @@ impl Files {
                 read_span(ranges, span, |ranges, _| Ok(zero(ranges)))
             } else {
                 let file = self.open(storage, span.file, Access::Read)?;
-                read_span(ranges, span, |ranges, at| rustix::io::preadv(&file, ranges, at))
+                read_span(ranges, span, |ranges, at| rustix::io::preadv(&*file, ranges, at))
             };
             let path = || path_of(storage, span.file);
             ranges = moved.map_err(|halt| halt.into_error(DiskOp::Read, path()))?;
@@ -183,7 +186,7 @@ impl Files {
                 open_below(storage, file, Access::Write)?;
             } else if cut && on_disk.is_some_and(|len| len > file.len) {
                 let open = self.open(storage, index, Access::Write)?;
-                rustix::fs::ftruncate(&open, file.len)
+                rustix::fs::ftruncate(&*open, file.len)
                     .map_err(|errno| failed(DiskOp::SetLength, path_of(storage, index), errno))?;
             }
             mark::take_off(storage, file);
@@ -203,7 +206,7 @@ impl Files {
         storage: &Storage,
         index: usize,
         access: Access,
-    ) -> Result<Arc<File>, DiskError> {
+    ) -> Result<Arc<OpenFile>, DiskError> {
         if access == Access::Write && !storage.writable {
             let message = "the torrent is only served".to_owned();
             let (op, path) = (DiskOp::Write, path_of(storage, index));
@@ -214,7 +217,8 @@ impl Files {
             return Ok(file);
         }
         // Two threads may open the same file at one time. Both handles are good, one is kept.
-        let file = Arc::new(open_below(storage, &storage.layout.files()[index], access)?);
+        let file = open_below(storage, &storage.layout.files()[index], access)?;
+        let file = Arc::new(OpenFile::new(file));
         let evicted = self.lock().insert(key, Arc::clone(&file), access);
         drop(evicted);
         Ok(file)
@@ -248,7 +252,7 @@ struct Cache {
 
 #[derive(Debug)]
 struct Entry {
-    file: Arc<File>,
+    file: Arc<OpenFile>,
     access: Access,
     last_use: u64,
 }
@@ -259,7 +263,7 @@ impl Cache {
     }
 
     /// Returns the file if it is open for at least `access`.
-    fn hit(&mut self, key: Key, access: Access) -> Option<Arc<File>> {
+    fn hit(&mut self, key: Key, access: Access) -> Option<Arc<OpenFile>> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.access >= access)?;
         self.by_use.remove(&entry.last_use);
         self.uses += 1;
@@ -269,7 +273,7 @@ impl Cache {
     }
 
     /// Keeps `file` and returns what is no longer kept, to be closed without the lock.
-    fn insert(&mut self, key: Key, file: Arc<File>, access: Access) -> [Option<Entry>; 2] {
+    fn insert(&mut self, key: Key, file: Arc<OpenFile>, access: Access) -> [Option<Entry>; 2] {
         self.uses += 1;
         let replaced = self.entries.insert(key, Entry { file, access, last_use: self.uses });
         if let Some(entry) = &replaced {
@@ -490,7 +494,12 @@ fn read_span<'r, 'b>(
     mut preadv: impl FnMut(&mut [IoSliceMut<'_>], u64) -> Result<usize, Errno>,
 ) -> Result<&'r mut [IoSliceMut<'b>], Halt> {
     in_full(span, |offset, left| {
-        let moved = preadv(&mut head_mut(ranges, left), offset)?;
+        // All that is left, as a rule: then there is nothing to cut.
+        let moved = if ranges.len() <= MAX_IOV && ranges_len(ranges) == left {
+            preadv(ranges, offset)?
+        } else {
+            preadv(&mut head_mut(ranges, left), offset)?
+        };
         IoSliceMut::advance_slices(&mut ranges, moved);
         Ok(moved)
     })?;
@@ -533,6 +542,10 @@ fn head_mut<'a>(ranges: &'a mut [IoSliceMut<'_>], limit: u64) -> Vec<IoSliceMut<
         (taken > 0).then(|| IoSliceMut::new(&mut range[..taken]))
     });
     cut.collect()
+}
+
+fn ranges_len(ranges: &[IoSliceMut<'_>]) -> u64 {
+    ranges.iter().map(|range| range.len() as u64).sum()
 }
 
 /// Reads what a pad file holds.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::disk::job::Outcome;
+use crate::disk::job::{Job, Outcome, Read};
 use crate::id::ConnId;
 use crate::session::Session;
 use crate::session::config::Config;
@@ -54,6 +54,8 @@ pub struct Reactor {
     /// Streams that broke after the turn had decided; reported first thing in the next.
     broken: Vec<(ConnId, io::ErrorKind)>,
     workers: Workers,
+    /// Reads for peers that were not tried yet, first come, first served.
+    reads: VecDeque<Read>,
     resolver: Resolver,
     outcomes: Vec<Outcome>,
     resolved: Vec<Resolved>,
@@ -119,6 +121,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// as fine as a poll can wait. So a turn of less counts as one wait, as long as the turn, and a
 /// stall of 50 ms as fifty waits of 1 to 50 ms.
 const LAG_INTERVAL: Duration = Duration::from_millis(1);
+/// The most bytes read for peers in one turn on the loop's own thread: less than a millisecond, and
+/// what comes in meanwhile waits no longer.
+const READ_BUDGET: usize = 1024 * 1024;
 const WAKER: Token = Token(usize::MAX);
 /// Listener `i` has the token `FIRST_LISTENER - i`; no connection's slot number comes near.
 const FIRST_LISTENER: usize = usize::MAX - 1;
@@ -167,6 +172,7 @@ impl Reactor {
             unblocked: Vec::new(),
             broken: Vec::new(),
             workers,
+            reads: VecDeque::new(),
             resolver,
             outcomes: Vec::new(),
             resolved: Vec::new(),
@@ -197,9 +203,16 @@ impl Reactor {
         self.accept(now);
         self.read_ready(now);
         self.session.handle_timeout(now);
-        self.session.end_turn(now);
-        self.write_all(now);
-        self.act();
+        let mut read_budget = READ_BUDGET;
+        loop {
+            self.session.end_turn(now);
+            self.write_all(now);
+            self.act();
+            // What a peer asked for and is in memory leaves in the turn in which it was asked for.
+            if !self.read_resident(&mut read_budget, now) {
+                break;
+            }
+        }
         while let Some(conn) = self.session.poll_readable() {
             self.streams.enqueue(conn, &mut self.ready);
         }
@@ -253,6 +266,7 @@ impl Reactor {
             || !self.ready.is_empty()
             || !self.unblocked.is_empty()
             || !self.broken.is_empty()
+            || !self.reads.is_empty()
             || self.listeners.iter().any(accepting);
         if leftover {
             return Some(Duration::ZERO);
@@ -380,10 +394,30 @@ impl Reactor {
                     }
                 }
                 Action::Close { conn } => self.streams.close(conn),
+                Action::Disk(Job::Read(read)) => self.reads.push_back(read),
                 Action::Disk(job) => self.workers.submit(job),
                 Action::Resolve { id, host, port } => self.resolver.resolve(id, &host, port),
             }
         }
+    }
+
+    /// Does the reads for peers that need no waiting, up to the budget, and gives the others to the
+    /// workers. Returns whether the session was told anything.
+    fn read_resident(&mut self, budget: &mut usize, now: Instant) -> bool {
+        let mut told = false;
+        while *budget > 0
+            && let Some(read) = self.reads.pop_front()
+        {
+            *budget = budget.saturating_sub(read.frames.iter().map(|f| f.len() as usize).sum());
+            match self.workers.read_resident(read) {
+                Ok(outcome) => {
+                    self.session.handle_disk(outcome, now);
+                    told = true;
+                }
+                Err(read) => self.workers.submit(Job::Read(read)),
+            }
+        }
+        told
     }
 }
 
@@ -402,3 +436,6 @@ impl Listening {
         opened.map_err(|source| ReactorError::Listen { addr, source })
     }
 }
+
+#[cfg(test)]
+mod tests;

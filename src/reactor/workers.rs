@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Reads go first, for a peer waits for each of them; then what was received; then everything that
-//! looks at a whole torrent. Within a class it is first come, first served. A job is not
+//! looks at a whole torrent. A read of bytes in memory does not come here at all: the loop does it
+//! itself ([`Workers::read_resident`]). Within a class it is first come, first served. A job is not
 //! interrupted for one of a higher class, so whoever submits checks keeps them short.
 //!
 //! **Invariant:** a job decides nothing that a peer or torrent could see other than through its
@@ -83,6 +84,21 @@ impl Workers {
         let since = Instant::now();
         self.shared.queue().push(Queued { job, since });
         self.shared.changed.notify_one();
+    }
+
+    /// Does a read on the caller's thread if nothing has to be waited for: the files are open and
+    /// the bytes in memory.
+    ///
+    /// # Errors
+    ///
+    /// The job, which is to be submitted: its payloads are arbitrary.
+    pub fn read_resident(&self, mut job: Read) -> Result<Outcome, Read> {
+        let Read { storage, piece, begin, frames, .. } = &mut job;
+        if !self.shared.files.read_resident(storage, *piece, *begin, frames) {
+            return Err(job);
+        }
+        let Read { storage, conn, piece, begin, frames } = job;
+        Ok(Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result: Ok(()) })
     }
 
     /// Appends the outcomes that are there to `out`, in the order in which the jobs ended.

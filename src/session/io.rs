@@ -17,7 +17,9 @@
 //! 7. one vectored write for each connection that `poll_writable` names: `send_slices`, write,
 //!    `send_advance`; a short
 //!    write leaves the connection waiting for writability;
-//! 8. drain `poll_action` and `poll_event`, and read again from what `poll_readable` names.
+//! 8. drain `poll_action` and `poll_event`, and read again from what `poll_readable` names. A
+//!    driver that knows at once what a job came to (a read of bytes that are in memory) may tell it
+//!    by `handle_disk` right here; 6 and 7 follow again.
 //!
 //! **Inputs, then `end_turn`, then drain until `None`, then sleep.** Debug builds assert it.
 

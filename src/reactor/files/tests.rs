@@ -13,7 +13,7 @@ use crate::id::{BLOCK_LEN, InfoHash};
 
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;
 
-fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
+pub(super) fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
     let spec = |&(path, len): &(&str, u64)| {
         let pad = path.starts_with(".pad");
         FileSpec { path: PathBuf::from(path), len, pad }
@@ -31,16 +31,16 @@ fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
 }
 
 /// Returns `payload` in frames of at most a block.
-fn frames(payload: &[u8]) -> Vec<Frame> {
+pub(super) fn frames(payload: &[u8]) -> Vec<Frame> {
     payload.chunks(BLOCK_LEN as usize).map(Frame::holding).collect()
 }
 
 /// Returns `len` bytes of which none is zero and no two neighbouring blocks are alike.
-fn pattern(len: usize) -> Vec<u8> {
+pub(super) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| u8::try_from(at % 251).unwrap() + 1).collect()
 }
 
-fn payload(frames: &[Frame]) -> Vec<u8> {
+pub(super) fn payload(frames: &[Frame]) -> Vec<u8> {
     frames.iter().flat_map(|frame| frame.payload().to_vec()).collect()
 }
 
