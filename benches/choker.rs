@@ -1,0 +1,7 @@
+//! Times the choker: `cargo bench --bench choker`.
+
+mod scenarios;
+
+fn main() {
+    scenarios::time("choker", scenarios::choker::all());
+}

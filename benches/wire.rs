@@ -1,0 +1,7 @@
+//! Times the two halves of a peer stream: `cargo bench --bench wire`.
+
+mod scenarios;
+
+fn main() {
+    scenarios::time("wire", scenarios::wire::all());
+}
