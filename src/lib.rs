@@ -58,6 +58,14 @@
 //! up. [`session::Session::poll_timeout`] is the wheel's next slot. An idle session has no
 //! deadline, and makes no wake-ups.
 //!
+//! # The life of a measurement
+//!
+//! Eleven [HDR histograms](stats::Metric) and plain [counters](stats::Counters) are always on.
+//! Whoever knows that something ended returns since when it was under way ([`peer::PeerEvent`],
+//! [`disk::job::Times`]), and its owner records it in the turn's time; only the reactor looks at
+//! its own clock twice a turn, for how long it was busy. [`client::Client::take_histograms`] swaps
+//! them for empty ones between two turns.
+//!
 //! # What is absent, on purpose
 //!
 //! * No clock, socket, file, thread, environment variable or system entropy below layer 6.

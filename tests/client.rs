@@ -131,6 +131,12 @@ fn what_the_engine_measures_is_taken_in_intervals_that_follow_each_other() {
     for metric in [Metric::EventsPerTurn, Metric::LoopBusy, Metric::LoopLag] {
         assert!(second.histograms.of(metric).count() > 0, "{metric:?}");
     }
+    let blocks = [Metric::RequestToFirstByte, Metric::RequestToBlock].map(|metric| (metric, 62));
+    let pieces = [Metric::BlockToHashed, Metric::BlockToWritten].map(|metric| (metric, 16));
+    let once = [Metric::ChokeToUnchoke, Metric::Handshake].map(|metric| (metric, 1));
+    for (metric, count) in blocks.into_iter().chain(pieces).chain(once) {
+        assert_eq!(second.histograms.of(metric).count(), count, "{metric:?}");
+    }
     let counters = second.counters;
     assert_eq!((counters.payload_received, counters.wasted), (1_000_000, 0));
     assert_eq!((counters.blocks_received, counters.pieces_verified), (62, 16));

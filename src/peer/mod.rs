@@ -68,6 +68,9 @@ pub struct Peer {
     am_interested: bool,
     /// It does not answer our requests.
     peer_choking: bool,
+    /// When it last choked us, or when we last became interested in it, whichever was later: while
+    /// both hold, how long we have been waiting for an unchoke.
+    waits_since: Instant,
     /// It wants something we have.
     peer_interested: bool,
     remote: RemotePieces,
@@ -130,8 +133,8 @@ pub enum PeerEvent {
     Have(PieceIndex),
     /// It does not answer requests any more; these are given up.
     Choked(Vec<Block>),
-    /// It answers requests.
-    Unchoked,
+    /// It answers requests, having kept us waiting for so long if we were interested.
+    Unchoked(Option<Duration>),
     /// It wants something of ours, or nothing any more.
     Interest(bool),
     /// It asks for a block: a range that exists.
@@ -140,7 +143,7 @@ pub enum PeerEvent {
     /// [`Peer::skip_landing`].
     Landing(Block, Arrival),
     /// A block has arrived, in a frame that was taken on this credit.
-    Block(Block, Frame, Share),
+    Block(Block, Frame, Share, Arrival),
     /// It will not send this block, which is given up.
     Rejected(Block),
     /// It left requests unanswered for too long; these are given up.
@@ -189,6 +192,7 @@ impl Peer {
             am_choking: true,
             am_interested: false,
             peer_choking: true,
+            waits_since: now,
             peer_interested: false,
             remote: RemotePieces::None,
             first_message_seen: false,
@@ -343,7 +347,8 @@ impl Peer {
                 if let Some(download) = &mut self.download {
                     download.pipeline.unchoked();
                 }
-                Ok(Some(PeerEvent::Unchoked))
+                let waited = self.am_interested.then(|| now - self.waits_since);
+                Ok(Some(PeerEvent::Unchoked(waited)))
             }
             Message::Interested | Message::NotInterested => self.on_interest(message, now),
             Message::KeepAlive | Message::Unchoke => self.count_useless(now),
@@ -364,6 +369,7 @@ impl Peer {
             return self.count_useless(now);
         }
         self.peer_choking = true;
+        self.waits_since = now;
         let mut released = Vec::new();
         // With the fast extension a choke cancels nothing: every request is still answered or
         // rejected (BEP 6).
@@ -445,11 +451,11 @@ impl Peer {
 
     fn on_block(&mut self, block: Block, frame: Frame, now: Instant) -> PeerEvent {
         let download = self.download_mut(now);
-        download.pipeline.received(block, now);
+        let arrival = download.pipeline.received(block, now);
         download.rate.add(u64::from(block.len), now);
         self.traffic.downloaded += u64::from(block.len);
         let share = self.landing.take().expect("a landing block has its credit");
-        PeerEvent::Block(block, frame, share)
+        PeerEvent::Block(block, frame, share, arrival)
     }
 
     fn on_request(
@@ -483,7 +489,7 @@ impl Peer {
     fn on_reject(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
         let pipeline = self.download.as_mut().map(|download| &mut download.pipeline);
         match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.rejected(block)) {
-            Arrival::Expected => Ok(Some(PeerEvent::Rejected(block))),
+            Arrival::Expected(_) => Ok(Some(PeerEvent::Rejected(block))),
             Arrival::Late => Ok(None),
             Arrival::Unrequested => Err(Misbehaviour::UnknownReject.into()),
         }

@@ -55,8 +55,8 @@ struct Window {
 /// Whether a block that a peer sends was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arrival {
-    /// It is outstanding.
-    Expected,
+    /// It is outstanding, and was requested then.
+    Expected(Instant),
     /// It had been requested, and was given up since: welcome if it is still missing, and nobody's
     /// fault if not.
     Late,
@@ -131,8 +131,8 @@ impl Pipeline {
 
     /// Tells whether `block`, whose header just arrived, was asked for.
     pub fn expects(&self, block: Block) -> Arrival {
-        if self.outstanding.iter().any(|out| out.block == block) {
-            Arrival::Expected
+        if let Some(out) = self.outstanding.iter().find(|out| out.block == block) {
+            Arrival::Expected(out.sent_at)
         } else if self.late.contains(&block) {
             Arrival::Late
         } else {
@@ -146,27 +146,24 @@ impl Pipeline {
         self.refusals = 0;
         self.progress_at = now;
         self.window.bytes += u64::from(block.len);
-        let Some(at) = self.outstanding.iter().position(|out| out.block == block) else {
+        let Some(out) = self.take(block) else {
             return if self.forget_late(block) { Arrival::Late } else { Arrival::Unrequested };
         };
-        if let Some(out) = self.outstanding.remove(at) {
-            self.min_rtt = self.min_rtt.min(now - out.sent_at);
-        }
+        self.min_rtt = self.min_rtt.min(now - out.sent_at);
         if self.ramp == Ramp::SlowStart && self.depth < self.limit {
             self.depth += 1;
         }
         self.measure(now);
-        Arrival::Expected
+        Arrival::Expected(out.sent_at)
     }
 
     /// Takes `block` out because the remote refuses it (BEP 6) and tells whether it was
     /// outstanding. A late block's refusal is fine too.
     pub fn rejected(&mut self, block: Block) -> Arrival {
-        match self.outstanding.iter().position(|out| out.block == block) {
-            Some(at) => {
-                self.outstanding.remove(at);
+        match self.take(block) {
+            Some(out) => {
                 self.refusals += 1;
-                Arrival::Expected
+                Arrival::Expected(out.sent_at)
             }
             None if self.forget_late(block) => Arrival::Late,
             None => Arrival::Unrequested,
@@ -181,12 +178,11 @@ impl Pipeline {
     /// Gives up on `block`, because another peer was faster, and tells whether it was outstanding:
     /// a `cancel` is due.
     pub fn cancel(&mut self, block: Block) -> bool {
-        let Some(at) = self.outstanding.iter().position(|out| out.block == block) else {
-            return false;
-        };
-        self.outstanding.remove(at);
-        self.remember_late(block);
-        true
+        let outstanding = self.take(block).is_some();
+        if outstanding {
+            self.remember_late(block);
+        }
+        outstanding
     }
 
     /// Gives up on everything outstanding, because the remote choked us, and appends it to
@@ -267,6 +263,12 @@ impl Pipeline {
         self.window = Window { since: now, bytes: 0, last_rate: rate };
     }
 
+    /// Takes `block` out of what is outstanding.
+    fn take(&mut self, block: Block) -> Option<Outstanding> {
+        let at = self.outstanding.iter().position(|out| out.block == block)?;
+        self.outstanding.remove(at)
+    }
+
     fn remember_late(&mut self, block: Block) {
         if self.late.len() == MAX_LATE {
             self.late.pop_front();
@@ -305,7 +307,7 @@ mod tests {
             }
             let (arrived, at) = line.pop_front().expect("requests are out");
             now = now.max(at);
-            assert_eq!(pipeline.received(arrived, now), Arrival::Expected);
+            assert!(matches!(pipeline.received(arrived, now), Arrival::Expected(_)));
         }
     }
 
@@ -379,11 +381,11 @@ mod tests {
         pipeline.push(block(1), Instant::ZERO);
         assert!(pipeline.cancel(block(0)) && !pipeline.cancel(block(0)));
         assert_eq!(pipeline.expects(block(0)), Arrival::Late);
-        assert_eq!(pipeline.expects(block(1)), Arrival::Expected);
+        assert_eq!(pipeline.expects(block(1)), Arrival::Expected(Instant::ZERO));
         assert_eq!(pipeline.expects(block(2)), Arrival::Unrequested);
         assert_eq!(pipeline.rejected(block(0)), Arrival::Late);
         assert_eq!(pipeline.rejected(block(0)), Arrival::Unrequested);
-        assert_eq!(pipeline.rejected(block(1)), Arrival::Expected);
+        assert_eq!(pipeline.rejected(block(1)), Arrival::Expected(Instant::ZERO));
     }
 
     #[test]
@@ -392,7 +394,7 @@ mod tests {
         let mut asked = 0;
         while pipeline.room() > 0 {
             pipeline.push(block(asked), Instant::ZERO);
-            assert_eq!(pipeline.rejected(block(asked)), Arrival::Expected);
+            assert_eq!(pipeline.rejected(block(asked)), Arrival::Expected(Instant::ZERO));
             asked += 1;
         }
         assert_eq!(asked as usize, MAX_REFUSALS);

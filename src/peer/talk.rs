@@ -96,9 +96,10 @@ impl Peer {
     }
 
     /// Says whether we want something of the remote's, if that has changed.
-    pub fn set_interested(&mut self, interested: bool) {
+    pub fn set_interested(&mut self, interested: bool, now: Instant) {
         if self.am_interested != interested {
             self.am_interested = interested;
+            self.waits_since = if interested { now } else { self.waits_since };
             self.say(if interested { &Message::Interested } else { &Message::NotInterested });
         }
     }

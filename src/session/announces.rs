@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::id::{ConnId, TorrentId};
+use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
 use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError};
@@ -45,7 +46,9 @@ impl Session {
         let via = Via::Lookup(id);
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = VecDeque::new();
-            entry.announcing = Some(Announcing { announce, addrs, via, deadline });
+            // A redirect goes on with what has begun.
+            let since = entry.announcing.as_ref().map_or(now, |before| before.since);
+            entry.announcing = Some(Announcing { announce, addrs, via, since, deadline });
         }
     }
 
@@ -209,6 +212,7 @@ impl Session {
                 }
             }
             Ok(Progress::Reply(reply)) => {
+                self.measure_announce(torrent, now);
                 let Some(entry) = self.entry_mut(torrent) else { return };
                 entry.announcing = None;
                 for addr in &reply.peers {
@@ -237,8 +241,17 @@ impl Session {
             self.action(Action::Close { conn: id });
             return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
         }
+        self.measure_announce(torrent, now);
         self.give_up_announce(torrent);
         self.announce_failed(torrent, TrackerError::TimedOut, now);
+    }
+
+    /// Records how long the announce took that is under way and ends now.
+    fn measure_announce(&mut self, torrent: TorrentId, now: Instant) {
+        if let Some(announcing) = self.entry(torrent).and_then(|entry| entry.announcing.as_ref()) {
+            let since = announcing.since;
+            self.work.stats.histograms.record_since(Metric::Announce, since, now);
+        }
     }
 
     /// Forgets the announce that is under way and closes its stream.
@@ -254,6 +267,7 @@ impl Session {
     }
 
     fn announce_failed(&mut self, torrent: TorrentId, error: TrackerError, now: Instant) {
+        self.measure_announce(torrent, now);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         entry.announcing = None;
         let report = entry.announcer.handle_failure(error, &mut self.work.rng, now);

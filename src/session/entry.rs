@@ -59,6 +59,8 @@ pub(super) struct Announcing {
     /// Addresses of the tracker that have not been tried.
     pub addrs: VecDeque<SocketAddr>,
     pub via: Via,
+    /// When it began, redirects included.
+    pub since: Instant,
     pub deadline: Instant,
 }
 

@@ -30,7 +30,7 @@ use crate::peer::PeerLimits;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::rate::TokenBucket;
 use crate::rng::Rng;
-use crate::stats::Stats;
+use crate::stats::{Metric, Stats};
 use crate::time::Instant;
 use crate::torrent::Ctx;
 use crate::torrent::phase::TorrentEvent;
@@ -262,6 +262,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.input();
         while let Some((at, key)) = self.wheel.expire(now) {
+            self.work.stats.histograms.record_since(Metric::TimerLateness, at, now);
             match key {
                 WheelKey::Conn(conn) => self.conn_timeout(conn, at, now),
                 WheelKey::Torrent(torrent) => self.torrent_timeout(torrent, at, now),

@@ -8,6 +8,7 @@ use crate::peer::error::{CloseReason, PeerError};
 use crate::peer::handshake::{Handshaking, Progress};
 use crate::peer::timer::Timer;
 use crate::proto::handshake::{Reserved, encode};
+use crate::stats::Metric;
 use crate::time::Instant;
 use crate::torrent::candidates::Fate;
 use crate::tracker_server::{HttpServerConn, Served};
@@ -165,6 +166,9 @@ impl Session {
                 };
                 let (addr, incoming) = (stranger.addr, stranger.incoming);
                 let Some(torrent) = stranger.torrent else { return Ok(()) };
+                // The deadline was set when the stream was opened.
+                let took = now + self.config.handshake_timeout - stranger.deadline;
+                self.work.stats.histograms.record_duration(Metric::Handshake, took);
                 let Some(entry) = self.entry(torrent) else {
                     return Err(CloseReason::UnknownTorrent.into());
                 };

@@ -218,7 +218,7 @@ impl Session {
                     entry.tell_peers = true;
                 }
             }
-            After::LookAgain => self.look_at_interest(torrent),
+            After::LookAgain => self.look_at_interest(torrent, now),
             After::Started => {
                 if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.start(now)) {
                     self.give_up_announce(torrent);
@@ -263,12 +263,12 @@ impl Session {
     }
 
     /// Looks again at what every peer of a torrent has that we want.
-    fn look_at_interest(&mut self, torrent: TorrentId) {
+    fn look_at_interest(&mut self, torrent: TorrentId, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         let peers = entry.torrent.peers.clone();
         for id in &peers {
             if let Some((_, peer)) = self.conns.find_mut(*id).and_then(Conn::as_peer) {
-                entry.torrent.update_interest(peer);
+                entry.torrent.update_interest(peer, now);
             }
         }
         for id in peers {
@@ -278,7 +278,7 @@ impl Session {
 
     /// Everything is here: nothing is wanted any more, seeds are of no use, trackers are told.
     fn on_complete(&mut self, torrent: TorrentId, now: Instant) {
-        self.look_at_interest(torrent);
+        self.look_at_interest(torrent, now);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         if entry.torrent.has_downloaded() {
             entry.announcer.completed(now);

@@ -61,21 +61,26 @@ impl Stats {
 /// turns; the driver's are from its own clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Metric {
-    /// From queueing a request to the turn that read the first byte of its payload.
+    /// From queueing a request to the turn that read the head of the `piece` that answers it. A
+    /// request that was given up before that is not counted.
     RequestToFirstByte,
     /// From queueing a request to the turn that read the last byte of its payload.
     RequestToBlock,
-    /// From the last block of a piece to the end of its hash.
+    /// From the end of the turn that read the last block of a piece to the end of the piece's hash:
+    /// what it waited for included.
     BlockToHashed,
-    /// From the last block of a piece to the end of its write.
+    /// From the end of the turn that read the last block of a piece to the end of the piece's
+    /// write. Only pieces that were right are written.
     BlockToWritten,
-    /// From a remote's choke to its next unchoke.
+    /// How long a remote let us wait for an unchoke while we were interested in it: from its choke,
+    /// the start of the connection or our interest, whichever was last.
     ChokeToUnchoke,
     /// From an open stream to the remote's whole handshake.
     Handshake,
-    /// From the start of an announce to the tracker's answer or its failure.
+    /// From the start of an announce, its name lookup first, to the tracker's answer or its
+    /// failure, redirects included. One that is given up because its torrent stops is not counted.
     Announce,
-    /// From a deadline to the turn that looked at it.
+    /// From a deadline in the session's wheel to the turn that looked at it.
     TimerLateness,
     /// Readiness events that one poll returned: a count.
     EventsPerTurn,

@@ -12,6 +12,8 @@ use crate::peer::remote::RemotePieces;
 use crate::peer::uploads::MAX_RUN_BLOCKS;
 use crate::peer::{Peer, PeerEvent};
 use crate::picker::{Ask, Pieces, Progress, Stop};
+use crate::stats::Metric;
+use crate::time::Instant;
 use crate::wire::frame::{Frame, FramePool, Share};
 
 use super::{Ctx, Refill, Stage, Torrent};
@@ -42,15 +44,19 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) -> Option<CloseReason> {
         match event {
-            PeerEvent::Pieces(before) => return self.on_pieces(&before, peer),
-            PeerEvent::Have(piece) => return self.on_have(piece, peer),
+            PeerEvent::Pieces(before) => return self.on_pieces(&before, peer, ctx.now),
+            PeerEvent::Have(piece) => return self.on_have(piece, peer, ctx.now),
             PeerEvent::Choked(blocks) => self.release(conn, &blocks),
             PeerEvent::Snubbed(blocks) => {
                 self.release(conn, &blocks);
                 self.detach_landing(peer, ctx.pool);
             }
             PeerEvent::Rejected(block) => self.release(conn, &[block]),
-            PeerEvent::Unchoked => {}
+            PeerEvent::Unchoked(waited) => {
+                if let Some(waited) = waited {
+                    ctx.stats.histograms.record_duration(Metric::ChokeToUnchoke, waited);
+                }
+            }
             PeerEvent::Interest(interested) => {
                 if interested && peer.is_choked() && self.unchoked < self.unchoke_slots {
                     self.count_unchoked(false, true);
@@ -65,8 +71,12 @@ impl Torrent {
                     peer.reject(block);
                 }
             }
-            PeerEvent::Landing(block, arrival) => self.on_landing(conn, peer, block, arrival, ctx),
-            PeerEvent::Block(block, frame, share) => {
+            PeerEvent::Landing(block, arrival) => {
+                ctx.answered(Metric::RequestToFirstByte, arrival);
+                self.on_landing(conn, peer, block, arrival, ctx);
+            }
+            PeerEvent::Block(block, frame, share, arrival) => {
+                ctx.answered(Metric::RequestToBlock, arrival);
                 self.on_block(conn, peer, block, (frame, share), ctx);
             }
         }
@@ -100,7 +110,12 @@ impl Torrent {
         }
     }
 
-    fn on_pieces(&mut self, before: &RemotePieces, peer: &mut Peer) -> Option<CloseReason> {
+    fn on_pieces(
+        &mut self,
+        before: &RemotePieces,
+        peer: &mut Peer,
+        now: Instant,
+    ) -> Option<CloseReason> {
         let downloading = self.is_downloading();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
         if picker.is_complete() {
@@ -113,12 +128,12 @@ impl Torrent {
         if let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch) {
             picker.remote_joined(pieces);
             let interesting = picker.is_interesting(pieces);
-            peer.set_interested(downloading && interesting);
+            peer.set_interested(downloading && interesting, now);
         }
         self.useless(peer)
     }
 
-    fn on_have(&mut self, piece: PieceIndex, peer: &mut Peer) -> Option<CloseReason> {
+    fn on_have(&mut self, piece: PieceIndex, peer: &mut Peer, now: Instant) -> Option<CloseReason> {
         let downloading = self.is_downloading();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
         if picker.is_complete() {
@@ -128,7 +143,7 @@ impl Torrent {
         }
         picker.remote_has(piece);
         if downloading && picker.is_wanted(piece) {
-            peer.set_interested(true);
+            peer.set_interested(true, now);
         }
         self.useless(peer)
     }
@@ -164,7 +179,7 @@ impl Torrent {
     ) {
         let open = self.pieces.find(block.piece).filter(|open| !open.holds(block));
         let share = open.and_then(|open| {
-            if arrival == Arrival::Expected && open.lend(block) {
+            if matches!(arrival, Arrival::Expected(_)) && open.lend(block) {
                 return Some(Share::Pieces);
             }
             ctx.pool.reserve(Share::Endgame, 1).then_some(Share::Endgame)
@@ -238,8 +253,12 @@ impl Torrent {
     /// Hands over what a piece has ready for the disk.
     pub(super) fn piece_grew(&mut self, piece: PieceIndex, complete: bool, ctx: &mut Ctx<'_>) {
         let Some(open) = self.pieces.find(piece) else { return };
+        if complete {
+            open.whole_at = ctx.now;
+        }
         if open.is_streamed() {
             if let Some(run) = open.next_run(BLOCK_LEN) {
+                open.handed_over_at = ctx.now;
                 ctx.jobs.push_back(Job::Append(Append {
                     storage: Arc::clone(&self.storage),
                     piece,
@@ -252,6 +271,7 @@ impl Torrent {
         } else if complete {
             let mut frames = Vec::with_capacity(self.geometry.blocks_of(piece) as usize);
             open.take_frames(&mut frames);
+            open.handed_over_at = ctx.now;
             ctx.jobs.push_back(Job::Verify(Verify {
                 storage: Arc::clone(&self.storage),
                 piece,
@@ -284,7 +304,7 @@ impl Torrent {
         match stop {
             Stop::Full => return Refill::Satisfied,
             Stop::NothingWanted => {
-                peer.set_interested(false);
+                peer.set_interested(false, ctx.now);
                 return Refill::Satisfied;
             }
             Stop::NoCredit => {
@@ -414,14 +434,16 @@ impl Torrent {
 
     /// Says to a peer whether we want something of it, after what we want has changed. Of whom we
     /// shall never want anything again, only the number of its pieces is kept.
-    pub fn update_interest(&mut self, peer: &mut Peer) {
+    pub fn update_interest(&mut self, peer: &mut Peer, now: Instant) {
         if self.is_complete() {
             peer.forget_pieces(&self.geometry);
         }
         let downloading = self.is_downloading();
-        let Stage::Active { picker, .. } = &self.stage else { return peer.set_interested(false) };
+        let Stage::Active { picker, .. } = &self.stage else {
+            return peer.set_interested(false, now);
+        };
         let pieces = view(peer.remote(), &self.geometry, &mut self.scratch);
         let interesting = pieces.is_some_and(|pieces| picker.is_interesting(pieces));
-        peer.set_interested(downloading && interesting);
+        peer.set_interested(downloading && interesting, now);
     }
 }

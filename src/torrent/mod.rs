@@ -24,11 +24,12 @@ use crate::disk::job::{Job, Storage};
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::peer::fast::GrantedFast;
+use crate::peer::pipeline::Arrival;
 use crate::peer::{Peer, PeerLimits};
 use crate::picker::{Order, Picker};
 use crate::rate::RateEstimator;
 use crate::rng::Rng;
-use crate::stats::Stats;
+use crate::stats::{Metric, Stats};
 use crate::time::Instant;
 use crate::wire::frame::{Frame, FramePool, Share};
 
@@ -158,6 +159,15 @@ pub struct Ctx<'a> {
     pub stats: &'a mut Stats,
     /// The time of the turn.
     pub now: Instant,
+}
+
+impl Ctx<'_> {
+    /// Records how far the answer to a request is now. One that was given up before is not counted.
+    fn answered(&mut self, metric: Metric, arrival: Arrival) {
+        if let Arrival::Expected(asked_at) = arrival {
+            self.stats.histograms.record_since(metric, asked_at, self.now);
+        }
+    }
 }
 
 impl Torrent {

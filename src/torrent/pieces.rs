@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use crate::disk::job::Midstate;
 use crate::id::{Block, PieceIndex};
+use crate::time::{Duration, Instant};
 use crate::wire::frame::Frame;
 
 /// The open pieces of one torrent.
@@ -31,6 +32,10 @@ pub struct OpenPiece {
     pub contributors: Vec<SocketAddr>,
     /// The credit that was reserved for it, in blocks.
     pub credit: u32,
+    /// When its last block came; meaningless before.
+    pub whole_at: Instant,
+    /// When blocks of it were last handed over to the disk; meaningless before.
+    pub handed_over_at: Instant,
     /// Whether a job has blocks of it; the record stays until the outcome is in.
     in_job: bool,
     slots: Vec<Slot>,
@@ -96,7 +101,16 @@ impl OpenPieces {
             block_hashes: Vec::new(),
         });
         let contributors = Vec::new();
-        let open = OpenPiece { piece, contributors, credit, in_job: false, slots, stream };
+        let open = OpenPiece {
+            piece,
+            contributors,
+            credit,
+            whole_at: Instant::ZERO,
+            handed_over_at: Instant::ZERO,
+            in_job: false,
+            slots,
+            stream,
+        };
         self.open.insert(at, open);
     }
 
@@ -196,6 +210,12 @@ impl OpenPiece {
     /// Tells whether the piece leaves in runs.
     pub const fn is_streamed(&self) -> bool {
         self.stream.is_some()
+    }
+
+    /// Returns how long the last block of a piece that is whole had to wait for the disk to be done
+    /// with the run before.
+    pub fn held_back(&self) -> Duration {
+        self.handed_over_at - self.whole_at
     }
 
     /// Takes out the next run of a streamed piece, if no job of it is under way and either a full

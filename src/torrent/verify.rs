@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::disk::job::{Appended, DiskError, Job, Outcome, Verdict};
+use crate::disk::job::{Appended, DiskError, Job, Outcome, Times, Verdict};
 use crate::id::PieceIndex;
 use crate::peer::error::Misbehaviour;
+use crate::stats::Metric;
 use crate::wire::frame::Frame;
 
 use super::phase::{Mode, StopReason, TorrentEvent};
@@ -33,8 +34,12 @@ impl Torrent {
     /// Takes in what a job of this torrent came to. (`Read` is the peer's, not the torrent's.)
     pub fn on_outcome(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
         match outcome {
-            Outcome::Verify { piece, mut frames, verdict, .. } => {
+            Outcome::Verify { piece, mut frames, verdict, times, .. } => {
                 ctx.pool.give_all(&mut frames);
+                if let Ok(verdict) = &verdict {
+                    let written = matches!(verdict, Verdict::Good { .. });
+                    self.measure_job(piece, times, written, ctx);
+                }
                 match verdict {
                     Ok(Verdict::Good { block_hashes }) => self.on_good(piece, &block_hashes, ctx),
                     Ok(Verdict::Corrupt { block_hashes }) => {
@@ -43,13 +48,26 @@ impl Torrent {
                     Err(error) => self.on_failed(piece, error, ctx),
                 }
             }
-            Outcome::Append { piece, frames, result, .. } => {
+            Outcome::Append { piece, frames, result, times, .. } => {
+                if let Ok((verdict @ (Appended::Good | Appended::Corrupt), _)) = &result {
+                    self.measure_job(piece, times, matches!(verdict, Appended::Good), ctx);
+                }
                 self.on_append(piece, frames, result, ctx)
             }
             Outcome::Stat { files, .. } => self.on_stat(files, ctx),
             Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Read { .. } => After::Nothing,
+        }
+    }
+
+    /// Records how long the job took that has judged a piece, and wrote it if it was right.
+    fn measure_job(&mut self, piece: PieceIndex, times: Times, written: bool, ctx: &mut Ctx<'_>) {
+        let Some(open) = self.pieces.find(piece) else { return };
+        let (held_back, histograms) = (open.held_back(), &mut ctx.stats.histograms);
+        histograms.record_duration(Metric::BlockToHashed, held_back + times.to_hashed());
+        if written {
+            histograms.record_duration(Metric::BlockToWritten, held_back + times.to_written());
         }
     }
 

@@ -8,6 +8,7 @@ mod handshake;
 mod hostile;
 mod limits;
 mod malformed;
+mod measures;
 mod timers;
 mod tracker;
 mod uploads;

@@ -20,6 +20,8 @@ pub(crate) struct Disk {
     pub(crate) held: bool,
     pub(crate) fails_reads: bool,
     pub(crate) fails_writes: bool,
+    /// Where the time of a job that hashes and writes goes, if anybody asks.
+    pub(crate) times: Times,
     /// Blocks of each read job, as they were asked for.
     pub(crate) reads: Vec<(PieceIndex, u32, usize)>,
 }
@@ -33,6 +35,7 @@ impl Disk {
             held: false,
             fails_reads: false,
             fails_writes: false,
+            times: Times::default(),
             reads: Vec::new(),
         }
     }
@@ -81,7 +84,7 @@ impl Disk {
             Ok(Verdict::Good { block_hashes: hashes })
         };
         let torrent = storage.torrent;
-        Outcome::Verify { torrent, piece, frames, verdict, times: Times::default() }
+        Outcome::Verify { torrent, piece, frames, verdict, times: self.times }
     }
 
     fn append(&mut self, job: Append) -> Outcome {
@@ -89,7 +92,7 @@ impl Disk {
         let torrent = storage.torrent;
         if self.fails_writes {
             let result = Err(disk_error(DiskOp::Write));
-            let times = Times::default();
+            let times = self.times;
             return Outcome::Append { torrent, piece, begin, frames, result, times };
         }
         hash::update(&mut midstate, &frames);
@@ -105,7 +108,7 @@ impl Disk {
             true => Appended::Corrupt,
         };
         let result = Ok((appended, hash::blocks(&frames)));
-        Outcome::Append { torrent, piece, begin, frames, result, times: Times::default() }
+        Outcome::Append { torrent, piece, begin, frames, result, times: self.times }
     }
 
     fn read(&mut self, job: Read) -> Outcome {

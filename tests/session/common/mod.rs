@@ -23,6 +23,7 @@ use swarmloop::session::config::Config;
 use swarmloop::session::io::{Closed, Event, Listener, Mode, ResolveId, Seeds};
 use swarmloop::session::status::{PeerStatus, TorrentStatus};
 use swarmloop::session::{NewTorrent, Session};
+use swarmloop::stats::Interval;
 use swarmloop::time::Instant;
 
 use disk::Disk;
@@ -518,6 +519,11 @@ impl World {
 
     pub(crate) fn status(&self) -> TorrentStatus {
         self.session.torrent(self.torrent, self.now).expect("the torrent is here")
+    }
+
+    /// Ends the interval of measuring that is under way.
+    pub(crate) fn take(&mut self) -> Interval {
+        self.session.take_histograms(Box::default(), self.now)
     }
 
     pub(crate) fn peer(&self, remote: Remote) -> PeerStatus {
