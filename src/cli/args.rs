@@ -4,6 +4,8 @@
 //! A flag of a feature that does not exist yet is refused by name; a flag that *forbids* such a
 //! feature is accepted, because the promise is kept.
 
+pub(crate) mod hist;
+
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -14,6 +16,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, ValueHint};
 use swarmloop::text::parse_size;
 
+use self::hist::HistArgs;
 use super::exit::EXIT_CODES;
 use super::input;
 
@@ -62,6 +65,9 @@ pub(crate) enum Command {
     Tracker(TrackerArgs),
     /// Run a tracker, a seed and a downloader on loopback and check what arrives
     Demo(DemoArgs),
+    /// Print, merge, compare and plot latency histograms (.hlog)
+    #[command(after_help = EXIT_CODES, after_long_help = HIST_HELP)]
+    Hist(HistArgs),
 }
 
 /// What the long help of `get` adds.
@@ -74,6 +80,17 @@ Peer flags (-v):
 
 Signals:
   ^C, SIGTERM and SIGHUP stop gracefully, a second one at once. SIGUSR1 prints the status.
+
+Exit codes:
+  see `swarmloop --help`";
+
+/// What the long help of `hist` adds.
+const HIST_HELP: &str = "\
+Logs are those of HdrHistogram's writers in any language (formats 1.2 and 1.3, V2 histograms), and
+of `swarmloop get --profile`. All that are named are added up by tag.
+
+`hist diff` prints the second log's figures in parts of the first's: 2.00x is twice as long. There
+is none where a log has too few values to tell. A file named diff is reached as ./diff.
 
 Exit codes:
   see `swarmloop --help`";

@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line is wrong.
     Usage,
-    /// 4: the input is not there or is no valid torrent.
+    /// 4: the input is not there or is no valid torrent or log.
     Input,
     /// 5: gave up: no progress for the time of `--timeout`.
     GaveUp,
@@ -37,7 +37,7 @@ Exit codes:
   0    everything asked for is complete and verified
   1    some torrent failed, or an error of the system
   2    wrong usage
-  4    input not found, or not a valid torrent
+  4    input not found, or not a valid torrent or log
   5    gave up: no progress for the time of --timeout
   6    no space, no permission, read-only, or foreign files in the way
   129, 130, 143

@@ -8,6 +8,8 @@ use serde_json::Value;
 use swarmloop::client::AddTorrent;
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::io::Phase;
+use swarmloop::stats::report::summary::{figures, unit_name};
+use swarmloop::stats::report::{Quantiles, Series};
 use swarmloop::tracker::{AnnounceEvent, TrackerEvent};
 
 use super::exit::{Exit, Failure};
@@ -180,6 +182,43 @@ pub(crate) fn complete(
 /// The tracker answers announces at this URL.
 pub(crate) fn listening(url: &str) -> String {
     Line::new("listening").with("url", url).end()
+}
+
+/// The figures of a tag; durations are in nanoseconds.
+pub(crate) fn metric(series: &Series) -> String {
+    let figures = series.total.quantiles();
+    Line::new("metric")
+        .with("tag", series.tag.as_str())
+        .with("unit", unit_name(series.unit))
+        .with("count", figures.count)
+        .with("min", figures.min)
+        .with("mean", (figures.mean * 10.0).round() / 10.0)
+        .with("p50", figures.p50)
+        .with("p90", figures.p90)
+        .with("p99", figures.p99)
+        .with("p999", figures.p999)
+        .with("max", figures.max)
+        .end()
+}
+
+/// The figures of a tag in two logs, and those of the second in parts of the first's.
+pub(crate) fn metric_diff(
+    series: &Series,
+    before: Option<&Quantiles>,
+    after: Option<&Quantiles>,
+    ratios: &[(&'static str, Option<f64>)],
+) -> String {
+    let ratio = |&(name, ratio): &(&str, Option<f64>)| {
+        // Four digits are more than any two runs have in common.
+        (name.to_owned(), Value::from(ratio.map(|ratio| (ratio * 1e4).round() / 1e4)))
+    };
+    Line::new("diff")
+        .with("tag", series.tag.as_str())
+        .with("unit", unit_name(series.unit))
+        .with("a", before.map(figures))
+        .with("b", after.map(figures))
+        .with("ratio", Value::Object(ratios.iter().map(ratio).collect()))
+        .end()
 }
 
 /// Something did not work.

@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand (`get`, `seed`, `tracker`, `demo`), and around them what
-//! they share.
+//! The command line: one file a subcommand (`get`, `seed`, `tracker`, `demo`, `hist`), and around
+//! them what they share.
 //!
 //! Data goes to stdout, everything else to stderr. What is shown is made by pure functions from
 //! values ([`progress`], [`peers`], [`stall`], [`json`]); [`ui`] is the only file that writes it.
@@ -14,9 +14,11 @@ mod demo;
 mod exit;
 mod files;
 mod get;
+mod hist;
 mod input;
 mod json;
 mod network;
+mod new_file;
 mod payload;
 mod peers;
 mod progress;
@@ -64,6 +66,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Seed(args) => seed::run(args, &mut ui),
         Command::Tracker(args) => tracker::run(args, &mut ui),
         Command::Demo(args) => demo::run(args, &mut ui),
+        Command::Hist(args) => hist::run(args, &mut ui),
     };
     let exit = result.unwrap_or_else(|failure| {
         ui.error(&failure, None);

@@ -46,6 +46,12 @@ impl Histogram {
         self.0.reset();
     }
 
+    /// Lends what is inside to the reports beside this file.
+    #[cfg(feature = "cli")]
+    pub(super) const fn hdr(&self) -> &Hdr<u32> {
+        &self.0
+    }
+
     /// Returns how many values were counted.
     pub fn count(&self) -> u64 {
         self.0.len()

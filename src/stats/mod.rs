@@ -5,6 +5,8 @@
 
 mod counters;
 mod histogram;
+#[cfg(feature = "cli")]
+pub mod report;
 
 pub use counters::Counters;
 pub use histogram::{Histogram, Histograms};

@@ -1,0 +1,116 @@
+//! Files that the command line itself writes: new ones only, and whole or not at all.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::exit::{Exit, Failure};
+use super::input::escaped_path;
+
+/// A file that did not exist before. It is removed again unless [`NewFile::finish`] is called.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    path: PathBuf,
+    /// `None` once it is finished.
+    file: Option<BufWriter<File>>,
+}
+
+impl NewFile {
+    /// Makes the file; one that exists is left as it is and in the way.
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
+        match File::create_new(path) {
+            Ok(file) => Ok(Self { path: path.to_owned(), file: Some(BufWriter::new(file)) }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(in_the_way(path)),
+            Err(error) => Err(Failure::io(&format!("create '{}'", escaped_path(path)), &error)),
+        }
+    }
+
+    /// Adds to the file.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(bytes).map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// Hands everything to the system now, so that an end without warning does not lose it.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.flush().map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// Ends the file, which stays.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.flush()?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // It is ours and not whole; if it cannot be removed, nobody is left to tell.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes a whole new file.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut file = NewFile::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
+/// Something is where a file is to be made.
+pub(crate) fn in_the_way(path: &Path) -> Failure {
+    let message = format!("'{}' exists already. Nothing was written", escaped_path(path));
+    Failure::new(Exit::Disk, "in_the_way", message)
+        .hint("nothing is overwritten: name another place, or move what is there")
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::io(&format!("write '{}'", escaped_path(path)), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a\n");
+        std::fs::write(&path, "mine").unwrap();
+        let failure = NewFile::create(&path).unwrap_err();
+        assert_eq!(failure.exit, Exit::Disk);
+        assert!(failure.message.ends_with("a\\x0a' exists already. Nothing was written"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut file = NewFile::create(&path).unwrap();
+        file.write(b"half").unwrap();
+        drop(file);
+        assert!(!path.exists());
+        write_new(&path, b"whole").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn what_the_disk_refuses_is_told() {
+        let missing = NewFile::create(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(missing.message.starts_with("cannot create '/nowhere/at/all': No such file"));
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let path = PathBuf::from("/dev/full");
+        let mut file = NewFile { path, file: Some(BufWriter::new(full)) };
+        file.write(b"x").unwrap();
+        let failure = file.flush().unwrap_err();
+        // It must not be removed.
+        file.file = None;
+        assert_eq!(failure.exit, Exit::Disk);
+        assert!(failure.message.starts_with("cannot write '/dev/full': No space left"));
+    }
+}
