@@ -19,6 +19,7 @@ pub use crate::session::NewTorrent as AddTorrent;
 use crate::session::config::Config;
 use crate::session::io::{Event, Listener};
 use crate::session::status::{PeerStatus, TorrentStatus};
+use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
@@ -70,6 +71,7 @@ pub struct Client {
     events: mpsc::Receiver<Event>,
     listen_addrs: Vec<SocketAddr>,
     tracker_addrs: Vec<SocketAddr>,
+    trace_records: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,6 +81,7 @@ enum Command {
     Status(TorrentId, mpsc::Sender<Option<TorrentStatus>>),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
+    TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
     Shutdown(Duration, mpsc::Sender<bool>),
 }
 
@@ -88,6 +91,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Listen`]: the user's fault; [`ClientError::Io`]: the system's.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
+        let trace_records = config.session.trace_records;
         let reactor = Reactor::new(ReactorConfig {
             session: config.session,
             listen: config.listen,
@@ -103,7 +107,8 @@ impl Client {
         let outbox = Outbox { to: outbox, held: VecDeque::new() };
         let thread = std::thread::Builder::new().name("swarmloop".to_owned());
         let thread = thread.spawn(move || run(reactor, &inbox, outbox))?;
-        Ok(Self { commands, waker, events, listen_addrs, tracker_addrs, thread: Some(thread) })
+        let thread = Some(thread);
+        Ok(Self { commands, waker, events, listen_addrs, tracker_addrs, trace_records, thread })
     }
 
     /// Returns the addresses on which the client listens for peers, ports resolved.
@@ -168,6 +173,15 @@ impl Client {
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn take_histograms(&self) -> Result<Interval, ClientError> {
         self.ask(|reply| Command::TakeHistograms(Box::default(), reply))
+    }
+
+    /// Returns what happened since this was last called, or since the start, as far as
+    /// [`Config::trace_records`] holds it; `None` if that is 0.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn take_trace(&self) -> Result<Option<Trace>, ClientError> {
+        self.ask(|reply| Command::TakeTrace(Trace::new(self.trace_records), reply))
     }
 
     /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes
@@ -294,6 +308,9 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Peers(torrent, reply) => {
             let (session, now) = reactor.session();
             let _ = reply.send(session.peers(torrent, now));
+        }
+        Command::TakeTrace(spare, reply) => {
+            let _ = reply.send(reactor.take_trace(spare));
         }
         Command::TakeHistograms(spare, reply) => {
             let _ = reply.send(reactor.take_histograms(spare));

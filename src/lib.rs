@@ -64,7 +64,10 @@
 //! Whoever knows that something ended returns since when it was under way ([`peer::PeerEvent`],
 //! [`disk::job::Times`]), and its owner records it in the turn's time; only the reactor looks at
 //! its own clock twice a turn, for how long it was busy. [`client::Client::take_histograms`] swaps
-//! them for empty ones between two turns.
+//! them for empty ones between two turns. What happened, rather than how long it took, is in the
+//! [trace](session::trace): a ring of typed records, off unless the configuration gives it room.
+//! Each peer then keeps a [tape](wire::tape) of its messages, which the session plays back into the
+//! ring.
 //!
 //! # What is absent, on purpose
 //!

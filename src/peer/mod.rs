@@ -28,6 +28,7 @@ use crate::wire::recv::{RecvState, Step};
 use crate::wire::scratch::{Arrived, Scratch};
 use crate::wire::send::{MAX_CONTROL_BYTES, SendQueue};
 use crate::wire::slices::RecvSlices;
+use crate::wire::tape::{Note, Said, Tape};
 
 use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
 use fast::GrantedFast;
@@ -98,6 +99,8 @@ pub struct Peer {
     have_cursor: u32,
     traffic: Traffic,
     useless: TokenBucket,
+    /// What goes over the stream, for an onlooker; `None` while there is none.
+    tape: Option<Box<Tape>>,
 }
 
 /// Payload moved between us and one remote, in bytes.
@@ -215,6 +218,7 @@ impl Peer {
                 unchoked_at: now,
             },
             useless: TokenBucket::new(USELESS_PER_S, USELESS_BURST, now),
+            tape: None,
         }
     }
 
@@ -255,6 +259,9 @@ impl Peer {
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
         while let Some(step) = self.recv.next(input).map_err(Invalid::from)? {
+            if let Some(tape) = &mut self.tape {
+                tape.push(note_of(&step));
+            }
             let event = match step {
                 Step::Message(message) => self.on_message(message, geometry, now)?,
                 Step::Bitfield(payload) => self.on_bitfield(&payload, geometry, now)?,
@@ -517,6 +524,17 @@ impl Peer {
     /// Counts a change of mind: cheap for the remote, work for us.
     fn count_flip(&mut self, now: Instant) -> Result<(), PeerError> {
         self.count_useless(now).map(|_| ())
+    }
+}
+
+fn note_of(step: &Step) -> Note {
+    match step {
+        Step::Message(message) => Note::Received(Said::Message(*message)),
+        Step::Bitfield(payload) => {
+            Note::Received(Said::Bitfield(u32::try_from(payload.len()).unwrap_or(u32::MAX)))
+        }
+        Step::PieceHeader(block) => Note::Received(Said::Piece(*block)),
+        Step::Block(block, _) => Note::Landed(*block),
     }
 }
 

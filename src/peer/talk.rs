@@ -16,6 +16,7 @@ use crate::time::Instant;
 use crate::wire::frame::{Frame, Share};
 use crate::wire::send::SendQueue;
 use crate::wire::slices::SendSlices;
+use crate::wire::tape::{Note, Said, Tape};
 
 /// Blocks queued for one peer above which nothing more is read from disk for it: 512 KiB, enough to
 /// keep a fast stream busy while the next run is read. Counted in blocks, because a short one holds
@@ -36,6 +37,7 @@ impl Peer {
             }
         } else {
             let len = Bitfield::wire_len(have.len());
+            self.note_sent(Said::Bitfield(u32::try_from(len).unwrap_or(u32::MAX)));
             self.send_mut().bitfield(len, |out| have.write_wire(out));
         }
     }
@@ -209,7 +211,9 @@ impl Peer {
         self.read_done(frames.len());
         for frame in frames.drain(..) {
             let len = frame.len();
-            self.send_mut().block(Block { piece, begin, len }, frame);
+            let block = Block { piece, begin, len };
+            self.note_sent(Said::Piece(block));
+            self.send_mut().block(block, frame);
             begin += len;
         }
     }
@@ -228,6 +232,17 @@ impl Peer {
         if let Some(upload) = &mut self.upload {
             upload.requests.read_done(blocks);
         }
+    }
+
+    /// Starts to keep what goes over the stream for [`Peer::take_notes`].
+    pub fn watch(&mut self) {
+        self.tape = Some(Box::default());
+    }
+
+    /// Takes out what has gone over the stream since this was last called, in order; nothing if
+    /// nobody has called [`Peer::watch`].
+    pub fn take_notes(&mut self) -> impl Iterator<Item = Note> + '_ {
+        self.tape.as_deref_mut().into_iter().flat_map(Tape::drain)
     }
 
     /// Returns what is to be sent next.
@@ -374,7 +389,14 @@ impl Peer {
 
     /// Queues a message.
     pub(super) fn say(&mut self, message: &Message) {
+        self.note_sent(Said::Message(*message));
         self.send_mut().message(message);
+    }
+
+    fn note_sent(&mut self, said: Said) {
+        if let Some(tape) = &mut self.tape {
+            tape.push(Note::Sent(said));
+        }
     }
 
     fn send_mut(&mut self) -> &mut SendQueue {

@@ -26,6 +26,7 @@ use crate::id::ConnId;
 use crate::session::Session;
 use crate::session::config::Config;
 use crate::session::io::{Action, Closed, Event, Listener};
+use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval, Metric};
 use crate::time::{Duration, Instant};
 use crate::tracker_server::ServerConfig;
@@ -234,6 +235,12 @@ impl Reactor {
     /// see [`Session::take_histograms`]. Provokes no turn.
     pub fn take_histograms(&mut self, spare: Box<Histograms>) -> Interval {
         self.session.take_histograms(spare, self.clock.now())
+    }
+
+    /// Takes out what happened since this was last called: see [`Session::take_trace`]. Provokes no
+    /// turn.
+    pub fn take_trace(&mut self, spare: Trace) -> Option<Trace> {
+        self.session.take_trace(spare)
     }
 
     /// Returns the next thing that the application may want to know.

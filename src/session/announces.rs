@@ -13,6 +13,7 @@ use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT,
 use super::conns::{Kind, TrackerStream};
 use super::entry::{Announcing, Via};
 use super::io::{Action, Closed, Event, ResolveId};
+use super::trace::What;
 use super::{LookupFor, Session};
 
 /// The most host names of peers that are being looked up at one time; what trackers name beyond it
@@ -44,6 +45,9 @@ impl Session {
         // Addresses are answered by the resolver too, so that both ways are one.
         let id = self.new_lookup(LookupFor::Announce(torrent), host, port);
         let via = Via::Lookup(id);
+        if self.entry(torrent).is_some_and(|entry| entry.announcing.is_none()) {
+            self.note(None, torrent, What::AnnounceBegun, now);
+        }
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = VecDeque::new();
             // A redirect goes on with what has begun.
@@ -152,7 +156,7 @@ impl Session {
             match Exchange::new(&announcing.announce, addr.ip()) {
                 Ok(exchange) => {
                     let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
-                    let conn = self.connect(addr, Kind::Tracker(Box::new(stream)));
+                    let conn = self.connect(addr, Kind::Tracker(Box::new(stream)), now);
                     if let Some(announcing) =
                         self.entry_mut(torrent).and_then(|entry| entry.announcing.as_mut())
                     {
@@ -212,7 +216,7 @@ impl Session {
                 }
             }
             Ok(Progress::Reply(reply)) => {
-                self.measure_announce(torrent, now);
+                self.announce_ended(torrent, What::AnnounceAnswered, now);
                 let Some(entry) = self.entry_mut(torrent) else { return };
                 entry.announcing = None;
                 for addr in &reply.peers {
@@ -241,16 +245,17 @@ impl Session {
             self.action(Action::Close { conn: id });
             return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
         }
-        self.measure_announce(torrent, now);
+        self.announce_ended(torrent, What::AnnounceFailed, now);
         self.give_up_announce(torrent);
         self.announce_failed(torrent, TrackerError::TimedOut, now);
     }
 
-    /// Records how long the announce took that is under way and ends now.
-    fn measure_announce(&mut self, torrent: TorrentId, now: Instant) {
+    /// Records that the announce that is under way, if one is, ends now, and how.
+    fn announce_ended(&mut self, torrent: TorrentId, how: What, now: Instant) {
         if let Some(announcing) = self.entry(torrent).and_then(|entry| entry.announcing.as_ref()) {
             let since = announcing.since;
             self.work.stats.histograms.record_since(Metric::Announce, since, now);
+            self.note(None, torrent, how, now);
         }
     }
 
@@ -267,7 +272,7 @@ impl Session {
     }
 
     fn announce_failed(&mut self, torrent: TorrentId, error: TrackerError, now: Instant) {
-        self.measure_announce(torrent, now);
+        self.announce_ended(torrent, What::AnnounceFailed, now);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         entry.announcing = None;
         let report = entry.announcer.handle_failure(error, &mut self.work.rng, now);

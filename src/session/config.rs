@@ -56,6 +56,9 @@ pub struct Config {
     pub num_want: u32,
     /// The first bytes of our peer ids (BEP 20).
     pub peer_id_prefix: [u8; 8],
+    /// The most records of the trace (48 bytes each, taken at once): what happened last, for a look
+    /// back. 0 for no trace, which costs nothing.
+    pub trace_records: usize,
     /// Addresses that the driver binds and announces from; empty for any.
     pub bind: Vec<IpAddr>,
 }
@@ -82,6 +85,7 @@ impl Default for Config {
             tracker_timeout: Duration::from_secs(30),
             num_want: 80,
             peer_id_prefix: *b"-SL0100-",
+            trace_records: 0,
             bind: Vec::new(),
         }
     }

@@ -260,7 +260,8 @@ mod tests {
     fn what_every_connection_costs_is_small() {
         assert!(size_of::<Conn>() <= 40, "{}", size_of::<Conn>());
         assert!(size_of::<Stranger>() <= 208, "{}", size_of::<Stranger>());
-        assert!(size_of::<Peer>() <= 336, "{}", size_of::<Peer>());
+        // The tape made it 344, for which the usual allocator takes as much as for 336.
+        assert!(size_of::<Peer>() <= 344, "{}", size_of::<Peer>());
     }
 
     #[test]

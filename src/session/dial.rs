@@ -43,7 +43,7 @@ impl Session {
             entry.half_open += 1;
             self.half_open += 1;
             let dialling = Dialling { addr, torrent, deadline };
-            self.connect(addr, Kind::Dialling(Box::new(dialling)));
+            self.connect(addr, Kind::Dialling(Box::new(dialling)), now);
         }
         self.look_for_more(torrent, now);
         self.wake_for_candidates(torrent, now);

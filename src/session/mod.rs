@@ -18,6 +18,7 @@ mod report;
 pub mod status;
 mod streams;
 mod torrents;
+pub mod trace;
 mod turn;
 pub mod wheel;
 
@@ -43,6 +44,7 @@ use config::Config;
 use conns::{Conns, Kind};
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
+use trace::Trace;
 use wheel::Wheel;
 
 pub use torrents::{AddTorrentError, NewTorrent};
@@ -79,6 +81,8 @@ pub struct Session {
     /// Disk jobs that have not been answered.
     jobs_out: usize,
     shutting_down: bool,
+    /// What happened last; `None` if the configuration does not ask for it.
+    trace: Option<Trace>,
     /// The phase of the turn, to hold drivers to the contract.
     stage: TurnStage,
 }
@@ -182,6 +186,7 @@ impl Session {
             dials_at: None,
             dial_line: VecDeque::new(),
             half_open: 0,
+            trace: (config.trace_records > 0).then(|| Trace::new(config.trace_records)),
             config,
             seeds,
             conns: Conns::default(),
@@ -301,7 +306,9 @@ impl Session {
         let counters = &mut self.work.stats.counters;
         counters.reads += 1;
         counters.received += n as u64;
-        if let Err(error) = self.on_received(conn, n, now) {
+        let result = self.on_received(conn, n, now);
+        self.note_wire(conn, now);
+        if let Err(error) = result {
             self.close(conn, &error, now);
         }
     }

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::{ConnId, InfoHash, PeerId, TorrentId};
-use crate::peer::Peer;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::peer::handshake::{Handshaking, Progress};
 use crate::peer::timer::Timer;
+use crate::peer::{Peer, PeerEvent};
 use crate::proto::handshake::{Reserved, encode};
 use crate::stats::Metric;
 use crate::time::Instant;
@@ -18,6 +18,7 @@ use crate::wire::scratch::Arrived;
 use super::Session;
 use super::conns::{ClientStream, Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener};
+use super::trace::{Note, Said, What};
 
 impl Session {
     pub(super) fn accept(
@@ -29,9 +30,13 @@ impl Session {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let kind = self.welcome(listener, addr, now);
         let counters = &mut self.work.stats.counters;
-        counters.accepted += u64::from(matches!(kind, Some(Kind::Handshaking(_))));
+        let is_peer = matches!(kind, Some(Kind::Handshaking(_)));
+        counters.accepted += u64::from(is_peer);
         counters.refused += u64::from(kind.is_none());
         let id = self.conns.insert(kind?);
+        if is_peer {
+            self.note(id, None, What::Accepted, now);
+        }
         self.mark(id);
         Some(id)
     }
@@ -85,6 +90,8 @@ impl Session {
         let torrent = Some(torrent);
         let stranger = Stranger { addr, torrent, state, incoming: false, deadline };
         self.conns.replace(id, Kind::Handshaking(Box::new(stranger)));
+        self.note(id, torrent, What::Connected, now);
+        self.note(id, torrent, What::Wire(Note::Sent(Said::Handshake)), now);
     }
 
     pub(super) fn on_received(
@@ -169,6 +176,7 @@ impl Session {
                 // The deadline was set when the stream was opened.
                 let took = now + self.config.handshake_timeout - stranger.deadline;
                 self.work.stats.histograms.record_duration(Metric::Handshake, took);
+                self.note(id, torrent, What::Wire(Note::Received(Said::Handshake)), now);
                 let Some(entry) = self.entry(torrent) else {
                     return Err(CloseReason::UnknownTorrent.into());
                 };
@@ -225,7 +233,9 @@ impl Session {
         stranger.torrent = Some(torrent);
         stranger.state.answer(ours);
         // What was read may have been the whole handshake.
-        let progress = stranger.state.progress()?;
+        let progress = stranger.state.progress();
+        self.note(id, torrent, What::Wire(Note::Sent(Said::Handshake)), now);
+        let progress = progress?;
         self.on_handshake(id, progress, now)
     }
 
@@ -269,7 +279,11 @@ impl Session {
 
     fn establish(&mut self, id: ConnId, torrent: TorrentId, peer: Peer) {
         let (addr, peer_id, incoming) = (peer.addr, peer.peer_id, peer.incoming);
+        self.note(id, torrent, What::Established, peer.connected_at);
         let mut peer = Box::new(peer);
+        if self.trace.is_some() {
+            peer.watch();
+        }
         peer.start_timers(&self.work.limits);
         if let Some(Kind::Handshaking(stranger)) = self.conns.find(id).map(|conn| &conn.kind) {
             peer.send_raw(stranger.state.unsent());
@@ -395,11 +409,15 @@ impl Session {
             match peer.handle_timeout(&self.work.limits, now) {
                 Ok(None) => return,
                 Ok(Some(event)) => {
+                    let snubbed = matches!(event, PeerEvent::Snubbed(_));
                     let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else {
                         return;
                     };
                     entry.torrent.on_peer_event(id, peer, event, &mut self.work.ctx(now));
                     self.touch(torrent);
+                    if snubbed {
+                        self.note(id, torrent, What::Snubbed, now);
+                    }
                 }
                 Err(error) => return self.close(id, &error, now),
             }
@@ -409,6 +427,7 @@ impl Session {
     /// Takes a connection out of everything that knows it. The driver has closed its stream or has
     /// been told to.
     pub(super) fn forget(&mut self, id: ConnId, error: &PeerError, now: Instant) {
+        self.note_wire(id, now);
         let Some(Conn { kind, .. }) = self.conns.remove(id) else { return };
         let (torrent, addr) = (kind.torrent(), kind.addr());
         let dialled = match kind {
@@ -416,10 +435,12 @@ impl Session {
             Kind::Dialling(_) => true,
             Kind::Handshaking(stranger) => !stranger.incoming,
             Kind::Peer { torrent, mut peer } => {
+                self.note(id, torrent, What::Closed(error.into()), now);
                 self.peer_gone(id, torrent, &mut peer, error, now);
                 return;
             }
         };
+        self.note(id, torrent, What::Closed(error.into()), now);
         self.work.stats.counters.failed += 1;
         self.half_open -= usize::from(dialled);
         if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
@@ -496,9 +517,16 @@ impl Session {
     }
 
     /// Opens a stream for `kind` to `addr`.
-    pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind) -> ConnId {
-        self.work.stats.counters.dialled += u64::from(matches!(kind, Kind::Dialling(_)));
+    pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind, now: Instant) -> ConnId {
+        let dialled_for = match &kind {
+            Kind::Dialling(dialling) => Some(dialling.torrent),
+            _ => None,
+        };
         let conn = self.conns.insert(kind);
+        if dialled_for.is_some() {
+            self.work.stats.counters.dialled += 1;
+            self.note(conn, dialled_for, What::Dialled, now);
+        }
         self.queues.actions.push_back(Action::Connect { conn, addr });
         self.mark(conn);
         conn

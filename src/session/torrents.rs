@@ -20,6 +20,7 @@ use crate::wire::frame::Share;
 use super::conns::{Conn, Kind};
 use super::entry::{Entry, identity};
 use super::io::{Action, Event};
+use super::trace::What;
 use super::{LookupFor, Session};
 
 /// A torrent to work on.
@@ -306,8 +307,12 @@ impl Session {
         for news in std::mem::take(&mut self.work.news) {
             let event = match news {
                 TorrentEvent::Phase(phase) => Event::Phase { torrent, phase },
-                TorrentEvent::PieceVerified(piece) => Event::PieceVerified { torrent, piece },
+                TorrentEvent::PieceVerified(piece) => {
+                    self.note(None, torrent, What::PieceVerified(piece), now);
+                    Event::PieceVerified { torrent, piece }
+                }
                 TorrentEvent::PieceCorrupt(piece, contributors) => {
+                    self.note(None, torrent, What::PieceCorrupt(piece), now);
                     Event::PieceCorrupt { torrent, piece, contributors }
                 }
                 TorrentEvent::Complete(downloaded) => {

@@ -11,6 +11,7 @@ use crate::wire::frame::Share;
 use super::conns::{Conn, Kind};
 use super::entry::Entry;
 use super::io::Action;
+use super::trace::What;
 use super::{Session, WheelKey};
 
 /// How many hungry peers of a torrent in a row may find nothing before the rest wait for the next
@@ -79,7 +80,7 @@ impl Session {
                 if let Some(conn) = self.conns.find_mut(id) {
                     conn.dirty = false;
                     self.serve(id, now);
-                    self.settle(id);
+                    self.settle(id, now);
                 }
             }
             // Keep the list's capacity, unless serving has marked others meanwhile.
@@ -173,14 +174,15 @@ impl Session {
                     peer.in_hungry_line = false;
                 }
                 vain = if self.serve(id, now) == Refill::Hungry { vain + 1 } else { 0 };
-                self.settle(id);
+                self.settle(id, now);
             }
         }
     }
 
     /// Puts a connection that was looked at where it belongs: among those that want to send, and
     /// into the wheel.
-    fn settle(&mut self, id: ConnId) {
+    fn settle(&mut self, id: ConnId, now: Instant) {
+        self.note_wire(id, now);
         let Some(conn) = self.conns.find_mut(id) else { return };
         if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
             self.queues.writable.push_back(id);
@@ -263,6 +265,9 @@ impl Session {
         entry.optimistic = decisions.optimistic;
         let anybody = facts.iter().any(|peer| peer.interested);
         entry.rechoke_at = anybody.then(|| now + RECHOKE_INTERVAL);
+        let count = |ids: &[ConnId]| u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let (choked, unchoked) = (count(&decisions.choke), count(&decisions.unchoke));
+        self.note(None, torrent, What::Rechoked { choked, unchoked }, now);
         for (ids, choke) in [(decisions.choke, true), (decisions.unchoke, false)] {
             for id in ids {
                 self.set_choked(torrent, id, choke, now);

@@ -8,3 +8,4 @@ pub mod recv;
 pub mod scratch;
 pub mod send;
 pub mod slices;
+pub mod tape;

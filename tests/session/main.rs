@@ -10,5 +10,6 @@ mod limits;
 mod malformed;
 mod measures;
 mod timers;
+mod trace;
 mod tracker;
 mod uploads;
