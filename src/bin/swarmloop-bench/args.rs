@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use swarmloop::text::parse_size;
 
 use crate::compare::CompareArgs;
+use crate::download::DownloadArgs;
 use crate::failure::EXIT_CODES;
 use crate::r#gen::GenArgs;
 use crate::hash::HashArgs;
+use crate::upload::UploadArgs;
 
 /// The command line, read.
 #[derive(Debug, clap::Parser)]
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     Hash(HashArgs),
     /// Give every client found the same workload, in turn, and compare
     Compare(CompareArgs),
+    /// Be many seeds for a client that downloads
+    Upload(UploadArgs),
+    /// Be many downloaders for a client that seeds, and check every byte
+    Download(DownloadArgs),
 }
 
 /// Flags of every subcommand that say where results go.

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line asks for what cannot be.
     Usage,
+    /// 4: a torrent, its data or a host is not there or not usable.
+    Input,
 }
 
 /// The exit codes as `--help` lists them.
@@ -19,7 +21,8 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    the workload was carried out as asked for
   1    it was not: nobody answered, bytes were wrong, the time was over; or an error of the system
-  2    wrong usage";
+  2    wrong usage
+  4    a torrent, its data or a host is not there or not usable";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -27,6 +30,7 @@ impl From<Exit> for ExitCode {
             Exit::Success => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Input => 4,
         })
     }
 }
@@ -44,6 +48,11 @@ impl Failure {
     /// A combination of arguments that cannot be.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Something that is not there or not usable.
+    pub(crate) fn input(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Input, message: message.into() }
     }
 
     /// The system refused an operation; `what` reads "cannot WHAT".

@@ -7,16 +7,21 @@
 
 mod args;
 mod compare;
+mod download;
 mod failure;
 mod r#gen;
 mod grid;
 mod hash;
+mod load;
 mod machine;
 mod output;
+mod payload;
 mod report;
+mod subject;
 mod synthetic;
 mod torrent;
 mod units;
+mod upload;
 
 use std::process::ExitCode;
 
@@ -30,6 +35,8 @@ fn main() -> ExitCode {
         Command::Gen(args) => r#gen::run(args),
         Command::Hash(args) => hash::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Upload(args) => upload::run(args),
+        Command::Download(args) => download::run(args),
     };
     output::conclude(&cli.output, result).into()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Number, Value};
+use swarmloop::stats::Histogram;
 
 /// What a subcommand found out.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) bench: &'static str,
     settings: Vec<Row>,
     results: Vec<Row>,
+    /// What went wrong how often.
+    errors: Vec<(&'static str, u64)>,
     /// What is more than figures: as it is printed, and fields of the JSON.
     tables: Vec<(String, Map<String, Value>)>,
     /// Why the workload was not carried out as asked for, though there are results; safe to print.
@@ -34,12 +37,25 @@ pub(crate) enum Figure {
     Time(Duration),
     /// Bytes a second.
     Throughput(f64),
+    /// Events a second.
+    PerSecond(f64),
+    /// Seconds of processor time for each GiB.
+    CpuPerGib(f64),
+    /// How long something took each time, in nanoseconds.
+    Latency(Box<Histogram>),
 }
 
 impl Report {
     /// Returns the empty report of a subcommand.
     pub(crate) const fn new(bench: &'static str) -> Self {
-        Self { bench, settings: Vec::new(), results: Vec::new(), tables: Vec::new(), failure: None }
+        Self {
+            bench,
+            settings: Vec::new(),
+            results: Vec::new(),
+            errors: Vec::new(),
+            tables: Vec::new(),
+            failure: None,
+        }
     }
 
     /// Adds something that was asked for.
@@ -52,16 +68,25 @@ impl Report {
         self.results.push((key, figure));
     }
 
+    /// Adds how often something went wrong.
+    pub(crate) fn error(&mut self, cause: &'static str, count: u64) {
+        if count > 0 {
+            self.errors.push((cause, count));
+        }
+    }
+
     /// Adds a table: the text that is printed, and the fields that the JSON has of it.
     pub(crate) fn table(&mut self, text: String, fields: Map<String, Value>) {
         self.tables.push((text, fields));
     }
 
-    /// Returns settings and results as two JSON objects, keys with their units, and the tables.
+    /// Returns settings, results and errors as JSON objects, keys with their units, and the tables.
     pub(crate) fn to_json(&self) -> Value {
-        let (settings, results) = (object(&self.settings), object(&self.results));
+        let errors = self.errors.iter().map(|&(cause, count)| (cause.to_owned(), count.into()));
         let mut report = Map::new();
-        report.extend([("settings".to_owned(), settings), ("results".to_owned(), results)]);
+        report.insert("settings".to_owned(), object(&self.settings));
+        report.insert("results".to_owned(), object(&self.results));
+        report.insert("errors".to_owned(), Value::Object(errors.collect()));
         report.extend(self.tables.iter().flat_map(|(_, fields)| fields.clone()));
         Value::Object(report)
     }
@@ -74,6 +99,9 @@ impl fmt::Display for Report {
         for (key, figure) in self.settings.iter().chain(&self.results) {
             writeln!(f, "  {:<24} {figure}", key.replace('_', " "))?;
         }
+        for (cause, count) in &self.errors {
+            writeln!(f, "  {:<24} {count}", format!("errors: {}", cause.replace('_', " ")))?;
+        }
         for (text, _) in &self.tables {
             write!(f, "\n{text}")?;
         }
@@ -84,19 +112,39 @@ impl fmt::Display for Report {
 fn object(rows: &[Row]) -> Value {
     let mut object = Map::new();
     for (key, figure) in rows {
-        object.insert(format!("{key}{}", figure.suffix()), figure.to_json());
+        match figure {
+            Figure::Latency(histogram) => object.extend(distribution(key, histogram)),
+            _ => {
+                object.insert(format!("{key}{}", figure.suffix()), figure.to_json());
+            }
+        }
     }
     Value::Object(object)
 }
 
+/// The shares of all values that are told of a distribution.
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
 impl Figure {
+    /// Returns a number of things in memory.
+    pub(crate) fn count(n: usize) -> Self {
+        Self::Count(u64::try_from(n).unwrap_or(u64::MAX))
+    }
+
+    /// Returns what a GiB of `bytes`, which are not none, cost.
+    pub(crate) fn per_gib(cpu: Duration, bytes: u64) -> Self {
+        Self::CpuPerGib(cpu.as_secs_f64() / gib(float(bytes)))
+    }
+
     /// Returns what JSON keys end with.
     const fn suffix(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::Count(_) => "",
+            Self::Text(_) | Self::Count(_) | Self::Latency(_) => "",
             Self::Bytes(_) => "_bytes",
             Self::Time(_) => "_s",
             Self::Throughput(_) => "_gib_per_s",
+            Self::PerSecond(_) => "_per_s",
+            Self::CpuPerGib(_) => "_s_per_gib",
         }
     }
 
@@ -106,6 +154,8 @@ impl Figure {
             Self::Count(n) | Self::Bytes(n) => Value::from(*n),
             Self::Time(time) => number(time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => number(gib(*bytes_per_s)),
+            Self::PerSecond(value) | Self::CpuPerGib(value) => number(*value),
+            Self::Latency(histogram) => seconds(histogram.max()),
         }
     }
 }
@@ -118,6 +168,14 @@ impl fmt::Display for Figure {
             Self::Bytes(n) => bytes(*n, f),
             Self::Time(time) => write!(f, "{:.3} s", time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => write!(f, "{:.3} GiB/s", gib(*bytes_per_s)),
+            Self::PerSecond(value) => write!(f, "{value:.0} /s"),
+            Self::CpuPerGib(value) => write!(f, "{value:.3} s/GiB"),
+            Self::Latency(histogram) => {
+                let at =
+                    |(name, quantile)| format!("{name} {}", micros(histogram.value_at(quantile)));
+                let shares: Vec<String> = QUANTILES.into_iter().map(at).collect();
+                write!(f, "{} max {} us", shares.join(" "), micros(histogram.max()))
+            }
         }
     }
 }
@@ -137,9 +195,33 @@ fn gib(bytes: f64) -> f64 {
     bytes / float(1 << 30)
 }
 
-/// Rounds to six digits after the point: what is beyond is noise.
+/// Returns what JSON has of a distribution, a key each.
+fn distribution(key: &str, histogram: &Histogram) -> Vec<(String, Value)> {
+    let quantiles = QUANTILES.into_iter().map(|(name, quantile)| {
+        let name = name.replace('.', "");
+        (format!("{key}_{name}_s"), seconds(histogram.value_at(quantile)))
+    });
+    let mut rows: Vec<_> = quantiles.collect();
+    rows.push((format!("{key}_max_s"), seconds(histogram.max())));
+    rows.push((format!("{key}_mean_s"), number(histogram.mean() / 1e9)));
+    rows.push((format!("{key}_count"), histogram.count().into()));
+    rows
+}
+
+/// Returns nanoseconds as seconds.
+fn seconds(ns: u64) -> Value {
+    number(float(ns) / 1e9)
+}
+
+/// Shows nanoseconds as microseconds with three digits.
+fn micros(ns: u64) -> String {
+    let us = float(ns) / 1e3;
+    if us < 10.0 { format!("{us:.1}") } else { format!("{us:.0}") }
+}
+
+/// Rounds to nine digits after the point, nanoseconds: what is beyond is noise.
 fn number(value: f64) -> Value {
-    Number::from_f64((value * 1e6).round() / 1e6).map_or(Value::Null, Value::Number)
+    Number::from_f64((value * 1e9).round() / 1e9).map_or(Value::Null, Value::Number)
 }
 
 fn bytes(n: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {

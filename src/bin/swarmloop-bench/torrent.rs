@@ -16,7 +16,7 @@ use swarmloop::proto::bencode::{DictWriter, Writer};
 use crate::synthetic::Synthetic;
 
 /// The key in the info dictionary under which the seed is.
-const SEED_KEY: &[u8] = b"swarmloop-bench";
+pub(crate) const SEED_KEY: &[u8] = b"swarmloop-bench";
 
 /// What a synthetic torrent is made from.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ fn piece_hashes(synthetic: &Synthetic, geometry: Geometry) -> Vec<u8> {
 }
 
 /// Returns the SHA-1 of one piece.
-fn piece_hash(synthetic: &Synthetic, geometry: Geometry, piece: PieceIndex) -> [u8; 20] {
+pub(crate) fn piece_hash(synthetic: &Synthetic, geometry: Geometry, piece: PieceIndex) -> [u8; 20] {
     let mut midstate = Midstate::default();
     let mut offset = u64::from(piece.0) * u64::from(geometry.piece_len());
     let mut left = usize::try_from(geometry.len_of(piece)).expect("32 bits fit");

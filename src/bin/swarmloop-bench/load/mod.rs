@@ -1,0 +1,478 @@
+//! The network load: thousands of connections to one client, held by one thread and one poll.
+//!
+//! [`Load::run`] is the loop. A connection ([`conn`]) is lean: it reads into one buffer that all
+//! share and parses there ([`inbox`]), serves what is asked of it with one vectored write of slices
+//! of the payload ([`outbox`]), asks for blocks from one list that all share ([`wanted`]) and
+//! compares what comes in place. What happened is counted in [`tally`] and told by [`outcome`].
+
+mod alarm;
+mod conn;
+mod dial;
+mod inbox;
+mod options;
+mod outbox;
+mod outcome;
+mod pace;
+mod tally;
+mod wanted;
+
+pub(crate) use self::conn::Role;
+pub(crate) use self::options::{LoadArgs, Options, Until};
+pub(crate) use self::outcome::Outcome;
+pub(crate) use self::wanted::Order;
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use slab::Slab;
+use swarmloop::reactor::clock::Clock;
+use swarmloop::reactor::net;
+use swarmloop::rng::Rng;
+use swarmloop::time::{Duration, Instant};
+
+use self::alarm::Alarm;
+use self::conn::{Conn, Phase, Shared, Signal};
+use self::dial::Dialler;
+use self::outcome::{Ending, Meter};
+use self::pace::Pace;
+use self::tally::{Cause, Tally};
+use self::wanted::Wanted;
+use crate::payload::Payload;
+
+/// Bytes read at a time, for all connections: what stays in a second-level cache.
+const READ_LEN: usize = 256 * 1024;
+/// Reads from one connection before the others have their turn.
+const MAX_READS: usize = 4;
+/// Events of one poll.
+const MAX_EVENTS: usize = 1_024;
+/// Time between two looks at everything that is not an event.
+const TICK: Duration = Duration::from_millis(20);
+/// How long a stream may take to open and its handshake to be answered (libtorrent: 10 s).
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between two looks for connections that are too late.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+const LISTENER: Token = Token(usize::MAX - 1);
+const ALARM: Token = Token(usize::MAX - 2);
+
+/// A load on one client.
+pub(crate) struct Load<'a> {
+    options: &'a Options,
+    clock: Clock,
+    poll: Poll,
+    listener: Option<TcpListener>,
+    dialler: Option<Dialler>,
+    alarm: Alarm,
+    conns: Slab<Conn>,
+    shared: Shared<'a>,
+    lists: Lists,
+    pace: Option<Pace>,
+    /// Set by a signal that asks for the end.
+    stop: Arc<AtomicBool>,
+    meter: Meter,
+    /// Connections that are to be opened yet.
+    to_open: usize,
+    /// Connections whose handshake is not answered yet.
+    opening: usize,
+    /// Connections made so far, which decides their roles.
+    made: usize,
+    next_tick: Instant,
+    next_sweep: Instant,
+    next_churn: Instant,
+}
+
+/// Connections that have something to be done. One that is closed while it is in a list stays
+/// there; whoever takes it out knows by its flag.
+#[derive(Debug, Default)]
+struct Lists {
+    /// To be read.
+    ready: VecDeque<usize>,
+    /// To be asked with more.
+    hungry: VecDeque<usize>,
+    /// To be written.
+    dirty: Vec<usize>,
+}
+
+/// Carries a load out.
+///
+/// # Errors
+/// The system refused what the loop itself needs.
+pub(crate) fn run(options: &Options, payload: &Payload) -> io::Result<Outcome> {
+    Load::new(options, payload)?.run()
+}
+
+impl<'a> Load<'a> {
+    fn new(options: &'a Options, payload: &'a Payload) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = options.listen.map(net::listen).transpose()?;
+        if let Some(listener) = &mut listener {
+            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        }
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let endless = options.time.is_some();
+        let seeds = swarmloop::reactor::clock::seeds()?;
+        Ok(Self {
+            options,
+            clock: Clock::start(),
+            poll,
+            alarm,
+            dialler: options.target.map(Dialler::new),
+            to_open: if listener.is_some() { 0 } else { options.conns },
+            listener,
+            conns: Slab::with_capacity(options.conns),
+            shared: Shared {
+                payload,
+                wanted: Wanted::new(payload.geometry, options.order, endless),
+                tally: Tally::default(),
+                rng: Rng::new(seeds.rng),
+                complete: None,
+                outstanding: options.outstanding,
+            },
+            lists: Lists::default(),
+            pace: None,
+            stop: stop_on_signals()?,
+            meter: Meter::start(options.pid),
+            opening: 0,
+            made: 0,
+            next_tick: Instant::ZERO,
+            next_sweep: Instant::ZERO,
+            next_churn: Instant::ZERO,
+        })
+    }
+
+    fn run(mut self) -> io::Result<Outcome> {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        let mut buffer = vec![0; READ_LEN];
+        loop {
+            self.wait(&mut events)?;
+            let now = self.clock.now();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(now),
+                    ALARM => {}
+                    Token(key) => self.on_event(key, event, now),
+                }
+            }
+            self.read_ready(&mut buffer);
+            let now = self.clock.now();
+            self.tick(now);
+            self.open_more(now);
+            self.feed(now);
+            self.flush();
+            if let Some(ending) = self.ending(now) {
+                return Ok(self.finish(ending, now));
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now = self.clock.now();
+        let mut timeout = self.next_tick - now;
+        if !self.lists.ready.is_empty() || !self.lists.dirty.is_empty() {
+            timeout = Duration::ZERO;
+        } else if let Some(pace) = &self.pace
+            && !self.lists.hungry.is_empty()
+        {
+            self.alarm.set(pace.next(), now)?;
+        }
+        match self.poll.poll(events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_event(&mut self, key: usize, event: &Event, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.phase == Phase::Connecting {
+            match net::is_connected(&conn.socket) {
+                Ok(true) => self.on_open(key, now),
+                Ok(false) => return,
+                Err(error) => return self.close(key, Cause::of(&error)),
+            }
+        }
+        let conn = &mut self.conns[key];
+        conn.hung_up |= event.is_read_closed() || event.is_error();
+        if (event.is_readable() || conn.hung_up) && !std::mem::replace(&mut conn.readable, true) {
+            self.lists.ready.push_back(key);
+        }
+        if event.is_writable() && !std::mem::replace(&mut conn.writable, true) {
+            self.lists.touch(key, conn);
+        }
+    }
+
+    /// A stream is open.
+    fn on_open(&mut self, key: usize, now: Instant) {
+        let conn = &mut self.conns[key];
+        conn.greet(&mut self.shared, now);
+        self.lists.touch(key, conn);
+        self.shared.tally.connected += 1;
+        self.shared.tally.first_connect.get_or_insert(now);
+    }
+
+    fn accept(&mut self, now: Instant) {
+        while let Some(Ok((socket, _))) = self.listener.as_ref().map(net::accept) {
+            if self.conns.len() < self.options.conns {
+                self.add(socket, now, false);
+            }
+        }
+    }
+
+    /// Dials as many connections as may be under way.
+    fn open_more(&mut self, now: Instant) {
+        while self.to_open > 0 && self.opening < self.options.in_flight {
+            let Some(dialler) = &mut self.dialler else { return };
+            self.to_open -= 1;
+            match dialler.dial() {
+                Ok(socket) => self.add(socket, now, true),
+                Err(error) => self.shared.tally.end(Cause::of(&error)),
+            }
+        }
+    }
+
+    fn add(&mut self, mut socket: TcpStream, now: Instant, connecting: bool) {
+        let entry = self.conns.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
+            return self.shared.tally.end(Cause::of(&error));
+        }
+        let role = self.options.roles[self.made % self.options.roles.len()];
+        self.made += 1;
+        entry.insert(Conn::new(socket, role, Phase::Connecting, now));
+        self.opening += 1;
+        if !connecting {
+            self.on_open(key, now);
+        }
+    }
+
+    fn read_ready(&mut self, buffer: &mut [u8]) {
+        for _ in 0..self.lists.ready.len() {
+            let Some(key) = self.lists.ready.pop_front() else { return };
+            if let Err(cause) = self.read(key, buffer) {
+                self.close(key, cause);
+            }
+        }
+    }
+
+    fn read(&mut self, key: usize, buffer: &mut [u8]) -> Result<(), Cause> {
+        let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
+        let was_open = conn.phase == Phase::Open;
+        for _ in 0..MAX_READS {
+            if !conn.readable {
+                break;
+            }
+            match conn.socket.read(buffer) {
+                Ok(0) => return Err(Cause::Eof),
+                Ok(n) => {
+                    let now = self.clock.now();
+                    conn.take_in(&buffer[..n], &mut self.shared, now)?;
+                    conn.readable = n == buffer.len() || conn.hung_up;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Cause::of(&error)),
+            }
+        }
+        if conn.readable {
+            self.lists.ready.push_back(key);
+        }
+        if !was_open && conn.phase == Phase::Open {
+            self.opening -= 1;
+            let open = self.conns.len() - self.opening;
+            let most = &mut self.shared.tally.most_open;
+            *most = (*most).max(u64::try_from(open).expect("a count of sockets"));
+        }
+        let conn = &mut self.conns[key];
+        self.lists.touch(key, conn);
+        if conn.has_room(&self.shared) && !std::mem::replace(&mut conn.is_hungry, true) {
+            self.lists.hungry.push_back(key);
+        }
+        Ok(())
+    }
+
+    /// Lets connections ask for more: in a closed loop as much as they may have outstanding, in an
+    /// open one what is due, one after the other.
+    fn feed(&mut self, now: Instant) {
+        if let (None, Some(rate)) = (&self.pace, self.options.rate)
+            && !self.lists.hungry.is_empty()
+        {
+            self.pace = Some(Pace::new(rate, now));
+        }
+        while let Some(&key) = self.lists.hungry.front() {
+            let conn = self.conns.get_mut(key).filter(|conn| conn.is_hungry);
+            let Some(conn) = conn.filter(|conn| conn.has_room(&self.shared)) else {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.is_hungry = false;
+                }
+                self.lists.hungry.pop_front();
+                continue;
+            };
+            let due = match &mut self.pace {
+                Some(pace) => pace.take(now),
+                None => Some(now),
+            };
+            let Some(due) = due else { return };
+            if !conn.ask(&mut self.shared, due) {
+                return;
+            }
+            self.lists.touch(key, conn);
+            if self.pace.is_some() {
+                self.lists.hungry.rotate_left(1);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.lists.dirty);
+        for key in dirty.drain(..) {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            if !std::mem::take(&mut conn.is_dirty) {
+                continue;
+            }
+            match conn.flush(self.shared.payload) {
+                Ok(flushed) => {
+                    let tally = &mut self.shared.tally;
+                    tally.sent += flushed.payload;
+                    tally.blocks_sent += flushed.blocks;
+                    if flushed.payload > 0 {
+                        tally.last_payload = Some(self.clock.now());
+                    }
+                    self.lists.touch(key, conn);
+                }
+                Err(error) => self.close(key, Cause::of(&error)),
+            }
+        }
+        // Its room is kept; what was touched meanwhile (used up its budget) is for the next turn.
+        dirty.append(&mut self.lists.dirty);
+        self.lists.dirty = dirty;
+    }
+
+    fn close(&mut self, key: usize, cause: Cause) {
+        let Some(mut conn) = self.conns.try_remove(key) else { return };
+        conn.give_back(&mut self.shared);
+        if conn.phase != Phase::Open {
+            self.opening -= 1;
+        }
+        self.shared.tally.end(cause);
+        if self.conns.is_empty() && self.to_open == 0 && self.shared.all_sent() {
+            self.shared.signal(Signal::Closed);
+        }
+    }
+
+    /// Does what is due by the clock.
+    fn tick(&mut self, now: Instant) {
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.meter.look(now);
+        if now >= self.next_sweep {
+            self.next_sweep = now + SWEEP_INTERVAL;
+            let is_late =
+                |conn: &Conn| conn.phase != Phase::Open && now - conn.began >= HANDSHAKE_TIMEOUT;
+            let late = self.conns.iter().filter(|(_, conn)| is_late(conn)).map(|(key, _)| key);
+            for key in late.collect::<Vec<_>>() {
+                self.close(key, Cause::Timeout);
+            }
+        }
+        self.churn(now);
+    }
+
+    /// Closes connections at the rate of `-r` and has others dialled in their place.
+    fn churn(&mut self, now: Instant) {
+        if self.options.churn == 0 || self.shared.tally.handshakes == 0 {
+            self.next_churn = now;
+            return;
+        }
+        while self.next_churn <= now {
+            self.next_churn += Duration::from_secs(1) / self.options.churn;
+            let key = self.shared.rng.below(self.conns.capacity());
+            if self.conns.get(key).is_some_and(|conn| conn.phase == Phase::Open) {
+                let mut conn = self.conns.remove(key);
+                conn.give_back(&mut self.shared);
+                self.shared.tally.churned += 1;
+                self.to_open += usize::from(self.dialler.is_some());
+            }
+        }
+    }
+
+    /// Tells why the load is over, if it is.
+    fn ending(&self, now: Instant) -> Option<Ending> {
+        let tally = &self.shared.tally;
+        let began = tally.first_connect.unwrap_or(now);
+        if self.options.time.is_some_and(|time| now - began >= time) {
+            return Some(Ending::TimeOver);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Some(Ending::Stopped);
+        }
+        if self.is_done() {
+            return Some(Ending::Done(self.shared.complete));
+        }
+        if self.conns.is_empty() && self.to_open == 0 && self.listener.is_none() {
+            return Some(Ending::NobodyLeft);
+        }
+        if self.meter.has_exited() {
+            return Some(Ending::Exited);
+        }
+        (now.saturating_since(Instant::ZERO) >= self.options.limit).then_some(Ending::LimitReached)
+    }
+
+    fn is_done(&self) -> bool {
+        let leeches = self.options.has_leeches();
+        let total = self.shared.payload.geometry.total_len();
+        if leeches && (self.options.time.is_some() || self.shared.tally.received < total) {
+            return false;
+        }
+        !self.options.has_seeds()
+            || match self.options.until {
+                Until::Complete => self.shared.complete.is_some(),
+                Until::Sent => self.shared.all_sent(),
+                Until::Closed => self.shared.complete == Some(Signal::Closed),
+                Until::Exit => false,
+            }
+    }
+
+    fn finish(self, ending: Ending, now: Instant) -> Outcome {
+        let choked = self.conns.iter().filter(|(_, conn)| conn.is_choked()).count();
+        // The only clock that other processes have too.
+        let wall_clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
+        let since_first = |first| wall_clock?.checked_sub(self.clock.now() - first);
+        Outcome {
+            ending,
+            first_connect: self.shared.tally.first_connect.and_then(since_first),
+            ended: now,
+            choked: u64::try_from(choked).expect("a count of sockets"),
+            backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
+            known_pieces: self.shared.wanted.known_count(),
+            spent: self.meter.stop(),
+            tally: self.shared.tally,
+        }
+    }
+}
+
+/// Returns what an interrupt or a request to end sets; a second one ends the process.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+impl Lists {
+    /// Notes that a connection has something to send and can.
+    fn touch(&mut self, key: usize, conn: &mut Conn) {
+        if conn.writable && conn.has_output() && !std::mem::replace(&mut conn.is_dirty, true) {
+            self.dirty.push(key);
+        }
+    }
+}
