@@ -146,6 +146,14 @@ impl Streams {
         flow
     }
 
+    /// Takes a stream to have bytes for us, before the poll has said so: it is read in this turn.
+    pub(super) fn expect_bytes(&mut self, id: ConnId, ready: &mut VecDeque<ConnId>) {
+        if let Some(stream) = self.get(id) {
+            stream.readable = true;
+            self.enqueue(id, ready);
+        }
+    }
+
     /// Puts a stream that may be read again into the ready queue, if it has something to read.
     pub(super) fn enqueue(&mut self, id: ConnId, ready: &mut VecDeque<ConnId>) {
         if let Some(stream) = self.get(id)

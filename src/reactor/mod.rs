@@ -354,10 +354,13 @@ impl Reactor {
                     Err(_) => continue,
                 };
                 // Dropping the stream closes it.
-                if let Some(conn) = self.session.handle_accepted(listening.purpose, addr, now)
-                    && let Err(error) = self.streams.add(conn, stream, self.poll.registry(), false)
-                {
-                    self.broken.push((conn, error.kind()));
+                let Some(conn) = self.session.handle_accepted(listening.purpose, addr, now) else {
+                    continue;
+                };
+                match self.streams.add(conn, stream, self.poll.registry(), false) {
+                    // Whoever dials speaks first, and has spoken if there is a crowd.
+                    Ok(()) => self.streams.expect_bytes(conn, &mut self.ready),
+                    Err(error) => self.broken.push((conn, error.kind())),
                 }
             }
         }

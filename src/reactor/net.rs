@@ -24,6 +24,8 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = stream_socket(addr)?;
     // A restart finds connections of the last run in TIME_WAIT on this port.
     socket.set_reuse_address(true)?;
+    // Accepted streams inherit it, which saves a call for each.
+    socket.set_tcp_nodelay(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -32,7 +34,7 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Accepts one connection and makes it ready for the loop.
+/// Accepts one connection, non-blocking and with the options of its listener: one system call.
 ///
 /// # Errors
 ///
@@ -40,10 +42,7 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 /// whether the listener can go on ([`Fault::Remote`]: that one has gone again) or must pause until
 /// descriptors or memory are free ([`Fault::Local`]).
 pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, addr) = listener.accept()?;
-    // It only costs time if it fails, and if it does the peer has gone: the first read will say so.
-    let _ = stream.set_nodelay(true);
-    Ok((stream, addr))
+    listener.accept()
 }
 
 /// Begins to open a stream to `addr`, from the first address of `bind` that is of its family.
