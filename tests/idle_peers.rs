@@ -11,18 +11,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use swarmloop::bitfield::Bitfield;
-use swarmloop::disk::job::{Job, OnDisk, Outcome};
-use swarmloop::id::{BLOCK_LEN, ConnId, InfoHash, PeerId};
+use swarmloop::disk::job::{Job, OnDisk, Outcome, Read};
+use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex};
 use swarmloop::proto::handshake::{Reserved, encode};
 use swarmloop::proto::message::{Message, encode_bitfield_head};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::config::Config;
 use swarmloop::session::io::{Action, Listener, Mode, Seeds};
 use swarmloop::session::{NewTorrent, Session};
-use swarmloop::time::Instant;
+use swarmloop::time::{Duration, Instant};
 
 /// Heap bytes that an idle peer may cost, its share of every table included.
 const BUDGET: usize = 512;
+
+/// The same for one that is unchoked, and for its place among those, in the choker's list and in
+/// the queues of a turn that speaks to many.
+const BUDGET_UNCHOKED: usize = BUDGET + 96;
 
 /// Peers that are counted: enough that the tables' own growth evens out.
 const PEERS: u32 = 4_096;
@@ -79,7 +83,7 @@ impl World {
         let info_hash = metainfo.info_hash;
         let mut config = Config::default();
         (config.max_conns, config.max_peers) = (usize::MAX, usize::MAX);
-        config.max_pending_handshakes = usize::MAX;
+        (config.max_pending_handshakes, config.unchoke_slots) = (usize::MAX, usize::MAX);
         let seeds = Seeds { rng: 1, secret: [2; 32] };
         let mut session = Session::new(config, seeds, Instant::ZERO);
         let new = NewTorrent {
@@ -124,6 +128,11 @@ impl World {
                 Action::Disk(Job::Finish { storage, .. }) => {
                     let (torrent, result) = (storage.torrent, Ok(()));
                     outcomes.push(Outcome::Finish { torrent, result });
+                }
+                Action::Disk(Job::Read(read)) => {
+                    let Read { storage, conn, piece, begin, frames } = read;
+                    let (torrent, result) = (storage.torrent, Ok(()));
+                    outcomes.push(Outcome::Read { torrent, conn, piece, begin, frames, result });
                 }
                 other => panic!("not asked for in this world: {other:?}"),
             }
@@ -216,4 +225,29 @@ fn an_idle_peer_of_a_seed_keeps_within_its_budget() {
             assert!(cost <= BUDGET, "{what} of {pieces} pieces: {cost} bytes");
         }
     }
+}
+
+#[test]
+fn a_peer_that_was_served_costs_no_more_when_it_rests() {
+    let mut world = World::new(1_000, true);
+    let before = LIVE.get();
+    let block = Block { piece: PieceIndex(3), begin: 0, len: BLOCK_LEN };
+    let wish = [Message::HaveNone, Message::Interested, Message::Request(block)];
+    let wish: Vec<u8> = wish.into_iter().flat_map(message).collect();
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        world.now += Duration::from_millis(20);
+        peers.push(world.join(&wish));
+        while world.turn(0) {}
+    }
+    let per_peer = || (LIVE.get() - before) / PEERS as usize;
+    let busy = per_peer();
+    for second in 0..200 {
+        world.now += Duration::from_secs(1);
+        for conn in peers.iter().filter(|_| second % 60 == 0) {
+            world.hear(*conn, &message(Message::KeepAlive));
+        }
+        world.turn(0);
+    }
+    assert!(per_peer() <= BUDGET_UNCHOKED, "{} bytes after {busy}", per_peer());
 }

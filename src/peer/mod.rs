@@ -92,7 +92,7 @@ pub struct Peer {
     /// payload is landing.
     landing: Option<Share>,
     /// Pieces that it lets us request while choked. Invariant: at most [`fast::MAX_ALLOWED_FAST`].
-    allowed_fast: Vec<PieceIndex>,
+    allowed_fast: Box<[PieceIndex]>,
     /// Pieces that we let it request while choked.
     granted_fast: GrantedFast,
     /// How many of the torrent's completions it has been told of.
@@ -207,7 +207,7 @@ impl Peer {
             timers: Timers::new(),
             stalled: false,
             landing: None,
-            allowed_fast: Vec::new(),
+            allowed_fast: Box::default(),
             granted_fast: GrantedFast::default(),
             have_cursor: 0,
             traffic: Traffic {
@@ -285,6 +285,7 @@ impl Peer {
         limits: &PeerLimits,
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
+        self.put_away(now);
         while let Some(timer) = self.timers.expire(now) {
             match timer {
                 Timer::Request => {
@@ -309,7 +310,6 @@ impl Peer {
                 other => return Err(PeerError::TimedOut(other)),
             }
         }
-        self.put_away(now);
         Ok(None)
     }
 
@@ -512,7 +512,8 @@ impl Peer {
         if self.allowed_fast.contains(&piece) || self.allowed_fast.len() == fast::MAX_ALLOWED_FAST {
             return self.count_useless(now);
         }
-        self.allowed_fast.push(piece);
+        // Few, and seldom: copying them costs less than room for more in every peer.
+        self.allowed_fast = self.allowed_fast.iter().copied().chain([piece]).collect();
         Ok(None)
     }
 

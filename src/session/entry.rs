@@ -11,6 +11,7 @@ use crate::id::{ConnId, InfoHash, PeerId};
 use crate::peer::error::PeerError;
 use crate::session::dial::Turn;
 use crate::session::io::ResolveId;
+use crate::session::tell::Telling;
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::tracker::{Announce, AnnounceFacts, Announcer};
@@ -42,8 +43,10 @@ pub(super) struct Entry {
     /// Hosts that the user named and whose lookup failed, and when they are looked up again.
     pub unresolved: Vec<(String, u16)>,
     pub look_up_at: Option<Instant>,
-    /// Whether peers are to be told of new pieces.
+    /// Whether pieces came in this turn that peers are to be told of.
     pub tell_peers: bool,
+    /// How far peers have been told.
+    pub telling: Telling,
     /// Whether it is to be looked at in `end_turn`.
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
@@ -101,6 +104,7 @@ impl Entry {
             unresolved: Vec::new(),
             look_up_at: None,
             tell_peers: false,
+            telling: Telling::default(),
             touched: false,
             removing: false,
             wheel_at: None,
@@ -136,7 +140,10 @@ impl Entry {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
         let poll = self.announcer.poll_timeout();
-        [self.rechoke_at, self.look_up_at, announce, poll].into_iter().flatten().min()
+        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -17,6 +17,7 @@ pub mod io;
 mod report;
 pub mod status;
 mod streams;
+mod tell;
 mod torrents;
 pub mod trace;
 mod turn;
@@ -33,8 +34,8 @@ use crate::rate::TokenBucket;
 use crate::rng::Rng;
 use crate::stats::{Metric, Stats};
 use crate::time::Instant;
-use crate::torrent::Ctx;
 use crate::torrent::phase::TorrentEvent;
+use crate::torrent::{Ctx, Lines};
 use crate::tracker_server::{ServerConfig, Swarms};
 use crate::wire::frame::FramePool;
 use crate::wire::scratch::{Scratch, Shape};
@@ -95,6 +96,7 @@ struct Work {
     jobs: VecDeque<Job>,
     news: Vec<TorrentEvent>,
     cancels: Vec<(ConnId, Block)>,
+    lines: Lines,
     limits: PeerLimits,
     stats: Stats,
 }
@@ -155,6 +157,7 @@ impl Work {
             jobs: &mut self.jobs,
             events: &mut self.news,
             cancels: &mut self.cancels,
+            lines: &mut self.lines,
             limits: &self.limits,
             stats: &mut self.stats,
             now,
@@ -180,6 +183,7 @@ impl Session {
                 jobs: VecDeque::new(),
                 news: Vec::new(),
                 cancels: Vec::new(),
+                lines: Lines::default(),
                 limits,
                 stats: Stats::new(now),
             },

@@ -14,7 +14,7 @@ impl Session {
     pub fn torrent(&self, id: TorrentId, now: Instant) -> Option<TorrentStatus> {
         let entry = self.entry(id)?;
         let torrent = &entry.torrent;
-        let peers = || torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+        let peers = || torrent.peers.values().filter_map(|id| self.peer_of(*id));
         let layout = &torrent.storage().layout;
         Some(TorrentStatus {
             id,
@@ -64,7 +64,7 @@ impl Session {
             unchoked: !peer.is_choked(),
             snubbed: peer.is_snubbed(),
         };
-        let peers = entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+        let peers = entry.torrent.peers.values().filter_map(|id| self.peer_of(*id));
         let mut peers: Vec<PeerStatus> = peers.map(status).collect();
         peers.sort_by_key(|peer| std::cmp::Reverse(peer.down_rate + peer.up_rate));
         peers
@@ -113,13 +113,13 @@ impl Session {
         for entry in self.torrents.iter().flatten() {
             entry.torrent.check_invariants();
             credit += entry.torrent.credit_held();
-            for id in &entry.torrent.peers {
+            for id in entry.torrent.peers.values() {
                 assert!(self.peer_of(*id).is_some(), "{id:?} of a torrent is no peer");
             }
         }
         // Once a torrent is complete, nobody asks how rare its pieces are.
         for entry in self.torrents.iter().flatten().filter(|entry| !entry.torrent.is_complete()) {
-            let peers = || entry.torrent.peers.iter().filter_map(|id| self.peer_of(*id));
+            let peers = || entry.torrent.peers.values().filter_map(|id| self.peer_of(*id));
             let has = |piece| peers().filter(|peer| peer.remote().contains(piece)).count();
             entry.torrent.check_availability(has);
         }

@@ -9,7 +9,7 @@ use crate::peer::timer::Timer;
 use crate::peer::{Peer, PeerEvent};
 use crate::proto::handshake::{Reserved, encode};
 use crate::stats::Metric;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Fate;
 use crate::tracker_server::{HttpServerConn, Served};
 use crate::wire::frame::Share;
@@ -254,13 +254,7 @@ impl Session {
     ) -> Result<Option<Box<SocketAddr>>, PeerError> {
         let Some(entry) = self.entry(torrent) else { return Ok(None) };
         let ours = entry.peer_id;
-        let is_twin = |id: &ConnId| match self.conns.find(*id).map(|conn| &conn.kind) {
-            Some(Kind::Peer { peer, .. }) => peer.peer_id == peer_id,
-            _ => false,
-        };
-        let Some(twin) = entry.torrent.peers.iter().copied().find(is_twin) else {
-            return Ok(None);
-        };
+        let Some(twin) = entry.torrent.peers.get(&peer_id).copied() else { return Ok(None) };
         let Some((_, peer)) = self.conns.find_mut(twin).and_then(Conn::as_peer) else {
             return Ok(None);
         };
@@ -382,7 +376,7 @@ impl Session {
                 if hungry {
                     self.mark(id);
                 }
-                self.schedule(id);
+                self.schedule(id, now);
             }
         }
     }
@@ -496,20 +490,25 @@ impl Session {
         entry.torrent.candidates.ban(addr.ip());
         let event = Event::PeerBanned { torrent, addr, error: error.clone() };
         self.queues.events.push_back(event);
+        let of_addr = self.conns.of_addr(addr.ip().to_canonical());
         let same_host = |conn: &&Conn| {
             conn.kind.addr().ip().to_canonical() == addr.ip().to_canonical()
                 && matches!(&conn.kind, Kind::Peer { torrent: of, .. } if *of == torrent)
         };
-        let doomed: Vec<ConnId> = self.conns.iter().filter(same_host).map(|conn| conn.id).collect();
+        let doomed: Vec<ConnId> =
+            self.conns.iter().filter(same_host).take(of_addr).map(|conn| conn.id).collect();
         for id in doomed {
             self.close(id, &CloseReason::Banned.into(), now);
         }
     }
 
     /// Puts a connection's next deadline into the wheel, if no earlier entry stands.
-    pub(super) fn schedule(&mut self, id: ConnId) {
+    pub(super) fn schedule(&mut self, id: ConnId, now: Instant) {
         let Some(conn) = self.conns.find_mut(id) else { return };
-        let Some(at) = conn.next_timeout() else { return };
+        let Some(mut at) = conn.next_timeout() else { return };
+        if matches!(conn.kind, Kind::Peer { .. }) {
+            at = together(at, now);
+        }
         if at < conn.wheel_at {
             conn.wheel_at = at;
             self.wheel.insert(at, super::WheelKey::Conn(id));
@@ -535,6 +534,18 @@ impl Session {
 
 /// The part of all connections that clients of the embedded tracker may have.
 const TRACKER_SHARE: usize = 4;
+
+/// How far ahead a peer's deadline may be seen to a second late.
+const TOGETHER_FROM: Duration = Duration::from_secs(8);
+
+/// Returns when a peer's deadline is seen to: far ones on whole seconds, so that the keep-alives of
+/// thousands of peers wake the loop once a second, and not once each.
+fn together(at: Instant, now: Instant) -> Instant {
+    if at - now < TOGETHER_FROM {
+        return at;
+    }
+    Instant::from_secs(at.as_micros().div_ceil(1_000_000))
+}
 
 /// Returns what the end of a dialled connection means for its address.
 const fn fate(error: &PeerError, worked: bool) -> Fate {

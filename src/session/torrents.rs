@@ -266,7 +266,7 @@ impl Session {
     /// Looks again at what every peer of a torrent has that we want.
     fn look_at_interest(&mut self, torrent: TorrentId, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
-        let peers = entry.torrent.peers.clone();
+        let peers: Vec<ConnId> = entry.torrent.peers.values().copied().collect();
         for id in &peers {
             if let Some((_, peer)) = self.conns.find_mut(*id).and_then(Conn::as_peer) {
                 entry.torrent.update_interest(peer, now);
@@ -287,7 +287,7 @@ impl Session {
         let seeds: Vec<ConnId> = entry
             .torrent
             .peers
-            .iter()
+            .values()
             .copied()
             .filter(|id| {
                 let kind = self.conns.find(*id).map(|conn| &conn.kind);

@@ -5,7 +5,7 @@ use crate::choker::{ChokeFacts, ChokeState, RECHOKE_INTERVAL};
 use crate::disk::job::Job;
 use crate::id::{ConnId, TorrentId};
 use crate::time::Instant;
-use crate::torrent::Refill;
+use crate::torrent::{Refill, Torrent};
 use crate::wire::frame::Share;
 
 use super::conns::{Conn, Kind};
@@ -20,7 +20,7 @@ const MAX_VAIN_TRIES: usize = 32;
 
 impl Session {
     pub(super) fn decide(&mut self, now: Instant) {
-        self.mark_to_be_told();
+        self.mark_to_be_told(now);
         self.serve_upload_waiters(now);
         // Before those who are served anyhow: else a busy torrent takes back what it has given.
         self.share_credit(now);
@@ -44,33 +44,17 @@ impl Session {
 
     /// Tells whether something was left for the next turn, which is due at once.
     pub(super) fn has_unfinished_work(&self) -> bool {
-        let stirred = self.torrents.iter().flatten().any(|entry| entry.torrent.is_stirred());
         let queues = &self.queues;
-        let short = |entry: &Entry| entry.torrent.is_short_of_credit();
+        let entries = |line: &[TorrentId], holds: fn(&Torrent) -> bool| {
+            line.iter().filter_map(|id| self.entry(*id)).any(|entry| holds(&entry.torrent))
+        };
+        let stirred = entries(&self.work.lines.stirred, Torrent::is_stirred);
         let shared = self.free_credit() > self.credit_left;
-        if shared && self.torrents.iter().flatten().any(short) {
+        if shared && entries(&self.work.lines.short, Torrent::is_short_of_credit) {
             return true;
         }
         let feedable = !queues.upload_waiters.is_empty() && self.has_upload_credit();
         stirred || feedable || !queues.dirty.is_empty() || !queues.touched.is_empty()
-    }
-
-    /// Marks the peers that lack pieces which came.
-    fn mark_to_be_told(&mut self) {
-        let mut lacking = Vec::new();
-        for entry in self.torrents.iter_mut().flatten() {
-            if !std::mem::take(&mut entry.tell_peers) {
-                continue;
-            }
-            let conns = &self.conns;
-            lacking.extend(entry.torrent.peers.iter().copied().filter(|id| {
-                let kind = conns.find(*id).map(|conn| &conn.kind);
-                matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.is_seed())
-            }));
-        }
-        for id in lacking {
-            self.mark(id);
-        }
     }
 
     fn serve_marked(&mut self, now: Instant) {
@@ -95,8 +79,10 @@ impl Session {
     /// of them has given it back.
     fn share_credit(&mut self, now: Instant) {
         if self.free_credit() > self.credit_left {
-            for entry in self.torrents.iter_mut().flatten() {
-                entry.torrent.credit_came_free();
+            for torrent in std::mem::take(&mut self.work.lines.short) {
+                if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
+                    entry.torrent.credit_came_free(&mut self.work.lines);
+                }
             }
             self.serve_hungry(now);
         }
@@ -164,19 +150,26 @@ impl Session {
 
     /// Lets peers that went hungry try again if something has changed for them.
     fn serve_hungry(&mut self, now: Instant) {
-        for at in 0..self.torrents.len() {
-            let mut vain = 0;
-            while vain < MAX_VAIN_TRIES
-                && let Some(Some(entry)) = self.torrents.get_mut(at)
-                && let Some(id) = entry.torrent.next_stirred()
-            {
-                if let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) {
-                    peer.in_hungry_line = false;
-                }
-                vain = if self.serve(id, now) == Refill::Hungry { vain + 1 } else { 0 };
-                self.settle(id, now);
+        let mut line = std::mem::take(&mut self.work.lines.stirred);
+        line.retain(|torrent| self.serve_stirred(*torrent, now));
+        // Serving one torrent may have stirred another.
+        line.append(&mut self.work.lines.stirred);
+        self.work.lines.stirred = line;
+    }
+
+    /// Lets the hungry peers of one torrent try again; tells whether some are left for later.
+    fn serve_stirred(&mut self, torrent: TorrentId, now: Instant) -> bool {
+        let mut vain = 0;
+        while vain < MAX_VAIN_TRIES
+            && let Some(id) = self.entry_mut(torrent).and_then(|e| e.torrent.next_stirred())
+        {
+            if let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) {
+                peer.in_hungry_line = false;
             }
+            vain = if self.serve(id, now) == Refill::Hungry { vain + 1 } else { 0 };
+            self.settle(id, now);
         }
+        self.entry_mut(torrent).is_some_and(|entry| entry.torrent.stays_in_stirred_line())
     }
 
     /// Puts a connection that was looked at where it belongs: among those that want to send, and
@@ -187,7 +180,7 @@ impl Session {
         if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
             self.queues.writable.push_back(id);
         }
-        self.schedule(id);
+        self.schedule(id, now);
     }
 
     /// Looks at one torrent: its announces, its dials, its choker, its removal.
@@ -237,7 +230,7 @@ impl Session {
     fn rechoke(&mut self, torrent: TorrentId, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         let mut facts = Vec::with_capacity(entry.torrent.peers.len());
-        for id in &entry.torrent.peers {
+        for id in entry.torrent.peers.values() {
             let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.find(*id) else {
                 continue;
             };
@@ -279,15 +272,13 @@ impl Session {
     fn set_choked(&mut self, torrent: TorrentId, id: ConnId, choke: bool, now: Instant) {
         self.mark(id);
         let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { return };
-        let before = !peer.is_choked();
         if choke {
             peer.choke(now);
         } else {
             peer.unchoke(now);
         }
-        let after = !peer.is_choked();
         if let Some(entry) = self.entry_mut(torrent) {
-            entry.torrent.count_unchoked(before, after);
+            entry.torrent.note_choke(id, choke);
         }
     }
 

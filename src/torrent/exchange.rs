@@ -46,20 +46,20 @@ impl Torrent {
         match event {
             PeerEvent::Pieces(before) => return self.on_pieces(&before, peer, ctx.now),
             PeerEvent::Have(piece) => return self.on_have(piece, peer, ctx.now),
-            PeerEvent::Choked(blocks) => self.release(conn, &blocks),
+            PeerEvent::Choked(blocks) => self.release(conn, &blocks, ctx),
             PeerEvent::Snubbed(blocks) => {
-                self.release(conn, &blocks);
+                self.release(conn, &blocks, ctx);
                 self.detach_landing(peer, ctx.pool);
             }
-            PeerEvent::Rejected(block) => self.release(conn, &[block]),
+            PeerEvent::Rejected(block) => self.release(conn, &[block], ctx),
             PeerEvent::Unchoked(waited) => {
                 if let Some(waited) = waited {
                     ctx.stats.histograms.record_duration(Metric::ChokeToUnchoke, waited);
                 }
             }
             PeerEvent::Interest(interested) => {
-                if interested && peer.is_choked() && self.unchoked < self.unchoke_slots {
-                    self.count_unchoked(false, true);
+                if interested && peer.is_choked() && self.unchoked.len() < self.unchoke_slots {
+                    self.note_choke(conn, false);
                     peer.unchoke(ctx.now);
                 }
                 return self.useless(peer);
@@ -85,12 +85,12 @@ impl Torrent {
 
     /// Takes out a peer whose connection ended: what it was asked for goes back to the picker.
     pub fn peer_left(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) {
-        self.peers.retain(|other| *other != conn);
+        self.peers.remove(&peer.peer_id);
         if std::mem::take(&mut peer.in_hungry_line) {
             self.hungry.retain(|other| *other != conn);
             self.stirred = self.stirred.min(self.hungry.len());
         }
-        self.count_unchoked(!peer.is_choked(), false);
+        self.note_choke(conn, true);
         let landing = peer.landing();
         let mut uploads = Vec::new();
         let aborted = peer.dismantle(&mut uploads);
@@ -101,7 +101,7 @@ impl Torrent {
             self.landing_aborted(block, aborted, ctx.pool);
         }
         let blocks: Vec<Block> = peer.pipeline().into_iter().flat_map(Pipeline::blocks).collect();
-        self.release(conn, &blocks);
+        self.release(conn, &blocks, ctx);
         if let Stage::Active { picker, .. } = &mut self.stage
             && !picker.is_complete()
             && let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch)
@@ -155,14 +155,14 @@ impl Torrent {
     }
 
     /// Returns blocks that `conn` will not send to the pool of those that can be asked for.
-    fn release(&mut self, conn: ConnId, blocks: &[Block]) {
+    fn release(&mut self, conn: ConnId, blocks: &[Block], ctx: &mut Ctx<'_>) {
         if let Stage::Active { picker, .. } = &mut self.stage {
             for block in blocks {
                 picker.release(*block, conn);
             }
         }
         if !blocks.is_empty() {
-            self.stir();
+            self.stir(ctx.lines);
         }
     }
 
@@ -189,7 +189,7 @@ impl Torrent {
         } else {
             peer.skip_landing(block);
             self.wasted(block.len, ctx);
-            self.release(conn, &[block]);
+            self.release(conn, &[block], ctx);
         }
     }
 
@@ -308,8 +308,7 @@ impl Torrent {
                 return Refill::Satisfied;
             }
             Stop::NoCredit => {
-                self.starved = true;
-                self.short_of_credit = true;
+                self.went_short(ctx.lines);
             }
             Stop::Busy => {}
         }
@@ -401,7 +400,7 @@ impl Torrent {
     /// not at all, does not hold up the others.
     pub fn feed_uploads(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> bool {
         // A choked peer may still ask for its few allowed-fast pieces (BEP 6).
-        let part = match ctx.pool.limit(Share::Uploads) as usize / (self.unchoked + 1) {
+        let part = match ctx.pool.limit(Share::Uploads) as usize / (self.unchoked.len() + 1) {
             _ if peer.is_choked() => 1,
             part => part.max(1),
         };

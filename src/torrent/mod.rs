@@ -15,14 +15,14 @@ pub mod phase;
 pub mod pieces;
 pub mod verify;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{Job, Storage};
 use crate::geometry::Geometry;
-use crate::id::{Block, ConnId, InfoHash, PieceIndex, TorrentId};
+use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use crate::peer::fast::GrantedFast;
 use crate::peer::pipeline::Arrival;
 use crate::peer::{Peer, PeerLimits};
@@ -56,6 +56,7 @@ pub struct TorrentParams {
 
 /// One torrent of a session.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "two marks for lines, and two facts")]
 pub struct Torrent {
     /// Its name within the session.
     pub id: TorrentId,
@@ -65,8 +66,8 @@ pub struct Torrent {
     pub geometry: Geometry,
     /// Addresses that could be dialled, and bans.
     pub candidates: Candidates,
-    /// Its established peers.
-    pub peers: Vec<ConnId>,
+    /// Its established peers, by what they call themselves: each at most once.
+    pub peers: BTreeMap<PeerId, ConnId>,
     /// How many peers may be unchoked at one time.
     pub unchoke_slots: usize,
     /// What has gone over the wire and through the hash so far.
@@ -89,8 +90,11 @@ pub struct Torrent {
     starved: bool,
     /// Whether a peer went hungry for want of credit and none was tried again since.
     short_of_credit: bool,
+    /// Whether it is in [`Lines::stirred`] and [`Lines::short`].
+    in_stirred_line: bool,
+    in_short_line: bool,
     /// Peers that are unchoked. Kept by whoever chokes and unchokes.
-    unchoked: usize,
+    unchoked: BTreeSet<ConnId>,
     /// Recycled list of picked blocks.
     picked: Vec<Block>,
     /// Recycled bitfield for peers whose pieces are kept in a smaller form.
@@ -153,12 +157,24 @@ pub struct Ctx<'a> {
     pub events: &'a mut Vec<TorrentEvent>,
     /// Requests of other connections that are to be cancelled, right after the call.
     pub cancels: &'a mut Vec<(ConnId, Block)>,
+    /// Torrents that the session is to come back to.
+    pub lines: &'a mut Lines,
     /// What peers are held to.
     pub limits: &'a PeerLimits,
     /// What is measured.
     pub stats: &'a mut Stats,
     /// The time of the turn.
     pub now: Instant,
+}
+
+/// Torrents that the session is to come back to, each once in a line, so that nobody looks at all
+/// of them in every turn.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Something has changed for peers of theirs that went hungry.
+    pub stirred: Vec<TorrentId>,
+    /// Peers of theirs went hungry for want of credit.
+    pub short: Vec<TorrentId>,
 }
 
 impl Ctx<'_> {
@@ -182,7 +198,7 @@ impl Torrent {
             info_hash: params.info_hash,
             geometry,
             candidates: Candidates::default(),
-            peers: Vec::new(),
+            peers: BTreeMap::new(),
             unchoke_slots: params.unchoke_slots,
             totals: Totals::new(ctx.now),
             storage: params.storage,
@@ -196,7 +212,9 @@ impl Torrent {
             stirred: 0,
             starved: false,
             short_of_credit: false,
-            unchoked: 0,
+            in_stirred_line: false,
+            in_short_line: false,
+            unchoked: BTreeSet::new(),
             picked: Vec::new(),
             scratch: Bitfield::default(),
         }
@@ -285,9 +303,18 @@ impl Torrent {
         &self.storage
     }
 
-    /// Counts how many peers are unchoked, up or down.
-    pub fn count_unchoked(&mut self, before: bool, now: bool) {
-        self.unchoked = self.unchoked + usize::from(now) - usize::from(before);
+    /// Notes that a peer was choked or unchoked.
+    pub fn note_choke(&mut self, conn: ConnId, choked: bool) {
+        if choked {
+            self.unchoked.remove(&conn);
+        } else {
+            self.unchoked.insert(conn);
+        }
+    }
+
+    /// Returns the peers that we let request.
+    pub const fn unchoked(&self) -> &BTreeSet<ConnId> {
+        &self.unchoked
     }
 
     /// Stops the torrent: nothing is asked for or served any more. The session closes its
@@ -332,7 +359,7 @@ impl Torrent {
             picker.close(piece, ctx.cancels);
         }
         self.drop_row(piece, ctx.pool);
-        self.stir();
+        self.stir(ctx.lines);
     }
 
     /// Takes a piece's record out; its frames and its credit come back. `None` if it is not open.
@@ -363,9 +390,27 @@ impl Torrent {
     }
 
     /// Notes that something has changed for peers that went hungry.
-    fn stir(&mut self) {
+    fn stir(&mut self, lines: &mut Lines) {
         self.stirred = self.hungry.len();
         self.short_of_credit = false;
+        if self.stirred > 0 && !std::mem::replace(&mut self.in_stirred_line, true) {
+            lines.stirred.push(self.id);
+        }
+    }
+
+    /// Notes that a peer went hungry for want of credit.
+    fn went_short(&mut self, lines: &mut Lines) {
+        self.starved = true;
+        self.short_of_credit = true;
+        if !std::mem::replace(&mut self.in_short_line, true) {
+            lines.short.push(self.id);
+        }
+    }
+
+    /// Tells whether it stays in [`Lines::stirred`], after its turn there.
+    pub const fn stays_in_stirred_line(&mut self) -> bool {
+        self.in_stirred_line = self.stirred > 0;
+        self.in_stirred_line
     }
 
     /// Tells whether peers could be asked for more if there were more credit.
@@ -373,10 +418,12 @@ impl Torrent {
         self.short_of_credit
     }
 
-    /// Notes that there is credit which another torrent has given back.
-    pub fn credit_came_free(&mut self) {
+    /// Notes that there is credit which another torrent has given back; it is out of
+    /// [`Lines::short`].
+    pub fn credit_came_free(&mut self, lines: &mut Lines) {
+        self.in_short_line = false;
         if self.short_of_credit {
-            self.stir();
+            self.stir(lines);
         }
     }
 
@@ -466,7 +513,7 @@ fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
 impl Torrent {
     /// Adds an established peer and tells it what we have (BEP 3, BEP 6).
     pub fn peer_joined(&mut self, conn: ConnId, peer: &mut Peer) {
-        self.peers.push(conn);
+        self.peers.insert(peer.peer_id, conn);
         peer.announce_pieces(self.have(), self.completed.len());
         let newcomers_pieces = crate::peer::fast::allowed_fast_set(
             peer.addr.ip(),

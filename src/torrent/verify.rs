@@ -79,7 +79,7 @@ impl Torrent {
         self.completed.push(piece);
         ctx.stats.counters.pieces_verified += 1;
         ctx.events.push(TorrentEvent::PieceVerified(piece));
-        self.stir();
+        self.stir(ctx.lines);
         let (picker, end) = match &mut self.stage {
             Stage::Active { picker, end } => (picker, end),
             Stage::Stopped { have, .. } => {
@@ -126,7 +126,7 @@ impl Torrent {
         if let Stage::Active { picker, .. } = &mut self.stage {
             picker.corrupt(piece);
         }
-        self.stir();
+        self.stir(ctx.lines);
         After::LookAgain
     }
 
@@ -197,7 +197,7 @@ impl Torrent {
                     picker.flushed(piece, blocks);
                 }
                 self.piece_grew(piece, false, ctx);
-                self.stir();
+                self.stir(ctx.lines);
                 After::Nothing
             }
             verdict => {

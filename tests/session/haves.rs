@@ -1,0 +1,84 @@
+//! Who is told of a piece that came, and when.
+
+use swarmloop::proto::message::Message;
+use swarmloop::time::Duration;
+
+use crate::common::{FAST, Remote, Said, World};
+
+/// More peers than are told of a piece as soon as it is there.
+const MANY: usize = 70;
+
+fn join(world: &mut World) -> Remote {
+    let remote = world.join(FAST);
+    world.say(remote, &[Message::HaveNone]);
+    world.hear(remote);
+    remote
+}
+
+/// Lets the seed deliver what is asked of it once, and returns the pieces that came by it.
+fn deliver(world: &mut World, seed: Remote) -> Vec<u32> {
+    let before = world.events.len();
+    let asked = world.asked(seed);
+    world.give(seed, &asked);
+    let came = world.events[before..].iter().filter_map(|event| match event {
+        swarmloop::session::io::Event::PieceVerified { piece, .. } => Some(piece.0),
+        _ => None,
+    });
+    came.collect()
+}
+
+fn told(world: &mut World, remote: Remote) -> Vec<u32> {
+    let said = world.hear(remote).into_iter();
+    said.filter_map(|said| match said {
+        Said::Message(Message::Have(piece)) => Some(piece.0),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn in_a_small_swarm_everybody_is_told_at_once() {
+    let mut world = World::leech();
+    let peers: Vec<Remote> = (0..5).map(|_| join(&mut world)).collect();
+    let seed = world.join_seed();
+    let came = deliver(&mut world, seed);
+    assert!(!came.is_empty());
+    for peer in peers {
+        assert_eq!(told(&mut world, peer), came);
+    }
+    assert_eq!(told(&mut world, seed), [], "a seed lacks nothing");
+}
+
+#[test]
+fn in_a_large_swarm_those_who_wait_are_told_at_once_and_all_others_soon() {
+    let mut world = World::leech();
+    let waiting = world.join_leech(FAST);
+    world.hear(waiting);
+    let peers: Vec<Remote> = (0..MANY).map(|_| join(&mut world)).collect();
+    let seed = world.join_seed();
+    let came = deliver(&mut world, seed);
+    assert!(!came.is_empty());
+    assert_eq!(told(&mut world, waiting), came, "it may request, and had nothing to");
+    let early: usize = peers.iter().map(|peer| told(&mut world, *peer).len()).sum();
+    assert_eq!(early, 0, "nothing was due to the others");
+    world.advance(Duration::from_millis(500));
+    let first: Vec<usize> = peers.iter().map(|peer| told(&mut world, *peer).len()).collect();
+    let halfway = first.iter().filter(|haves| **haves > 0).count();
+    assert!((MANY / 3..MANY).contains(&halfway), "{halfway} after half the time");
+    world.advance(Duration::from_millis(600));
+    for (peer, before) in peers.into_iter().zip(first) {
+        assert_eq!(before + told(&mut world, peer).len(), came.len(), "each is told once");
+    }
+    assert!(world.session.poll_timeout() > Some(world.now + Duration::from_secs(1)), "it rests");
+}
+
+#[test]
+fn whoever_is_spoken_to_anyhow_is_told_with_it() {
+    let mut world = World::leech();
+    let peers: Vec<Remote> = (0..MANY).map(|_| join(&mut world)).collect();
+    let seed = world.join_seed();
+    let came = deliver(&mut world, seed);
+    assert!(!came.is_empty());
+    world.say(peers[9], &[Message::Interested]);
+    assert_eq!(told(&mut world, peers[9]), came);
+}
