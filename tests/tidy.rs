@@ -41,12 +41,20 @@ const LAYERS: [Layer; 8] = [
 const OTHER_CRATES: [&str; 3] = ["main", "cli", "bin"];
 
 /// Findings that are wanted: file, rule, how many, why.
-const EXCEPTIONS: &[Exception] = &[Exception {
-    file: "wire/frame.rs",
-    rule: Rule::Cast,
-    count: 9,
-    reason: "indices by an enum and lengths of our own frames, none of them from the wire",
-}];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        file: "wire/frame.rs",
+        rule: Rule::Cast,
+        count: 9,
+        reason: "indices by an enum and lengths of our own frames, none of them from the wire",
+    },
+    Exception {
+        file: "disk/sha1_lanes.rs",
+        rule: Rule::Word,
+        count: 10,
+        reason: "intrinsics, each with the reason why it is sound",
+    },
+];
 
 /// Where sockets, files, threads, clocks and locks are at home.
 const IMPURE: [&str; 5] = ["reactor/", "client.rs", "main.rs", "cli/", "bin/"];

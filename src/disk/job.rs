@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use super::hash::Midstate;
 use super::layout::Layout;
 use crate::id::{ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::time::Duration;
@@ -39,9 +40,6 @@ impl Storage {
         self.hashes[at..at + 20].try_into().expect("a slice of 20 bytes")
     }
 }
-
-/// The running SHA-1 of a large piece that is hashed and written in several jobs.
-pub type Midstate = sha1::Sha1;
 
 /// A unit of work for the disk pool.
 #[derive(Debug)]

@@ -7,4 +7,5 @@
 pub mod hash;
 pub mod job;
 pub mod layout;
+pub mod sha1_lanes;
 pub mod verdict;

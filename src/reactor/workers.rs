@@ -24,11 +24,12 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::files::Files;
+use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, Outcome, Read, Storage,
-    Times, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times,
+    Verdict, Verify,
 };
-use crate::disk::{hash, verdict};
+use crate::disk::verdict;
 use crate::id::{PieceIndex, TorrentId};
 use crate::time::Duration;
 

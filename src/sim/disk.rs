@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Midstate, OnDisk, Outcome, Read,
-    Storage, Times, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Storage, Times,
+    Verdict, Verify,
 };
-use crate::disk::{hash, verdict};
+use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::rng::Rng;
 use crate::time::Duration;

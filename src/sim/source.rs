@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::disk::SimDisk;
 use crate::disk::hash;
-use crate::disk::job::Midstate;
+use crate::disk::hash::Midstate;
 use crate::disk::layout::{FileSpec, Layout};
 use crate::id::PieceIndex;
 use crate::proto::bencode::Writer;

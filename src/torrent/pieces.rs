@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 
-use crate::disk::job::Midstate;
+use crate::disk::hash::Midstate;
 use crate::id::{Block, PieceIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::frame::Frame;
