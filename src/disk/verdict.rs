@@ -1,20 +1,21 @@
-//! What becomes of received blocks: hash, compare, and only then write, or write as they come.
+//! What becomes of received blocks: compare the hash, and only then write, or write as they come.
 //!
-//! The one rule for both drivers. Pure but for the `write` that it is lent, which puts the job's
-//! frames where they belong.
+//! The one rule for both drivers, which hash by themselves: several jobs at once if there are. Pure
+//! but for the `write` that it is lent, which puts the job's frames where they belong.
 
 use super::hash;
 use super::job::{Append, Appended, DiskError, Verdict, Verify};
 
-/// Judges a whole piece; it is written only if it is right.
+/// Judges a whole piece by the hash of its frames; it is written only if it is right.
 ///
 /// # Errors
 /// Those of `write`: nothing is known to be on disk then.
 pub fn verify(
     job: &Verify,
+    hash: [u8; 20],
     write: impl FnOnce() -> Result<(), DiskError>,
 ) -> Result<Verdict, DiskError> {
-    if hash::piece(&job.frames) != job.storage.expected(job.piece) {
+    if hash != job.storage.expected(job.piece) {
         return Ok(Verdict::Corrupt { block_hashes: hash::blocks(&job.frames) });
     }
     write()?;
@@ -23,8 +24,8 @@ pub fn verify(
 }
 
 /// Writes the next run of a piece that is too long to be kept, and judges the piece if it is the
-/// last. Returns the SHA-1 of each block of the run as well. Leaves a fresh midstate in `job`; the
-/// one that was in it travels on in the result.
+/// last. Returns the SHA-1 of each block of the run as well. The midstate in `job` has seen the
+/// run; it travels on in the result, and a fresh one is left in its place.
 ///
 /// # Errors
 /// Those of `write`: nobody may claim the piece then.
@@ -32,9 +33,8 @@ pub fn append(
     job: &mut Append,
     write: impl FnOnce(&Append) -> Result<(), DiskError>,
 ) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
-    let mut midstate = std::mem::take(&mut job.midstate);
-    hash::update(&mut midstate, &job.frames);
     write(job)?;
+    let midstate = std::mem::take(&mut job.midstate);
     let appended = if !job.last {
         Appended::Partial(midstate)
     } else if hash::finish(*midstate) == job.storage.expected(job.piece) {

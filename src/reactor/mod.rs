@@ -190,7 +190,10 @@ impl Reactor {
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         let before = self.clock.elapsed();
         self.measure_turn(before);
-        let timeout = self.timeout(at_most, Instant::ZERO + before);
+        let mut timeout = self.timeout(at_most, Instant::ZERO + before);
+        if timeout != Some(Duration::ZERO) && !self.workers.rest() {
+            timeout = Some(Duration::ZERO);
+        }
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}

@@ -1,7 +1,7 @@
 //! The disk pool: a few threads that hash, write and read so that the loop never waits for a disk.
 //!
 //! ```text
-//! loop:    submit ──► reads    ─┐                                    ┌─► wake, if the first
+//! loop:    submit ──► reads    ─┐                                    ┌─► wake, if the loop waits
 //!                     verifies ─┼─► worker: hash, compare, files ──► outcomes ──► drain
 //!                     checks   ─┘
 //! ```
@@ -11,31 +11,27 @@
 //! itself ([`Workers::read_resident`]). Within a class it is first come, first served. A job is not
 //! interrupted for one of a higher class, so whoever submits checks keeps them short.
 //!
+//! A thread takes several pieces at a time if more are queued than there are threads, and hashes
+//! them side by side ([`crate::disk::sha1_lanes`]); nothing waits for others to come. So a piece is
+//! judged at once while there is little to do, and the more there is to do, the less each takes.
+//!
 //! **Invariant:** a job decides nothing that a peer or torrent could see other than through its
 //! [`Outcome`], and every job but a close has exactly one.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+mod queue;
+mod run;
+
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::files::Files;
-use crate::disk::hash::{self, Midstate};
-use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times,
-    Verdict, Verify,
-};
-use crate::disk::verdict;
-use crate::id::{PieceIndex, TorrentId};
+use crate::disk::job::{Job, Outcome, Read};
 use crate::time::Duration;
 
-/// Bytes that a check reads and hashes at a time: long enough that the system reads ahead, short
-/// enough to stay in the second-level cache on the way from the copy to the hash.
-const CHECK_CHUNK_LEN: u32 = 1 << 20;
+use queue::{MAX_BATCH, Queue, Queued, Stop, torrent_of};
+use run::Hashed;
 
 /// The disk pool. Dropping it abandons what is queued: its threads end by themselves after the job
 /// that each of them is at. See [`Workers::shutdown`] for the other way.
@@ -50,8 +46,8 @@ pub struct Workers {
 impl Workers {
     /// Starts `threads` threads, at least one, that share a cache of `open_files` files.
     ///
-    /// `wake` is called on a worker when an outcome is there that no earlier call has told of: at
-    /// most once between two calls of [`Workers::drain`]. It must return soon.
+    /// `wake` is called on a worker, once after each [`Workers::rest`] that returned `true`, when
+    /// an outcome is there. It must return soon.
     ///
     /// # Errors
     ///
@@ -64,7 +60,7 @@ impl Workers {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
             changed: Condvar::new(),
-            outcomes: Mutex::new(Vec::new()),
+            outcomes: Mutex::new(Outcomes { list: Vec::new(), resting: false }),
             wake: Wake(Box::new(wake)),
             files: Files::new(open_files),
         });
@@ -83,8 +79,14 @@ impl Workers {
     pub fn submit(&mut self, job: Job) {
         self.pending += usize::from(!matches!(job, Job::Close { .. }));
         let since = Instant::now();
-        self.shared.queue().push(Queued { job, since });
-        self.shared.changed.notify_one();
+        let mut queue = self.shared.queue();
+        queue.push(Queued { job, since });
+        // A thread that is busy looks at the queue before it waits; to tell it is a system call.
+        let idle = queue.idle > 0;
+        drop(queue);
+        if idle {
+            self.shared.changed.notify_one();
+        }
     }
 
     /// Does a read on the caller's thread if nothing has to be waited for: the files are open and
@@ -105,8 +107,22 @@ impl Workers {
     /// Appends the outcomes that are there to `out`, in the order in which the jobs ended.
     pub fn drain(&mut self, out: &mut Vec<Outcome>) {
         let before = out.len();
-        out.append(&mut self.shared.outcomes());
+        let mut outcomes = self.shared.outcomes();
+        outcomes.resting = false;
+        out.append(&mut outcomes.list);
+        drop(outcomes);
         self.pending -= out.len() - before;
+    }
+
+    /// Asks to be woken by the next outcome, for the loop is about to wait. Returns `false` if
+    /// there is one already: it is to be drained, not waited for, and nobody will wake the loop.
+    ///
+    /// A loop that is at work drains before it waits again, so it need not be told of outcomes.
+    #[must_use]
+    pub fn rest(&mut self) -> bool {
+        let mut outcomes = self.shared.outcomes();
+        outcomes.resting = outcomes.list.is_empty();
+        outcomes.resting
     }
 
     /// Returns how many jobs were submitted whose outcomes have not been drained; closes are not
@@ -160,10 +176,17 @@ struct Shared {
     queue: Mutex<Queue>,
     /// A job, a stop or the end of a thread.
     changed: Condvar,
-    /// What came of jobs, since the last drain.
-    outcomes: Mutex<Vec<Outcome>>,
+    outcomes: Mutex<Outcomes>,
     wake: Wake,
     files: Files,
+}
+
+#[derive(Debug)]
+struct Outcomes {
+    /// What came of jobs, since the last drain.
+    list: Vec<Outcome>,
+    /// Whether the loop waits and is to be woken.
+    resting: bool,
 }
 
 impl Shared {
@@ -172,31 +195,37 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn outcomes(&self) -> MutexGuard<'_, Vec<Outcome>> {
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next job; `None` if there will be no more.
-    fn next(&self) -> Option<Queued> {
+    /// Waits for the next jobs and moves them into `batch`; `false` if there will be no more.
+    fn next(&self, batch: &mut Vec<Queued>) -> bool {
         let mut queue = self.queue();
         loop {
-            if let Some(job) = queue.pop() {
-                return Some(job);
+            if queue.take(batch) {
+                return true;
             }
             if queue.stop != Stop::Never {
-                return None;
+                return false;
             }
+            queue.idle += 1;
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
+    }
+
+    /// Returns a read that has come while a thread is at a batch.
+    fn next_read(&self) -> Option<Queued> {
+        self.queue().take_read()
     }
 
     fn publish(&self, outcome: Outcome) {
         let mut outcomes = self.outcomes();
-        outcomes.push(outcome);
-        // An outcome that was here already has woken the loop, which has not drained since.
-        let first = outcomes.len() == 1;
+        outcomes.list.push(outcome);
+        let resting = std::mem::take(&mut outcomes.resting);
         drop(outcomes);
-        if first {
+        if resting {
             (self.wake.0)();
         }
     }
@@ -208,105 +237,6 @@ struct Wake(Box<dyn Fn() + Send + Sync>);
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Wake")
-    }
-}
-
-/// When the threads are to end.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-enum Stop {
-    #[default]
-    Never,
-    /// When everything that writes has been done.
-    AfterWrites,
-    /// After the job that each is at.
-    AtOnce,
-}
-
-/// A job and when it was submitted.
-#[derive(Debug)]
-struct Queued {
-    job: Job,
-    since: Instant,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// The jobs by [`class`]; lower classes first, first come, first served in each.
-    classes: [VecDeque<Queued>; 3],
-    /// Closes of torrents, to be done once nothing of theirs is unfinished.
-    closing: Vec<Queued>,
-    /// Jobs of each torrent that are queued or being done. Invariant: no entry is 0.
-    unfinished: BTreeMap<TorrentId, usize>,
-    stop: Stop,
-    /// Threads that have not ended.
-    living: usize,
-}
-
-impl Queue {
-    fn push(&mut self, queued: Queued) {
-        if let Job::Close { .. } = queued.job {
-            self.closing.push(queued);
-        } else {
-            *self.unfinished.entry(torrent_of(&queued.job)).or_default() += 1;
-            self.classes[class(&queued.job)].push_back(queued);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Queued> {
-        let closable = |close: &Queued| !self.unfinished.contains_key(&torrent_of(&close.job));
-        if let Some(at) = self.closing.iter().position(closable) {
-            return Some(self.closing.swap_remove(at));
-        }
-        self.classes.iter_mut().find_map(VecDeque::pop_front)
-    }
-
-    fn finished(&mut self, torrent: TorrentId) {
-        if let Some(count) = self.unfinished.get_mut(&torrent) {
-            *count -= 1;
-            if *count == 0 {
-                self.unfinished.remove(&torrent);
-            }
-        }
-    }
-
-    /// Takes out the jobs that will not be done and returns them, to be dropped without the lock.
-    /// Closes stay: they cost nothing.
-    fn stop(&mut self, stop: Stop) -> Vec<Queued> {
-        self.stop = self.stop.max(stop);
-        let keep = |queued: &Queued| stop == Stop::AfterWrites && writes(&queued.job);
-        let queued = self.classes.iter_mut().flat_map(std::mem::take);
-        let (kept, dropped): (Vec<Queued>, Vec<Queued>) = queued.partition(keep);
-        for queued in kept {
-            self.classes[class(&queued.job)].push_back(queued);
-        }
-        for queued in &dropped {
-            self.finished(torrent_of(&queued.job));
-        }
-        dropped
-    }
-}
-
-const fn class(job: &Job) -> usize {
-    match job {
-        Job::Read(_) => 0,
-        Job::Verify(_) | Job::Append(_) => 1,
-        Job::Stat { .. } | Job::Check { .. } | Job::Finish { .. } | Job::Close { .. } => 2,
-    }
-}
-
-const fn writes(job: &Job) -> bool {
-    matches!(job, Job::Verify(_) | Job::Append(_) | Job::Finish { .. })
-}
-
-fn torrent_of(job: &Job) -> TorrentId {
-    match job {
-        Job::Verify(Verify { storage, .. })
-        | Job::Append(Append { storage, .. })
-        | Job::Read(Read { storage, .. })
-        | Job::Stat { storage }
-        | Job::Check { storage, .. }
-        | Job::Finish { storage, .. } => storage.torrent,
-        Job::Close { torrent } => *torrent,
     }
 }
 
@@ -329,146 +259,32 @@ impl Drop for Living {
 
 /// The life of one thread.
 fn work(shared: &Shared) {
-    let mut chunk = Vec::new();
-    while let Some(queued) = shared.next() {
-        let torrent = torrent_of(&queued.job);
-        if let Some(outcome) = run(&shared.files, queued, &mut chunk) {
-            shared.queue().finished(torrent);
-            shared.publish(outcome);
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut buffer = Vec::new();
+    while shared.next(&mut batch) {
+        let hashed = run::hash(&batch);
+        let several = batch.len() > 1;
+        for (at, queued) in batch.drain(..).enumerate() {
+            // What follows waits for the disk, and a peer waits for each read.
+            while several && let Some(read) = shared.next_read() {
+                finish(shared, read, (&hashed, at), &mut buffer);
+            }
+            if at > 0 && shared.queue().stop == Stop::AtOnce {
+                shared.queue().finished(torrent_of(&queued.job));
+            } else {
+                finish(shared, queued, (&hashed, at), &mut buffer);
+            }
         }
     }
 }
 
-/// Does one job. `chunk` is the thread's buffer for checks.
-fn run(files: &Files, queued: Queued, chunk: &mut Vec<u8>) -> Option<Outcome> {
-    let watch = Stopwatch::start(queued.since);
-    Some(match queued.job {
-        Job::Verify(job) => {
-            let verdict = guarded(DiskOp::Write, &job.storage, || verify(files, &job, &watch));
-            let Verify { storage, piece, frames, .. } = job;
-            let (torrent, times) = (storage.torrent, watch.stop());
-            Outcome::Verify { torrent, piece, frames, verdict, times }
-        }
-        Job::Append(mut job) => {
-            let storage = Arc::clone(&job.storage);
-            let result = guarded(DiskOp::Write, &storage, || append(files, &mut job, &watch));
-            let Append { piece, begin, frames, .. } = job;
-            let (torrent, times) = (storage.torrent, watch.stop());
-            Outcome::Append { torrent, piece, begin, frames, result, times }
-        }
-        Job::Read(Read { storage, conn, piece, begin, mut frames }) => {
-            let read = || files.read_run(&storage, piece, begin, &mut frames);
-            let result = guarded(DiskOp::Read, &storage, read);
-            Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
-        }
-        Job::Stat { storage } => {
-            let files = guarded(DiskOp::Stat, &storage, || Files::stat(&storage));
-            Outcome::Stat { torrent: storage.torrent, files }
-        }
-        Job::Check { storage, first, count } => {
-            let pieces = (first.0..first.0.saturating_add(count)).map(PieceIndex);
-            let check = || pieces.map(|piece| is_good(files, &storage, piece, chunk)).collect();
-            let good = guarded(DiskOp::Read, &storage, check);
-            Outcome::Check { torrent: storage.torrent, first, good }
-        }
-        Job::Finish { storage, cut } => {
-            let result = guarded(DiskOp::SetLength, &storage, || files.finish(&storage, cut));
-            Outcome::Finish { torrent: storage.torrent, result }
-        }
-        Job::Close { torrent } => {
-            files.close(torrent);
-            return None;
-        }
-    })
-}
-
-/// Takes the times of one job.
-#[derive(Debug)]
-struct Stopwatch {
-    submitted: Instant,
-    started: Instant,
-    hashed: Cell<Option<Instant>>,
-}
-
-impl Stopwatch {
-    fn start(submitted: Instant) -> Self {
-        Self { submitted, started: Instant::now(), hashed: Cell::new(None) }
+/// Does a job and tells what came of it.
+fn finish(shared: &Shared, queued: Queued, hashed: (&Hashed, usize), buffer: &mut Vec<u8>) {
+    let torrent = torrent_of(&queued.job);
+    if let Some(outcome) = run::run(&shared.files, queued, hashed, buffer) {
+        shared.queue().finished(torrent);
+        shared.publish(outcome);
     }
-
-    fn hashed(&self) {
-        self.hashed.set(Some(Instant::now()));
-    }
-
-    fn stop(&self) -> Times {
-        let end = Instant::now();
-        let hashed = self.hashed.get().unwrap_or(end);
-        Times {
-            queued: self.started.duration_since(self.submitted),
-            hash_took: hashed.duration_since(self.started),
-            write_took: end.duration_since(hashed),
-        }
-    }
-}
-
-/// Does a part of a job and makes an error of a panic, so that the frames that `doing` borrows go
-/// home and the thread lives on. Nothing that a job leaves half done is looked at afterwards.
-fn guarded<T>(
-    op: DiskOp,
-    storage: &Storage,
-    doing: impl FnOnce() -> Result<T, DiskError>,
-) -> Result<T, DiskError> {
-    catch_unwind(AssertUnwindSafe(doing)).unwrap_or_else(|panic| {
-        let (path, kind) = (storage.root.clone(), DiskErrorKind::Panicked);
-        Err(DiskError { op, path, kind, message: panic_message(&*panic) })
-    })
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let literal = panic.downcast_ref::<&str>().copied();
-    let text = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the job panicked: {}", text.unwrap_or("without a word"))
-}
-
-fn verify(files: &Files, job: &Verify, watch: &Stopwatch) -> Result<Verdict, DiskError> {
-    verdict::verify(job, || {
-        watch.hashed();
-        files.write_run(&job.storage, job.piece, 0, &job.frames)
-    })
-}
-
-fn append(
-    files: &Files,
-    job: &mut Append,
-    watch: &Stopwatch,
-) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
-    verdict::append(job, |job| {
-        watch.hashed();
-        files.write_run(&job.storage, job.piece, job.begin, &job.frames)
-    })
-}
-
-/// Tells whether the bytes of `piece` are on disk and right. `chunk` is scratch space.
-fn is_good(
-    files: &Files,
-    storage: &Storage,
-    piece: PieceIndex,
-    chunk: &mut Vec<u8>,
-) -> Result<bool, DiskError> {
-    chunk.resize(CHECK_CHUNK_LEN as usize, 0);
-    let mut midstate = Midstate::default();
-    let len = storage.layout.piece_len(piece);
-    let mut begin = 0;
-    while begin < len {
-        let taken = CHECK_CHUNK_LEN.min(len - begin);
-        let part = &mut chunk[..taken as usize];
-        match files.read_into(storage, piece, begin, part) {
-            Ok(()) => hash::update_bytes(&mut midstate, part),
-            Err(error) if error.kind == DiskErrorKind::Missing => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        begin += taken;
-    }
-    Ok(hash::finish(midstate) == storage.expected(piece))
 }
 
 #[cfg(test)]

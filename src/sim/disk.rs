@@ -244,10 +244,13 @@ impl SimDisk {
     }
 
     fn verify(&mut self, job: &Verify) -> Result<Verdict, DiskError> {
-        verdict::verify(job, || self.write_run(&job.storage, job.piece, 0, &job.frames))
+        verdict::verify(job, hash::piece(&job.frames), || {
+            self.write_run(&job.storage, job.piece, 0, &job.frames)
+        })
     }
 
     fn append(&mut self, job: &mut Append) -> Result<(Appended, Vec<[u8; 20]>), DiskError> {
+        hash::update(&mut job.midstate, &job.frames);
         verdict::append(job, |job| self.write_run(&job.storage, job.piece, job.begin, &job.frames))
     }
 

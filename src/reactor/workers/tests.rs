@@ -8,10 +8,13 @@ use std::sync::mpsc;
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::queue::class;
+use super::run::CHECK_STEP;
 use super::*;
-use crate::disk::job::OnDisk;
+use crate::disk::hash::{self, Midstate};
+use crate::disk::job::{Append, Appended, DiskErrorKind, OnDisk, Storage, Verdict, Verify};
 use crate::disk::layout::{FileSpec, Layout};
-use crate::id::{BLOCK_LEN, ConnId, InfoHash};
+use crate::id::{BLOCK_LEN, ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
 
 const PIECE_LEN: u32 = 3 * BLOCK_LEN;
@@ -86,11 +89,14 @@ impl Pool {
         self.outcomes(1).pop().unwrap()
     }
 
-    /// Waits until there are `count` outcomes, as the loop does: woken, it drains.
+    /// Waits until there are `count` outcomes, as the loop does: it drains what is there, and what
+    /// it is woken for.
     fn outcomes(&mut self, count: usize) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         while outcomes.len() < count {
-            self.wakes.recv_timeout(PATIENCE).expect("the pool wakes the loop");
+            if self.workers.rest() {
+                self.wakes.recv_timeout(PATIENCE).expect("the pool wakes the loop");
+            }
             self.workers.drain(&mut outcomes);
         }
         outcomes
@@ -195,8 +201,10 @@ fn a_read_fills_its_frames_or_gives_them_back() {
 #[test]
 fn a_check_tells_good_pieces_from_wrong_and_missing_ones() {
     let root = TempDir::new().unwrap();
-    let piece_len = CHECK_CHUNK_LEN + 5_000;
-    let (mut bytes, storage) = torrent_of_pieces(root.path(), 5_000_000, piece_len);
+    let piece_len = CHECK_STEP + 5_000;
+    // More pieces than are looked at side by side; the last one is shorter than a step.
+    let len = 40 * piece_len as usize + 3_000;
+    let (mut bytes, storage) = torrent_of_pieces(root.path(), len, piece_len);
     let mut pool = Pool::start(2);
     let mut good = |count| {
         let outcome = pool.outcome(check_job(&storage, 1, count));
@@ -204,12 +212,14 @@ fn a_check_tells_good_pieces_from_wrong_and_missing_ones() {
         assert_eq!(first, PieceIndex(1));
         good
     };
-    assert_eq!(good(4).unwrap(), [false; 4], "there is nothing");
+    assert_eq!(good(40).unwrap(), [false; 40], "there is nothing");
     fs::create_dir(root.path().join("t")).unwrap();
-    // The second piece is wrong in its second chunk, the last one ends a byte too early.
-    bytes[2 * piece_len as usize + CHECK_CHUNK_LEN as usize] ^= 1;
+    // One is wrong in its first step, one in its second, and the file ends a byte too early.
+    bytes[3 * piece_len as usize] ^= 1;
+    bytes[20 * piece_len as usize + CHECK_STEP as usize] ^= 1;
     fs::write(root.path().join("t/a"), &bytes[..bytes.len() - 1]).unwrap();
-    assert_eq!(good(4).unwrap(), [true, false, true, false]);
+    let right = |piece| ![3, 20, 40].contains(&piece);
+    assert_eq!(good(40).unwrap(), (1..=40).map(right).collect::<Vec<_>>());
     assert!(good(0).unwrap().is_empty());
 }
 
@@ -279,10 +289,11 @@ fn a_panicking_job_hands_its_frames_back_and_the_thread_lives_on() {
     assert_eq!(pool.workers.pending(), 0);
 }
 
-/// A pool of one thread that stands still in its first wake until it is let go.
+/// A pool of one thread that stands still in each wake until it is let go.
 struct Blocked {
     workers: Workers,
     let_go: mpsc::Sender<()>,
+    at_gate: mpsc::Receiver<()>,
     wakes: Arc<AtomicUsize>,
 }
 
@@ -295,15 +306,31 @@ impl Blocked {
         let wakes = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&wakes);
         let wake = move || {
-            if count.fetch_add(1, Ordering::SeqCst) == 0 {
-                reached.send(()).unwrap();
-                gate.lock().unwrap().recv_timeout(PATIENCE).expect("let go");
-            }
+            count.fetch_add(1, Ordering::SeqCst);
+            // Nobody looks any more when a test has ended.
+            reached.send(()).unwrap_or(());
+            gate.lock().unwrap().recv_timeout(PATIENCE).expect("let go");
         };
         let mut workers = Workers::start(1, wake, 16).unwrap();
+        assert!(workers.rest());
         workers.submit(first);
-        at_gate.recv_timeout(PATIENCE).expect("the first outcome wakes");
-        Self { workers, let_go, wakes }
+        let pool = Self { workers, let_go, at_gate, wakes };
+        pool.stands_still();
+        pool
+    }
+
+    fn stands_still(&self) {
+        self.at_gate.recv_timeout(PATIENCE).expect("the first outcome wakes");
+    }
+
+    /// Waits for all outcomes without being woken.
+    fn all_outcomes(&mut self) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        while self.workers.pending() > 0 {
+            self.workers.drain(&mut outcomes);
+            std::thread::yield_now();
+        }
+        outcomes
     }
 }
 
@@ -341,11 +368,7 @@ fn reads_go_before_verifies_before_checks_and_each_in_order() {
     }
     assert_eq!(pool.workers.pending(), 8);
     pool.let_go.send(()).unwrap();
-    let mut outcomes = Vec::new();
-    while pool.workers.pending() > 0 {
-        pool.workers.drain(&mut outcomes);
-        std::thread::yield_now();
-    }
+    let outcomes = pool.all_outcomes();
     let names: Vec<&str> = outcomes.iter().map(name).collect();
     let expected = ["verify", "read", "read", "verify", "verify", "check", "stat", "finish"];
     assert_eq!(names, expected);
@@ -362,22 +385,103 @@ fn reads_go_before_verifies_before_checks_and_each_in_order() {
 }
 
 #[test]
-fn the_loop_is_woken_once_between_two_drains() {
+fn the_loop_is_woken_once_and_only_while_it_rests() {
     let root = TempDir::new().unwrap();
     let (bytes, storage) = torrent(root.path(), PIECE_LEN as usize);
     let verify = || verify_job(&storage, 0, &bytes, false);
     let mut pool = Blocked::start(verify());
+    assert!(!pool.workers.rest(), "there is an outcome");
     let mut outcomes = Vec::new();
     pool.workers.drain(&mut outcomes);
     assert_eq!(outcomes.len(), 1);
+    // At work, the loop is not disturbed.
+    pool.workers.submit(verify());
+    pool.let_go.send(()).unwrap();
+    outcomes.append(&mut pool.all_outcomes());
+    assert_eq!(pool.wakes.load(Ordering::SeqCst), 1);
+
+    assert!(pool.workers.rest());
     for _ in 0..5 {
         pool.workers.submit(verify());
     }
     pool.let_go.send(()).unwrap();
     assert!(pool.workers.stop(Stop::AfterWrites, PATIENCE));
-    assert_eq!(pool.wakes.load(Ordering::SeqCst), 2, "one before and one after the drain");
+    assert_eq!(pool.wakes.load(Ordering::SeqCst), 2, "once for all five");
     pool.workers.drain(&mut outcomes);
-    assert_eq!((outcomes.len(), pool.workers.pending()), (6, 0));
+    assert_eq!((outcomes.len(), pool.workers.pending()), (7, 0));
+}
+
+#[test]
+fn pieces_that_are_hashed_side_by_side_are_judged_one_by_one() {
+    const PIECES: u32 = 20;
+    let root = TempDir::new().unwrap();
+    let (bytes, storage) = torrent(root.path(), (PIECES * PIECE_LEN) as usize - 100);
+    let pieces: Vec<&[u8]> = bytes.chunks(PIECE_LEN as usize).collect();
+    let mut pool = Blocked::start(verify_job(&storage, 0, pieces[0], false));
+    // Every third one is spoiled, and for the last one there is no hash.
+    let spoiled = |piece: u32| piece % 3 == 2;
+    for (piece, bytes) in (0..).zip(&pieces) {
+        let mut bytes = bytes.to_vec();
+        *bytes.last_mut().unwrap() ^= u8::from(spoiled(piece));
+        pool.workers.submit(verify_job(&storage, piece, &bytes, false));
+    }
+    let mut midstate = Box::<Midstate>::default();
+    hash::update_bytes(&mut midstate, &pieces[4][..BLOCK_LEN as usize]);
+    let rest = frames(&pieces[4][BLOCK_LEN as usize..]);
+    pool.workers.submit(Job::Append(Append {
+        storage: Arc::clone(&storage),
+        piece: PieceIndex(4),
+        begin: BLOCK_LEN,
+        frames: rest,
+        midstate,
+        last: true,
+    }));
+    pool.workers.submit(verify_job(&storage, PIECES, pieces[0], false));
+    pool.let_go.send(()).unwrap();
+    let outcomes = pool.all_outcomes();
+    assert_eq!(outcomes.len(), 1 + PIECES as usize + 2);
+    for (at, outcome) in (0..).zip(&outcomes[1..]) {
+        match outcome {
+            Outcome::Verify { piece, frames: back, verdict, .. } if at < PIECES => {
+                assert_eq!(*piece, PieceIndex(at), "in order");
+                let good = matches!(verdict, Ok(Verdict::Good { .. }));
+                assert_eq!(good, !spoiled(at), "{at}: {verdict:?}");
+                assert_eq!(payload(back).len(), pieces[at as usize].len());
+            }
+            Outcome::Append { result: Ok((Appended::Good, hashes)), .. } => {
+                assert_eq!(hashes.len(), 2);
+            }
+            Outcome::Verify { frames: back, verdict: Err(error), .. } => {
+                assert_eq!((error.kind, back.len()), (DiskErrorKind::Panicked, 3));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let on_disk = fs::read(root.path().join("t/a")).unwrap();
+    for (piece, (is, was)) in (0..).zip(on_disk.chunks(PIECE_LEN as usize).zip(&pieces)) {
+        assert_eq!(is == *was, !spoiled(piece), "piece {piece}");
+    }
+}
+
+#[test]
+fn a_read_does_not_wait_for_all_pieces_that_were_hashed_with_the_first() {
+    let root = TempDir::new().unwrap();
+    let (bytes, storage) = torrent(root.path(), PIECE_LEN as usize);
+    let verify = || verify_job(&storage, 0, &bytes, false);
+    let mut pool = Blocked::start(verify());
+    for _ in 0..3 {
+        pool.workers.submit(verify());
+    }
+    let mut outcomes = Vec::new();
+    pool.workers.drain(&mut outcomes);
+    assert!(pool.workers.rest());
+    pool.let_go.send(()).unwrap();
+    pool.stands_still();
+    pool.workers.submit(read_job(&storage, 0, 10));
+    pool.let_go.send(()).unwrap();
+    outcomes.append(&mut pool.all_outcomes());
+    let names: Vec<&str> = outcomes.iter().map(name).collect();
+    assert_eq!(names, ["verify", "verify", "read", "verify", "verify"]);
 }
 
 #[test]
@@ -430,7 +534,7 @@ fn dropping_the_pool_ends_its_threads_after_the_job_at_hand() {
     let living = |queue: &mut Queue| queue.living > 0;
     let (queue, waited) = shared.changed.wait_timeout_while(queue, PATIENCE, living).unwrap();
     assert!(!waited.timed_out(), "the thread is there: {queue:?}");
-    assert!(queue.unfinished.is_empty());
+    assert!(queue.is_finished());
     assert_eq!(fs::read(root.path().join("t/a")).unwrap(), first, "what was queued is not done");
 }
 
@@ -447,13 +551,17 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));
     let mut queue = Queue::default();
+    queue.living += 2;
     let push = |queue: &mut Queue, job| queue.push(Queued { job, since: Instant::now() });
     push(&mut queue, job(mine));
     push(&mut queue, Job::Close { torrent: mine });
     push(&mut queue, job(other));
     push(&mut queue, Job::Close { torrent: TorrentId(3) });
-    let pop =
-        |queue: &mut Queue| queue.pop().map(|Queued { job, .. }| (torrent_of(&job), class(&job)));
+    let pop = |queue: &mut Queue| {
+        let mut batch = Vec::new();
+        assert_eq!(queue.take(&mut batch), batch.len() == 1);
+        batch.pop().map(|Queued { job, .. }| (torrent_of(&job), class(&job)))
+    };
     assert_eq!(pop(&mut queue), Some((TorrentId(3), 2)), "nothing of it is unfinished");
     assert_eq!(pop(&mut queue), Some((mine, 1)));
     assert_eq!(pop(&mut queue), Some((other, 1)));
@@ -462,5 +570,36 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
     assert_eq!(pop(&mut queue), Some((mine, 2)));
     assert_eq!(pop(&mut queue), None);
     queue.finished(other);
-    assert!(queue.unfinished.is_empty());
+    assert!(queue.is_finished());
+}
+
+#[test]
+fn each_thread_takes_its_share_of_what_can_be_hashed_side_by_side() {
+    let root = TempDir::new().unwrap();
+    let (bytes, storage) = torrent(root.path(), 1_000);
+    let takes = |living: usize, jobs: Vec<Job>| {
+        let mut queue = Queue::default();
+        queue.living += living;
+        for job in jobs {
+            queue.push(Queued { job, since: Instant::now() });
+        }
+        let mut taken = Vec::new();
+        let mut batch = Vec::new();
+        while queue.take(&mut batch) {
+            taken.push(batch.drain(..).len());
+        }
+        taken
+    };
+    let verifies = |count: usize| (0..count).map(|_| verify_job(&storage, 0, &bytes, false));
+    assert_eq!(takes(2, verifies(1).collect()), [1], "nothing waits for more to come");
+    assert_eq!(takes(2, verifies(5).collect()), [3, 1, 1]);
+    assert_eq!(takes(1, verifies(40).collect()), [16, 16, 8], "no more than there are lanes");
+    let others = [read_job(&storage, 0, 1), read_job(&storage, 0, 1), check_job(&storage, 0, 1)];
+    assert_eq!(takes(1, others.into_iter().chain(verifies(3)).collect()), [1, 1, 3, 1]);
+    // 6 MiB each: the third would keep reads waiting for too long.
+    let large = vec![0; 6 << 20];
+    let large = || verify_job(&storage, 0, &large, false);
+    assert_eq!(takes(1, (0..5).map(|_| large()).collect()), [2, 2, 1]);
+    let huge = vec![0; 17 << 20];
+    assert_eq!(takes(1, vec![verify_job(&storage, 0, &huge, false)]), [1]);
 }

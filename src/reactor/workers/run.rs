@@ -1,0 +1,239 @@
+//! What a disk thread does with a job, or with several that are hashed side by side.
+//!
+//! **Invariant:** a panic of a job becomes its error, and the frames that were in it come back.
+
+use std::any::Any;
+use std::array::from_fn;
+use std::borrow::Cow;
+use std::iter::once;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::queue::{MAX_BATCH, Queued, hashes};
+use crate::disk::hash::{self, Midstate};
+use crate::disk::job::{
+    Append, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict, Verify,
+};
+use crate::disk::sha1_lanes::MAX_LANES;
+use crate::disk::verdict;
+use crate::id::PieceIndex;
+use crate::reactor::files::Files;
+use crate::time::Duration;
+use crate::wire::frame::Frame;
+
+/// The most pieces that a check hashes side by side.
+const CHECK_LANES: usize = MAX_LANES;
+
+/// Bytes of a piece that a check reads and hashes at a time. Those of all lanes together stay in
+/// the second-level cache on the way from the copy to the hash.
+pub(super) const CHECK_STEP: u32 = 32 << 10;
+
+/// What a batch was hashed to.
+pub(super) struct Hashed {
+    /// Of each of its jobs in order; or why there is none.
+    midstates: Result<[Midstate; MAX_BATCH], Cow<'static, str>>,
+    started: Instant,
+    ended: Instant,
+}
+
+/// Hashes what the jobs of a batch have in memory, side by side. Jobs that have nothing to hash are
+/// alone in their batch.
+pub(super) fn hash(batch: &[Queued]) -> Hashed {
+    let started = Instant::now();
+    if !batch.first().is_some_and(|first| hashes(&first.job)) {
+        return Hashed { midstates: Err("nothing was hashed".into()), started, ended: started };
+    }
+    let midstates = caught(|| {
+        let mut streams: [_; MAX_BATCH] = from_fn(|at| {
+            let (midstate, frames) = match batch.get(at).map(|queued| &queued.job) {
+                Some(Job::Verify(job)) => (Midstate::default(), &job.frames[..]),
+                Some(Job::Append(job)) => ((*job.midstate).clone(), &job.frames[..]),
+                _ => (Midstate::default(), &[][..]),
+            };
+            (midstate, frames.iter().map(Frame::payload))
+        });
+        hash::update_each(&mut streams[..batch.len()]);
+        streams.map(|(midstate, _)| midstate)
+    });
+    Hashed { midstates: midstates.map_err(Cow::Owned), started, ended: Instant::now() }
+}
+
+impl Hashed {
+    fn midstate(&self, at: usize, storage: &Storage) -> Result<Midstate, DiskError> {
+        match &self.midstates {
+            Ok(midstates) => Ok(midstates[at].clone()),
+            Err(why) => Err(panicked(DiskOp::Write, storage, why.to_string())),
+        }
+    }
+
+    /// Returns the times of a job that has just been done.
+    fn times(&self, since: Instant, wrote: bool) -> Times {
+        Times {
+            queued: self.started.duration_since(since),
+            hash_took: self.ended.duration_since(self.started),
+            write_took: if wrote { self.ended.elapsed() } else { Duration::ZERO },
+        }
+    }
+}
+
+/// Does a job, the `at`th of a batch that was `hashed`; `None` is the outcome of a close. `buffer`
+/// is the thread's room for checks.
+pub(super) fn run(
+    files: &Files,
+    queued: Queued,
+    (hashed, at): (&Hashed, usize),
+    buffer: &mut Vec<u8>,
+) -> Option<Outcome> {
+    Some(match queued.job {
+        Job::Verify(job) => {
+            let write = || files.write_run(&job.storage, job.piece, 0, &job.frames);
+            let verdict = hashed.midstate(at, &job.storage).and_then(|midstate| {
+                let judge = || verdict::verify(&job, hash::finish(midstate), write);
+                guarded(DiskOp::Write, &job.storage, judge)
+            });
+            let times = hashed.times(queued.since, !matches!(verdict, Ok(Verdict::Corrupt { .. })));
+            let Verify { storage, piece, frames, .. } = job;
+            Outcome::Verify { torrent: storage.torrent, piece, frames, verdict, times }
+        }
+        Job::Append(mut job) => {
+            let storage = Arc::clone(&job.storage);
+            let write =
+                |job: &Append| files.write_run(&job.storage, job.piece, job.begin, &job.frames);
+            let result = hashed.midstate(at, &storage).and_then(|midstate| {
+                *job.midstate = midstate;
+                guarded(DiskOp::Write, &storage, || verdict::append(&mut job, write))
+            });
+            let (torrent, times) = (storage.torrent, hashed.times(queued.since, true));
+            let Append { piece, begin, frames, .. } = job;
+            Outcome::Append { torrent, piece, begin, frames, result, times }
+        }
+        Job::Read(Read { storage, conn, piece, begin, mut frames }) => {
+            let read = || files.read_run(&storage, piece, begin, &mut frames);
+            let result = guarded(DiskOp::Read, &storage, read);
+            Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
+        }
+        Job::Stat { storage } => {
+            let files = guarded(DiskOp::Stat, &storage, || Files::stat(&storage));
+            Outcome::Stat { torrent: storage.torrent, files }
+        }
+        Job::Check { storage, first, count } => {
+            let check = || check(files, &storage, first, count, buffer);
+            let good = guarded(DiskOp::Read, &storage, check);
+            Outcome::Check { torrent: storage.torrent, first, good }
+        }
+        Job::Finish { storage, cut } => {
+            let result = guarded(DiskOp::SetLength, &storage, || files.finish(&storage, cut));
+            Outcome::Finish { torrent: storage.torrent, result }
+        }
+        Job::Close { torrent } => {
+            files.close(torrent);
+            return None;
+        }
+    })
+}
+
+/// Does a part of a job and makes an error of a panic, so that the frames that `doing` borrows go
+/// home and the thread lives on. Nothing that a job leaves half done is looked at afterwards.
+fn guarded<T>(
+    op: DiskOp,
+    storage: &Storage,
+    doing: impl FnOnce() -> Result<T, DiskError>,
+) -> Result<T, DiskError> {
+    caught(doing).unwrap_or_else(|message| Err(panicked(op, storage, message)))
+}
+
+fn panicked(op: DiskOp, storage: &Storage, message: String) -> DiskError {
+    DiskError { op, path: storage.root.clone(), kind: DiskErrorKind::Panicked, message }
+}
+
+/// Returns what `doing` returns, or what it panicked with.
+fn caught<T>(doing: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(doing)).map_err(|panic| panic_message(&*panic))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().copied();
+    let text = literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the job panicked: {}", text.unwrap_or("without a word"))
+}
+
+/// Tells of each of `count` pieces from `first` on whether its bytes are on disk and right.
+fn check(
+    files: &Files,
+    storage: &Storage,
+    first: PieceIndex,
+    count: u32,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<bool>, DiskError> {
+    buffer.resize(CHECK_LANES * CHECK_STEP as usize, 0);
+    let mut good = Vec::new();
+    let mut pieces = (first.0..first.0.saturating_add(count)).map(PieceIndex);
+    let mut lanes = Vec::with_capacity(CHECK_LANES);
+    loop {
+        let next = pieces.by_ref().take(CHECK_LANES);
+        lanes.extend(next.map(|piece| Checked::new(storage, piece)));
+        let Some(longest) = lanes.iter().map(|lane| lane.len).max() else { return Ok(good) };
+        let mut begin = 0;
+        while begin < longest {
+            check_step(files, storage, begin, &mut lanes, buffer)?;
+            begin += CHECK_STEP;
+        }
+        good.extend(lanes.drain(..).map(|lane| lane.judge(storage)));
+    }
+}
+
+/// A piece that is being checked.
+#[derive(Debug)]
+struct Checked {
+    piece: PieceIndex,
+    len: u32,
+    /// Whether some of it is known not to be there: the rest does not matter any more.
+    missing: bool,
+    midstate: Midstate,
+}
+
+impl Checked {
+    fn new(storage: &Storage, piece: PieceIndex) -> Self {
+        let len = storage.layout.piece_len(piece);
+        Self { piece, len, missing: false, midstate: Midstate::default() }
+    }
+
+    /// Tells whether it is there and right, now that all of it was hashed.
+    fn judge(self, storage: &Storage) -> bool {
+        !self.missing && hash::finish(self.midstate) == storage.expected(self.piece)
+    }
+}
+
+/// Reads the next bytes of each of `lanes`, from `begin` on, and then hashes them side by side.
+fn check_step(
+    files: &Files,
+    storage: &Storage,
+    begin: u32,
+    lanes: &mut [Checked],
+    buffer: &mut [u8],
+) -> Result<(), DiskError> {
+    let mut parts: [&[u8]; CHECK_LANES] = [&[]; CHECK_LANES];
+    let rooms = buffer.chunks_exact_mut(CHECK_STEP as usize);
+    for ((lane, room), part) in lanes.iter_mut().zip(rooms).zip(&mut parts) {
+        let len = lane.len.saturating_sub(begin).min(CHECK_STEP);
+        if len == 0 || lane.missing {
+            continue;
+        }
+        let room = &mut room[..len as usize];
+        match files.read_into(storage, lane.piece, begin, room) {
+            Ok(()) => *part = room,
+            Err(error) if error.kind == DiskErrorKind::Missing => lane.missing = true,
+            Err(error) => return Err(error),
+        }
+    }
+    let mut streams: [_; CHECK_LANES] = from_fn(|at| {
+        let midstate = lanes.get(at).map(|lane| lane.midstate.clone());
+        (midstate.unwrap_or_default(), once(parts[at]))
+    });
+    hash::update_each(&mut streams[..lanes.len()]);
+    for (lane, (midstate, _)) in lanes.iter_mut().zip(streams) {
+        lane.midstate = midstate;
+    }
+    Ok(())
+}
