@@ -13,6 +13,7 @@ use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::rng::Rng;
 use swarmloop::session::config::Config;
 use swarmloop::session::io::{Event, Phase, StopReason};
+use swarmloop::session::trace::{Note, What};
 use swarmloop::stats::Metric;
 
 const PIECE_LEN: usize = 64 * 1024;
@@ -146,6 +147,32 @@ fn what_the_engine_measures_is_taken_in_intervals_that_follow_each_other() {
     assert_eq!((seeded.payload_sent, seeded.blocks_sent, seeded.accepted), (1_000_000, 62, 1));
     let turns = leech.take_histograms().unwrap().histograms.of(Metric::EventsPerTurn).count();
     assert!(turns < 10, "{turns} turns of a client that has nothing to do");
+}
+
+#[test]
+fn a_client_tells_what_happened_if_it_was_asked_to_keep_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 200_000);
+    std::fs::write(from.path().join("file.bin"), &bytes).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let seed = client([127, 7, 9, 2]);
+    let mut session = Config::default();
+    session.trace_records = 1_000;
+    let config =
+        ClientConfig { session, listen: Vec::new(), tracker_listen: Vec::new(), workers: 1 };
+    let leech = Client::start(config).expect("nothing is listened on");
+    add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    wait(&seed, |event| matches!(event, Event::Phase { phase: Phase::Seeding, .. }));
+    let mode = Mode::Download { overwrite: false };
+    add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { .. }));
+    let trace = leech.take_trace().unwrap().expect("it was asked for");
+    let count = |is: fn(&What) -> bool| trace.iter().filter(|record| is(&record.what)).count();
+    assert_eq!(count(|what| matches!(what, What::Wire(Note::Landed(_)))), 13);
+    assert_eq!(count(|what| matches!(what, What::PieceVerified(_))), 4);
+    assert_eq!(trace.lost(), 0);
+    assert!(leech.take_trace().unwrap().is_some_and(|trace| trace.len() < 10));
+    assert!(seed.take_trace().unwrap().is_none());
 }
 
 #[test]
