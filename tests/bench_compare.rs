@@ -62,6 +62,39 @@ fn checking_is_measured_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn transfers_are_measured_in_both_directions_and_checked() {
+    for workload in ["download", "seed"] {
+        let folder = TempDir::new().unwrap();
+        let args = ["-n", "1", "-s", "9M", "-c", "3", "--clients", "swarmloop", "--json"];
+        let output = compare(&folder, &[&[workload][..], &args].concat());
+        assert!(output.status.success(), "{output:?}");
+        let report = json(&output);
+        assert_figures(&report, 1, &["rate_gib_per_s", "peak_rss_mib"]);
+        assert_eq!(report["settings"]["connections"], 3);
+        let command = report["clients"][0]["command"].as_str().unwrap();
+        let verb = if workload == "seed" { "swarmloop seed " } else { "swarmloop get " };
+        assert!(command.starts_with(verb), "{command}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "files are left");
+    }
+}
+
+#[test]
+fn latency_is_measured_at_half_of_what_was_possible() {
+    let folder = TempDir::new().unwrap();
+    let args =
+        ["latency", "-n", "1", "-s", "4M", "-c", "5", "-T", "1", "--clients", "swarmloop", "--json"];
+    let output = compare(&folder, &args);
+    assert!(output.status.success(), "{output:?}");
+    let report = json(&output);
+    let keys = ["max_requests_per_s", "p50_us", "p99_us", "max_us"];
+    assert_figures(&report, 1, &keys);
+    assert_eq!(report["settings"]["duration_s"], 1.0);
+    let round = &report["clients"][0]["rounds"][0];
+    let latency: Vec<f64> = keys[1..].iter().map(|key| round[key].as_f64().unwrap()).collect();
+    assert!(latency.is_sorted(), "{round}");
+}
+
+#[test]
 fn the_table_names_every_column_and_the_client() {
     let folder = TempDir::new().unwrap();
     let output = compare(&folder, &["check", "-n", "1", "-s", "1M", "--clients", "swarmloop"]);

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use swarmloop::text::parse_size;
 
 use crate::compare::CompareArgs;
+use crate::disk::DiskArgs;
 use crate::download::DownloadArgs;
 use crate::failure::EXIT_CODES;
 use crate::r#gen::GenArgs;
 use crate::hash::HashArgs;
+use crate::picker::PickerArgs;
 use crate::upload::UploadArgs;
 
 /// The command line, read.
@@ -37,6 +39,10 @@ pub(crate) enum Command {
     Gen(GenArgs),
     /// Hash pieces as fast as possible
     Hash(HashArgs),
+    /// Hash and write, read, and check with the engine's disk pool
+    Disk(DiskArgs),
+    /// Do what the piece picker does, at several sizes
+    Picker(PickerArgs),
     /// Give every client found the same workload, in turn, and compare
     Compare(CompareArgs),
     /// Be many seeds for a client that downloads

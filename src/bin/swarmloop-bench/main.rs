@@ -6,7 +6,9 @@
 //! checked.
 
 mod args;
+mod child;
 mod compare;
+mod disk;
 mod download;
 mod failure;
 mod r#gen;
@@ -16,7 +18,10 @@ mod load;
 mod machine;
 mod output;
 mod payload;
+mod picker;
 mod report;
+mod scratch;
+mod stop;
 mod subject;
 mod synthetic;
 mod torrent;
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Gen(args) => r#gen::run(args),
         Command::Hash(args) => hash::run(args),
+        Command::Disk(args) => disk::run(args),
+        Command::Picker(args) => Ok(picker::run(args)),
         Command::Compare(args) => compare::run(args),
         Command::Upload(args) => upload::run(args),
         Command::Download(args) => download::run(args),

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::{Installed, Job, Signs};
-use super::process::{Process, Trouble};
-use super::scratch::Scratch;
-use super::usage::{self, Usage};
+use super::listeners::listens;
 use super::workload::Workload;
+use crate::child::{Child, Trouble};
+use crate::scratch::Scratch;
+use crate::subject::{self, Usage};
 use crate::torrent::Plan;
 
 /// Time that a generator gets beyond a turn's limit, so that it is the client that is blamed.
@@ -96,7 +97,7 @@ impl<'a> Bench<'a> {
         let marks = [signs.checking, signs.ready.unwrap_or(signs.done), signs.done];
         let deadline = Instant::now() + self.limit;
         let name = client.client.name();
-        let process = Process::start(name, &command, home.path(), &marks, &self.stop)?;
+        let process = Child::start(name, &command, home.path(), &marks, &self.stop)?;
         Ok(Running { process, signs, listen, data, deadline, _home: home })
     }
 
@@ -106,14 +107,14 @@ impl<'a> Bench<'a> {
         subcommand: &'static str,
         target: SocketAddrV4,
         args: &[&str],
-    ) -> Result<Process, Trouble> {
+    ) -> Result<Child, Trouble> {
         let program = std::env::current_exe().map_err(|error| format!("where am I: {error}"))?;
         let mut command = Command::new(program);
         command.arg(subcommand).arg("--json").arg("--torrent").arg(&self.torrent);
         command.arg("--dest").arg(target.ip().to_string());
         command.arg("--port").arg(target.port().to_string());
         command.args(args);
-        Process::start(subcommand, &command, self.scratch.path(), &[], &self.stop)
+        Child::start(subcommand, &command, self.scratch.path(), &[], &self.stop)
     }
 
     /// Returns the command by which a client is started, with paths as file names.
@@ -151,7 +152,7 @@ impl<'a> Bench<'a> {
 #[derive(Debug)]
 pub(super) struct Running {
     /// The client.
-    pub(super) process: Process,
+    pub(super) process: Child,
     /// What its lines mean.
     pub(super) signs: Signs,
     /// Where it listens.
@@ -171,20 +172,20 @@ impl Running {
             self.process.wait_for(ready, self.deadline)?;
         }
         let listen = self.listen;
-        self.process.wait_until("listening", self.deadline, || usage::listens(listen))?;
+        self.process.wait_until("listening", self.deadline, || listens(listen))?;
         self.process.settle(self.deadline)
     }
 
     /// Begins to count what it uses.
     pub(super) fn meter(&self) -> Result<Meter, Trouble> {
-        Ok(Meter { client: self.usage()?.cpu, machine: usage::of_machine() })
+        Ok(Meter { client: self.usage()?.cpu, machine: machine_cpu() })
     }
 
     /// Returns what it, and the machine, have used since `meter` was taken.
     pub(super) fn spent(&self, meter: Meter) -> Result<Spent, Trouble> {
-        let Usage { cpu, peak_resident } = self.usage()?;
-        let machine = usage::of_machine().saturating_sub(meter.machine);
-        Ok(Spent { client: cpu.saturating_sub(meter.client), machine, peak_resident })
+        let Usage { cpu, peak_rss, .. } = self.usage()?;
+        let machine = machine_cpu().saturating_sub(meter.machine);
+        Ok(Spent { client: cpu.saturating_sub(meter.client), machine, peak_rss })
     }
 
     fn usage(&self) -> Result<Usage, Trouble> {
@@ -207,7 +208,7 @@ pub(super) struct Spent {
     /// Processor time of the machine, client and generator included.
     pub(super) machine: Duration,
     /// The most resident memory in bytes that the client ever had.
-    pub(super) peak_resident: u64,
+    pub(super) peak_rss: u64,
 }
 
 /// Where a client's payload is.
@@ -235,7 +236,7 @@ pub(super) struct GeneratorReport(Value);
 
 impl GeneratorReport {
     /// Waits for a generator's end and returns its report.
-    pub(super) fn await_from(generator: &mut Process, deadline: Instant) -> Result<Self, Trouble> {
+    pub(super) fn await_from(generator: &mut Child, deadline: Instant) -> Result<Self, Trouble> {
         let status = generator.wait(deadline + GENERATOR_GRACE)?;
         if !status.success() {
             return Err(format!("the generator failed{}", generator.last_words()));
@@ -244,7 +245,7 @@ impl GeneratorReport {
     }
 
     /// Returns the report of a generator that has ended.
-    pub(super) fn of(generator: &Process) -> Result<Self, Trouble> {
+    pub(super) fn of(generator: &Child) -> Result<Self, Trouble> {
         let text = generator.last_object(Instant::now() + GENERATOR_GRACE);
         let report = text.and_then(|text| serde_json::from_str(&text).ok());
         report
@@ -257,6 +258,16 @@ impl GeneratorReport {
         let figure = self.0["results"][key].as_f64();
         figure.ok_or_else(|| format!("the generator's report has no '{key}'"))
     }
+
+    /// Returns a figure of one of its distributions.
+    pub(super) fn figure_in(&self, distribution: &str, key: &str) -> Result<f64, Trouble> {
+        let figure = self.0["results"][distribution][key].as_f64();
+        figure.ok_or_else(|| format!("the generator's report has no '{distribution}'"))
+    }
+}
+
+fn machine_cpu() -> Duration {
+    subject::machine_cpu().unwrap_or_default()
 }
 
 /// Returns a TCP port that nothing listens on just now, on any address. The kernel could give it

@@ -16,7 +16,7 @@ use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::process::in_path;
+use crate::child::in_path;
 use crate::machine;
 
 /// A client in one of its configurations.
@@ -185,6 +185,10 @@ fn swarmloop(command: &mut Command, job: &Job<'_>) -> Signs {
     command.arg("--max-peers").arg(peers.to_string());
     command.arg("--unchoke-slots").arg(peers.to_string());
     command.arg("--max-conns").arg(peers.saturating_add(1_000).to_string());
+    if leech {
+        // It stays to be looked at; the others of that kind do so by themselves.
+        command.arg("--seed");
+    }
     let checking = r#""state":"checking""#;
     if leech {
         let ready = Some(r#""state":"downloading""#);

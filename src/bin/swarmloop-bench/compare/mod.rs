@@ -7,32 +7,29 @@
 //! not finish in time, or in which a byte is wrong, is void.
 //!
 //! [`client`] knows the clients, [`workload`] what is measured, [`bench`] what a turn
-//! needs, [`process`] children; [`table`] makes medians, ratios and winners of it.
+//! needs; [`table`] makes medians, ratios and winners of it.
 
 mod bench;
 mod client;
-mod process;
-mod scratch;
+mod listeners;
 mod table;
-mod usage;
 mod workload;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use swarmloop::reactor::limits::raise_fd_limit;
 
 use self::bench::Bench;
 use self::client::{Client, Installed};
-use self::scratch::Scratch;
 use self::table::{Row, Table};
 use self::workload::Workload;
 use crate::args;
 use crate::failure::{Exit, Failure};
 use crate::r#gen::plan_of;
 use crate::report::{Figure, Report};
+use crate::scratch::Scratch;
+use crate::stop;
 use crate::torrent::Plan;
 
 /// Arguments of `compare`.
@@ -87,7 +84,7 @@ const MAX_VOID_ROUNDS: usize = 2;
 /// Compares.
 pub(crate) fn run(args: &CompareArgs) -> Result<Report, Failure> {
     raise_fd_limit();
-    let stop = listen_for_signals().map_err(|error| Failure::io("listen for signals", &error))?;
+    let stop = stop::on_signals().map_err(|error| Failure::io("listen for signals", &error))?;
     let (found, missing) = find(&args.clients);
     if found.is_empty() {
         return Err(Failure {
@@ -184,17 +181,6 @@ fn client_name(text: &str) -> Result<Client, String> {
     let names = || Client::ALL.map(Client::name).join(", ");
     let found = Client::ALL.into_iter().find(|client| client.name() == text);
     found.ok_or_else(|| format!("one of {}", names()))
-}
-
-/// Returns what the first SIGINT, SIGTERM or SIGHUP sets; the second one ends the process.
-fn listen_for_signals() -> std::io::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 #[cfg(test)]

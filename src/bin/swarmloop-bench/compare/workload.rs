@@ -9,10 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::bench::{Bench, GeneratorReport, Running, Spent};
 use super::client::{Installed, Role};
-use super::process::Trouble;
 use super::table::{Better, Metric};
-use super::usage;
+use crate::child::Trouble;
 use crate::report::float;
+use crate::subject;
+use crate::units::GIB;
 
 /// What every client is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -138,12 +139,14 @@ impl Workload {
 fn download(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble> {
     running.wait_until_ready()?;
     let meter = running.meter()?;
-    let conns = bench.conns.to_string();
-    let mut generator = bench.generator("upload", running.listen, &["-c", &conns])?;
+    let (conns, pid) = (bench.conns.to_string(), running.process.pid().to_string());
+    // Not the generator judges when it is over, but we, who hear the client's word.
+    let args = ["-c", &conns, "--until", "exit", "--pid", &pid];
+    let mut generator = bench.generator("upload", running.listen, &args)?;
     let done = running.process.wait_for(running.signs.done, running.deadline)?;
     let spent = running.spent(meter)?;
     // One that has ended keeps its times until it is waited for.
-    let generated = usage::of_process(generator.pid()).unwrap_or_default().cpu;
+    let generated = subject::usage(generator.pid()).unwrap_or_default().cpu;
     generator.stop();
     let wall = since_first_connect(&GeneratorReport::of(&generator)?, done)?;
     Ok(transfer(bench, wall, spent, generated))
@@ -156,16 +159,16 @@ fn seed(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble> {
     let mut generator = bench.generator("download", running.listen, &["-c", &conns])?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
     let spent = running.spent(meter)?;
-    let wall = Duration::from_secs_f64(report.figure("wall_s")?);
-    let generated = Duration::from_secs_f64(report.figure("generator_cpu_s")?);
+    let wall = Duration::from_secs_f64(report.figure("moving_s")?);
+    let generated = Duration::from_secs_f64(report.figure("own_cpu_s")?);
     Ok(transfer(bench, wall, spent, generated))
 }
 
 /// Returns the values of [`TRANSFER`].
 fn transfer(bench: &Bench<'_>, wall: Duration, spent: Spent, generator: Duration) -> Vec<f64> {
-    let gib = float(bench.plan.size) / float(1 << 30);
+    let gib = float(bench.plan.size) / GIB;
     let each = |time: Duration| time.as_secs_f64() / gib;
-    let memory = mib(spent.peak_resident);
+    let memory = mib(spent.peak_rss);
     vec![1.0 / each(wall), each(spent.client), memory, each(generator), each(spent.machine)]
 }
 
@@ -174,9 +177,9 @@ fn check(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble> 
     let meter = running.meter()?;
     let done = running.process.wait_for(running.signs.done, running.deadline)?;
     let spent = running.spent(meter)?;
-    let gib = float(bench.plan.size) / float(1 << 30);
+    let gib = float(bench.plan.size) / GIB;
     let wall = done.saturating_duration_since(began).as_secs_f64();
-    Ok(vec![gib / wall, spent.client.as_secs_f64() / gib, mib(spent.peak_resident)])
+    Ok(vec![gib / wall, spent.client.as_secs_f64() / gib, mib(spent.peak_rss)])
 }
 
 fn idle(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble> {
@@ -211,7 +214,7 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let args = ["-c", conns.as_str(), "--outstanding", "1", "-T", seconds.as_str()];
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
-    let most = report.figure("requests_per_s")?;
+    let most = report.figure("blocks_per_s")?;
     // The connections of the first part are gone when the client has come to rest.
     running.wait_until_ready()?;
     let meter = running.meter()?;
@@ -220,10 +223,10 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
     let cpu = running.spent(meter)?.client.as_secs_f64();
-    let requests = report.figure("requests")?;
+    let requests = report.figure("blocks_received")?;
     let mut values = vec![most];
-    for quantile in ["p50", "p99", "p999", "max"] {
-        values.push(1e6 * report.figure(&format!("latency_{quantile}_s"))?);
+    for quantile in ["p50", "p99", "p99.9", "max"] {
+        values.push(report.figure_in("block_latency_us", quantile)?);
     }
     values.push(1e6 * cpu / requests.max(1.0));
     Ok(values)

@@ -86,8 +86,6 @@ pub(crate) struct Conn {
     choking: bool,
     /// What the client offers besides BEP 3.
     reserved: Reserved,
-    /// Pieces that the client has announced on this connection.
-    has: u32,
     inbox: Inbox,
     outbox: Outbox,
     /// What we have asked for, in order.
@@ -126,7 +124,6 @@ impl Conn {
             choked: true,
             choking: true,
             reserved: Reserved::default(),
-            has: 0,
             inbox: Inbox::new(),
             outbox: Outbox::default(),
             asked: VecDeque::new(),
@@ -192,7 +189,7 @@ impl Conn {
                 Step::Message(message) => self.on_message(message, shared)?,
                 Step::Bits { first, byte } => {
                     for piece in pieces_of(first, byte) {
-                        self.on_have(piece, shared)?;
+                        shared.on_have(piece)?;
                     }
                 }
                 Step::Handshake(reserved) => self.on_handshake(reserved, shared, now),
@@ -237,10 +234,9 @@ impl Conn {
             }
             Message::Have(piece) => {
                 shared.tally.haves_received += 1;
-                self.on_have(piece, shared)?;
+                shared.on_have(piece)?;
             }
             Message::HaveAll => {
-                self.has = shared.payload.geometry.pieces();
                 shared.wanted.learn_all();
                 shared.signal(Signal::HaveAll);
             }
@@ -269,18 +265,6 @@ impl Conn {
                 }
             }
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// The client has announced a piece.
-    fn on_have(&mut self, piece: PieceIndex, shared: &mut Shared<'_>) -> Result<(), Cause> {
-        if !shared.wanted.learn(piece) {
-            return Err(Cause::Protocol);
-        }
-        self.has = self.has.saturating_add(1);
-        if self.has == shared.payload.geometry.pieces() {
-            shared.signal(Signal::HaveAll);
         }
         Ok(())
     }
@@ -322,6 +306,19 @@ impl Shared<'_> {
     /// Tells whether as much as the torrent has was sent.
     pub(crate) fn all_sent(&self) -> bool {
         self.tally.sent >= self.payload.geometry.total_len()
+    }
+
+    /// The client has announced a piece.
+    fn on_have(&mut self, piece: PieceIndex) -> Result<(), Cause> {
+        if !self.wanted.learn(piece) {
+            return Err(Cause::Protocol);
+        }
+        // Of all connections together: one alone may be told of a piece twice, by its bitfield and
+        // by a `have` (aria2), or of a part only.
+        if self.wanted.known_count() == self.payload.geometry.pieces() {
+            self.signal(Signal::HaveAll);
+        }
+        Ok(())
     }
 
     /// Notes a sign that the client is complete; the first one counts.

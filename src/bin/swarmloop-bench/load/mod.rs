@@ -30,7 +30,6 @@ use std::time::SystemTime;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use slab::Slab;
 use swarmloop::reactor::clock::Clock;
 use swarmloop::reactor::net;
@@ -45,6 +44,7 @@ use self::pace::Pace;
 use self::tally::{Cause, Tally};
 use self::wanted::Wanted;
 use crate::payload::Payload;
+use crate::stop;
 
 /// Bytes read at a time, for all connections: what stays in a second-level cache.
 const READ_LEN: usize = 256 * 1024;
@@ -137,7 +137,7 @@ impl<'a> Load<'a> {
             },
             lists: Lists::default(),
             pace: None,
-            stop: stop_on_signals()?,
+            stop: stop::on_signals()?,
             meter: Meter::start(options.pid),
             opening: 0,
             made: 0,
@@ -456,16 +456,6 @@ impl<'a> Load<'a> {
             tally: self.shared.tally,
         }
     }
-}
-
-/// Returns what an interrupt or a request to end sets; a second one ends the process.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 impl Lists {

@@ -1,6 +1,6 @@
 //! Other programs as children: what they say and when, what they use, and that they end.
 //!
-//! A child is in a process group of its own, which is killed when its [`Process`] is dropped. It is
+//! A child is in a process group of its own, which is killed when its [`Child`] is dropped. It is
 //! started through `setpriv --pdeathsig KILL` where there is such a program, so that it ends even
 //! if this process is killed before it can clean up.
 
@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use swarmloop::text::Escaped;
 
-use super::usage::{self, Usage};
+use crate::subject::{self, Usage};
 
 /// Lines that are kept for a message about what went wrong.
 const KEPT_LINES: usize = 3;
@@ -36,29 +36,29 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Time over which a child must do next to nothing, twice in a row, to count as idle.
 const IDLE_WINDOW: Duration = Duration::from_millis(100);
 
-/// Processor time in [`IDLE_WINDOW`] that is next to nothing.
+/// Childor time in [`IDLE_WINDOW`] that is next to nothing.
 const IDLE_CPU: Duration = Duration::from_millis(2);
 
 /// How long a child may take to end after a polite request.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a child did or did not do; one line, safe to print.
-pub(super) type Trouble = String;
+pub(crate) type Trouble = String;
 
 /// A running child. Dropping it kills it and everything that it started.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Child {
     name: &'static str,
-    child: Child,
+    process: process::Child,
     heard: Arc<Heard>,
     /// Set when everything is to end; waits are given up then.
     stop: Arc<AtomicBool>,
 }
 
-impl Process {
+impl Child {
     /// Starts `command`, and notes when a line with each of `marks` comes first on its stdout or
     /// stderr. Once `stop` is set, nothing is waited for.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &'static str,
         command: &Command,
         home: &Path,
@@ -75,16 +75,17 @@ impl Process {
                 command.env_remove(variable);
             }
         }
-        let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
+        let mut process =
+            command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
         let marks = marks.iter().map(|mark| ((*mark).to_owned(), None)).collect();
         let said = Said { marks, open: 2, ..Said::default() };
         let heard = Arc::new(Heard { said: Mutex::new(said), changed: Condvar::new() });
-        let stdout = child.stdout.take().expect("it was asked for");
-        let stderr = child.stderr.take().expect("it was asked for");
-        let process = Self { name, child, heard, stop: Arc::clone(stop) };
-        process.listen(stdout)?;
-        process.listen(stderr)?;
-        Ok(process)
+        let stdout = process.stdout.take().expect("it was asked for");
+        let stderr = process.stderr.take().expect("it was asked for");
+        let child = Self { name, process, heard, stop: Arc::clone(stop) };
+        child.listen(stdout)?;
+        child.listen(stderr)?;
+        Ok(child)
     }
 
     /// Reads one stream of the child to its end on a thread of its own, so that a child never waits
@@ -97,17 +98,17 @@ impl Process {
     }
 
     /// Returns its process id.
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Returns what it has used up to now; nothing is known of one that has ended.
-    pub(super) fn usage(&self) -> Option<Usage> {
-        usage::of_process(self.pid())
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        subject::usage(self.pid())
     }
 
     /// Waits for a line with `mark` and returns when it came.
-    pub(super) fn wait_for(&self, mark: &str, deadline: Instant) -> Result<Instant, Trouble> {
+    pub(crate) fn wait_for(&self, mark: &str, deadline: Instant) -> Result<Instant, Trouble> {
         let mut said = self.heard.lock();
         loop {
             let found = said.marks.iter().find(|(text, _)| text == mark);
@@ -128,7 +129,7 @@ impl Process {
     }
 
     /// Waits until `condition` holds.
-    pub(super) fn wait_until(
+    pub(crate) fn wait_until(
         &mut self,
         what: &str,
         deadline: Instant,
@@ -150,13 +151,13 @@ impl Process {
     }
 
     /// Waits until it does next to nothing, so that its start is not part of what is measured.
-    pub(super) fn settle(&mut self, deadline: Instant) -> Result<(), Trouble> {
+    pub(crate) fn settle(&mut self, deadline: Instant) -> Result<(), Trouble> {
         let mut last = None;
         let mut idle = 0;
         let pid = self.pid();
         self.wait_until("idle", deadline, || {
             rest(IDLE_WINDOW);
-            let now = usage::of_process(pid).map(|usage| usage.cpu);
+            let now = subject::usage(pid).map(|usage| usage.cpu);
             let used = now.zip(last).map(|(now, last): (Duration, _)| now.saturating_sub(last));
             last = now;
             idle = if used.is_some_and(|used| used <= IDLE_CPU) { idle + 1 } else { 0 };
@@ -165,7 +166,7 @@ impl Process {
     }
 
     /// Waits for its end; one that has not ended by then is killed.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Result<ExitStatus, Trouble> {
+    pub(crate) fn wait(&mut self, deadline: Instant) -> Result<ExitStatus, Trouble> {
         loop {
             if let Some(status) = self.ended() {
                 return Ok(status);
@@ -181,16 +182,16 @@ impl Process {
     }
 
     /// Asks it to end (SIGTERM) and waits for that; after a while it is killed.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         if self.ended().is_none() {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
             // One that does not listen is killed, here or when it is dropped.
             let _ = self.wait(Instant::now() + STOP_PATIENCE);
         }
     }
 
     /// Returns the last line that began like a JSON object, once everything has been read.
-    pub(super) fn last_object(&self, deadline: Instant) -> Option<String> {
+    pub(crate) fn last_object(&self, deadline: Instant) -> Option<String> {
         let mut said = self.heard.lock();
         while said.open > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -203,7 +204,7 @@ impl Process {
     }
 
     /// Returns its last lines, to be put behind a message.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         self.heard.lock().last_words()
     }
 
@@ -212,17 +213,17 @@ impl Process {
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.process.try_wait().ok().flatten()
     }
 
     fn kill(&mut self) {
         // Until it has been waited for, its number, and that of its group, is nobody else's.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
+        let _ = self.process.wait();
     }
 }
 
-impl Drop for Process {
+impl Drop for Child {
     fn drop(&mut self) {
         if self.ended().is_none() {
             self.kill();
@@ -318,12 +319,12 @@ impl Heard {
 
 /// Waits where no loop runs: for other programs, which have no handle to wait on.
 #[expect(clippy::disallowed_methods, reason = "waits for other programs; no loop runs here")]
-pub(super) fn rest(time: Duration) {
+pub(crate) fn rest(time: Duration) {
     std::thread::sleep(time);
 }
 
 /// Returns the first file of this name in `PATH`.
-pub(super) fn in_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
@@ -349,62 +350,62 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn shell(script: &str, marks: &[&str]) -> Process {
+    fn shell(script: &str, marks: &[&str]) -> Child {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let stop = Arc::new(AtomicBool::new(false));
-        Process::start("sh", &command, Path::new("."), marks, &stop).expect("a shell")
+        Child::start("sh", &command, Path::new("."), marks, &stop).expect("a shell")
     }
 
     #[test]
     fn marks_are_heard_on_both_streams_in_time_order() {
-        let process = shell("echo one; read line < /dev/null; echo two >&2; echo", &["one", "two"]);
+        let child = shell("echo one; read line < /dev/null; echo two >&2; echo", &["one", "two"]);
         let deadline = Instant::now() + PATIENCE;
-        let one = process.wait_for("one", deadline).expect("it is said");
-        let two = process.wait_for("two", deadline).expect("it is said");
+        let one = child.wait_for("one", deadline).expect("it is said");
+        let two = child.wait_for("two", deadline).expect("it is said");
         assert!(one <= two && two <= Instant::now());
     }
 
     #[test]
     fn a_child_that_ends_without_the_mark_is_told_of_with_its_last_words() {
-        let process = shell(r"printf 'a\033b\n'; exit 3", &["ready"]);
-        let trouble = process.wait_for("ready", Instant::now() + PATIENCE).expect_err("it ends");
+        let child = shell(r"printf 'a\033b\n'; exit 3", &["ready"]);
+        let trouble = child.wait_for("ready", Instant::now() + PATIENCE).expect_err("it ends");
         assert_eq!(trouble, "sh ended early: a\\x1bb");
     }
 
     #[test]
     fn time_is_up_for_a_child_that_says_nothing() {
-        let mut process = shell("exec sleep 600", &["ready"]);
-        let trouble = process.wait_for("ready", Instant::now()).expect_err("it sleeps");
+        let mut child = shell("exec sleep 600", &["ready"]);
+        let trouble = child.wait_for("ready", Instant::now()).expect_err("it sleeps");
         assert_eq!(trouble, "sh did not say 'ready' in time");
-        let trouble = process.wait(Instant::now()).expect_err("it sleeps");
+        let trouble = child.wait(Instant::now()).expect_err("it sleeps");
         assert_eq!(trouble, "sh did not end in time");
-        assert!(process.ended().is_some(), "it was killed");
+        assert!(child.ended().is_some(), "it was killed");
     }
 
     #[test]
     fn nothing_is_waited_for_once_everything_is_to_end() {
-        let mut process = shell("exec sleep 600", &["ready"]);
-        process.stop.store(true, Ordering::Relaxed);
+        let mut child = shell("exec sleep 600", &["ready"]);
+        child.stop.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + PATIENCE;
         let interrupted = Err("interrupted".to_owned());
-        assert_eq!(process.wait_for("ready", deadline).map(|_| ()), interrupted);
-        assert_eq!(process.wait(deadline).map(|_| ()), interrupted);
-        assert_eq!(process.wait_until("idle", deadline, || false), interrupted);
+        assert_eq!(child.wait_for("ready", deadline).map(|_| ()), interrupted);
+        assert_eq!(child.wait(deadline).map(|_| ()), interrupted);
+        assert_eq!(child.wait_until("idle", deadline, || false), interrupted);
         assert!(Instant::now() < deadline);
     }
 
     #[test]
     fn what_a_child_started_ends_with_it() {
-        let mut process = shell("sleep 600 & echo {$!}; wait", &["{"]);
-        process.wait_for("{", Instant::now() + PATIENCE).expect("it is said");
-        let grandchild = process.heard.lock().object.take().expect("a number in braces");
+        let mut child = shell("sleep 600 & echo {$!}; wait", &["{"]);
+        child.wait_for("{", Instant::now() + PATIENCE).expect("it is said");
+        let grandchild = child.heard.lock().object.take().expect("a number in braces");
         let grandchild: u32 = grandchild.trim_matches(['{', '}']).parse().expect("a number");
-        assert!(usage::of_process(grandchild).is_some());
-        process.kill();
+        assert!(subject::usage(grandchild).is_some());
+        child.kill();
         let deadline = Instant::now() + PATIENCE;
         // Nobody waits for it, so that it may be a zombie, which uses nothing.
-        let ended = || usage::of_process(grandchild).is_none_or(|usage| usage.peak_resident == 0);
+        let ended = || subject::usage(grandchild).is_none_or(|usage| usage.peak_rss == 0);
         while !ended() {
             assert!(Instant::now() < deadline, "it lives");
             rest(LOOK_INTERVAL);
@@ -413,8 +414,8 @@ mod tests {
 
     #[test]
     fn the_last_object_is_the_report() {
-        let process = shell(r#"echo '{"a":1}'; echo x; echo '{"a":2}'"#, &[]);
-        let report = process.last_object(Instant::now() + PATIENCE);
+        let child = shell(r#"echo '{"a":1}'; echo x; echo '{"a":2}'"#, &[]);
+        let report = child.last_object(Instant::now() + PATIENCE);
         assert_eq!(report.as_deref(), Some(r#"{"a":2}"#));
     }
 }

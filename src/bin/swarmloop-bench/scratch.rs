@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder of this process. Dropping it removes it and everything in it.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// Makes a new folder in `dir`, or in memory if the system has a folder for that, else in the
     /// one for temporary files.
-    pub(super) fn new(dir: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn new(dir: Option<&Path>) -> io::Result<Self> {
         let memory = Path::new("/dev/shm");
         let dir = match dir {
             Some(dir) => dir.to_owned(),
@@ -24,7 +24,7 @@ impl Scratch {
     }
 
     /// Makes a new folder in `dir`.
-    pub(super) fn inside(dir: &Path) -> io::Result<Self> {
+    pub(crate) fn inside(dir: &Path) -> io::Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("swarmloop-bench-{}-{number}", std::process::id()));
@@ -34,7 +34,7 @@ impl Scratch {
     }
 
     /// Returns where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
