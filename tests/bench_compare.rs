@@ -81,8 +81,20 @@ fn transfers_are_measured_in_both_directions_and_checked() {
 #[test]
 fn latency_is_measured_at_half_of_what_was_possible() {
     let folder = TempDir::new().unwrap();
-    let args =
-        ["latency", "-n", "1", "-s", "4M", "-c", "5", "-T", "1", "--clients", "swarmloop", "--json"];
+    let args = [
+        "latency",
+        "-n",
+        "1",
+        "-s",
+        "4M",
+        "-c",
+        "5",
+        "-T",
+        "1",
+        "--clients",
+        "swarmloop",
+        "--json",
+    ];
     let output = compare(&folder, &args);
     assert!(output.status.success(), "{output:?}");
     let report = json(&output);

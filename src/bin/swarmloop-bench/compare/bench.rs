@@ -258,12 +258,6 @@ impl GeneratorReport {
         let figure = self.0["results"][key].as_f64();
         figure.ok_or_else(|| format!("the generator's report has no '{key}'"))
     }
-
-    /// Returns a figure of one of its distributions.
-    pub(super) fn figure_in(&self, distribution: &str, key: &str) -> Result<f64, Trouble> {
-        let figure = self.0["results"][distribution][key].as_f64();
-        figure.ok_or_else(|| format!("the generator's report has no '{distribution}'"))
-    }
 }
 
 fn machine_cpu() -> Duration {

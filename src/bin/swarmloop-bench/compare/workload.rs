@@ -159,8 +159,8 @@ fn seed(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble> {
     let mut generator = bench.generator("download", running.listen, &["-c", &conns])?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
     let spent = running.spent(meter)?;
-    let wall = Duration::from_secs_f64(report.figure("moving_s")?);
-    let generated = Duration::from_secs_f64(report.figure("own_cpu_s")?);
+    let wall = Duration::from_secs_f64(report.figure("wall_s")?);
+    let generated = Duration::from_secs_f64(report.figure("generator_cpu_s")?);
     Ok(transfer(bench, wall, spent, generated))
 }
 
@@ -214,7 +214,7 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let args = ["-c", conns.as_str(), "--outstanding", "1", "-T", seconds.as_str()];
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
-    let most = report.figure("blocks_per_s")?;
+    let most = report.figure("requests_per_s")?;
     // The connections of the first part are gone when the client has come to rest.
     running.wait_until_ready()?;
     let meter = running.meter()?;
@@ -223,10 +223,10 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
     let cpu = running.spent(meter)?.client.as_secs_f64();
-    let requests = report.figure("blocks_received")?;
+    let requests = report.figure("requests")?;
     let mut values = vec![most];
-    for quantile in ["p50", "p99", "p99.9", "max"] {
-        values.push(report.figure_in("block_latency_us", quantile)?);
+    for quantile in ["p50", "p99", "p999", "max"] {
+        values.push(1e6 * report.figure(&format!("latency_{quantile}_s"))?);
     }
     values.push(1e6 * cpu / requests.max(1.0));
     Ok(values)

@@ -305,7 +305,12 @@ impl<'a> Load<'a> {
         {
             self.pace = Some(Pace::new(rate, now));
         }
-        while let Some(&key) = self.lists.hungry.front() {
+        // Connections in a row that had nothing to ask for: the blocks that are left are those of
+        // pieces that others have begun, or are asked for.
+        let mut in_vain = 0;
+        while let Some(&key) = self.lists.hungry.front()
+            && in_vain < self.lists.hungry.len()
+        {
             let conn = self.conns.get_mut(key).filter(|conn| conn.is_hungry);
             let Some(conn) = conn.filter(|conn| conn.has_room(&self.shared)) else {
                 if let Some(conn) = self.conns.get_mut(key) {
@@ -319,11 +324,10 @@ impl<'a> Load<'a> {
                 None => Some(now),
             };
             let Some(due) = due else { return };
-            if !conn.ask(&mut self.shared, due) {
-                return;
-            }
+            let asked = conn.ask(&mut self.shared, due);
+            in_vain = if asked { 0 } else { in_vain + 1 };
             self.lists.touch(key, conn);
-            if self.pace.is_some() {
+            if self.pace.is_some() || !asked {
                 self.lists.hungry.rotate_left(1);
             }
         }
