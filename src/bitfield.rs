@@ -10,6 +10,8 @@
 pub struct Bitfield {
     words: Box<[u64]>,
     len: u32,
+    /// Invariant: the bits that are set. Kept, because it is asked more often than it changes.
+    count: u32,
 }
 
 /// What is wrong with a `bitfield` payload; always the sender's fault.
@@ -35,11 +37,16 @@ fn split(index: u32) -> (usize, u64) {
     (word, 1 << (WORD_BITS - 1 - index % WORD_BITS))
 }
 
+/// Returns the last word of the set of all pieces in `0..len`; `len` is not zero.
+const fn last_word(len: u32) -> u64 {
+    u64::MAX << ((WORD_BITS - len % WORD_BITS) % WORD_BITS)
+}
+
 impl Bitfield {
     /// Returns the empty set of pieces in `0..len`.
     pub fn new(len: u32) -> Self {
         let words = vec![0; len.div_ceil(WORD_BITS) as usize];
-        Self { words: words.into_boxed_slice(), len }
+        Self { words: words.into_boxed_slice(), len, count: 0 }
     }
 
     /// Returns the set of all pieces in `0..len`.
@@ -55,11 +62,9 @@ impl Bitfield {
             *self = Self::new(len);
         }
         self.words.fill(if all { u64::MAX } else { 0 });
-        if all
-            && !len.is_multiple_of(WORD_BITS)
-            && let Some(last) = self.words.last_mut()
-        {
-            *last = u64::MAX << (WORD_BITS - len % WORD_BITS);
+        self.count = if all { len } else { 0 };
+        if let Some(last) = self.words.last_mut() {
+            *last &= last_word(len);
         }
     }
 
@@ -84,10 +89,10 @@ impl Bitfield {
             padded[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_be_bytes(padded);
         }
-        let within = Self::full(len);
-        if bits.words.iter().zip(&within.words).any(|(have, may)| have & !may != 0) {
+        if bits.words.last().is_some_and(|last| last & !last_word(len) != 0) {
             return Err(BitfieldError::SpareBits);
         }
+        bits.count = bits.words.iter().map(|word| word.count_ones()).sum();
         Ok(bits)
     }
 
@@ -104,18 +109,18 @@ impl Bitfield {
     }
 
     /// Tells whether no piece is in the set.
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
-    /// Tells whether every piece is in the set. O(pieces / 64).
-    pub fn is_full(&self) -> bool {
-        self.count() == self.len
+    /// Tells whether every piece is in the set.
+    pub const fn is_full(&self) -> bool {
+        self.count == self.len
     }
 
-    /// Returns how many pieces are in the set. O(pieces / 64).
-    pub fn count(&self) -> u32 {
-        self.words.iter().map(|word| word.count_ones()).sum()
+    /// Returns how many pieces are in the set. O(1).
+    pub const fn count(&self) -> u32 {
+        self.count
     }
 
     /// Tells whether piece `index` is in the set; `false` beyond `len`.
@@ -131,6 +136,7 @@ impl Bitfield {
         let (word, bit) = split(index);
         let new = self.words[word] & bit == 0;
         self.words[word] |= bit;
+        self.count += u32::from(new);
         new
     }
 
@@ -140,6 +146,7 @@ impl Bitfield {
         let Some(bits) = self.words.get_mut(word) else { return false };
         let old = *bits & bit != 0;
         *bits &= !bit;
+        self.count -= u32::from(old);
         old
     }
 
@@ -147,6 +154,14 @@ impl Bitfield {
     /// `len` are zero.
     pub fn words(&self) -> &[u64] {
         &self.words
+    }
+
+    /// Returns the words of the pieces that are not in the set, in the order of
+    /// [`Bitfield::words`]; bits beyond `len` are zero here too.
+    pub fn missing_words(&self) -> impl Iterator<Item = u64> + '_ {
+        let last = self.words.len().saturating_sub(1);
+        let within = move |at| if at == last { last_word(self.len) } else { u64::MAX };
+        self.words.iter().enumerate().map(move |(at, word)| !word & within(at))
     }
 
     /// Tells whether some piece is in `self` and not in `other`; both must be over the same pieces.
@@ -218,6 +233,9 @@ mod tests {
             }
             prop_assert_eq!(bits.ones().collect::<Vec<_>>(), set.clone());
             prop_assert_eq!(bits.count() as usize, set.len());
+            let missing: u32 = bits.missing_words().map(u64::count_ones).sum();
+            prop_assert_eq!(missing, len - bits.count());
+            prop_assert!(bits.words().iter().zip(bits.missing_words()).all(|(in_it, not)| in_it & not == 0));
             let mut wire = Vec::new();
             bits.write_wire(&mut wire);
             prop_assert_eq!(wire.len(), Bitfield::wire_len(len));
@@ -226,7 +244,8 @@ mod tests {
             prop_assert!(!bits.has_beyond(&bits));
             if let Some(first) = set.first() {
                 let mut less = bits.clone();
-                prop_assert!(less.remove(*first));
+                prop_assert!(less.remove(*first) && !less.remove(*first));
+                prop_assert_eq!(less.count() + 1, bits.count());
                 prop_assert!(bits.has_beyond(&less));
                 prop_assert!(!less.has_beyond(&bits));
             }
