@@ -31,6 +31,14 @@ impl<'a> Pieces<'a> {
         }
     }
 
+    /// Returns how many they are; `None` for a seed, which has all.
+    pub(super) const fn count(self) -> Option<u32> {
+        match self {
+            Self::All => None,
+            Self::Some(bits) => Some(bits.count()),
+        }
+    }
+
     pub(super) fn words(self) -> Option<&'a [u64]> {
         match self {
             Self::All => None,

@@ -4,6 +4,11 @@
 //! sum has a meaning, so a remote may join as one representation and leave as another: a dense set
 //! adds one to the offset and takes it from the pieces that it lacks, which is the same sum as
 //! adding one to each piece that it has.
+//!
+//! Above the counters is a summary: for each step of 512 pieces a floor, below which none of the
+//! pieces that somebody looks for is. A search for the rarest reads the floors, and the counters of
+//! the few steps that can have it. Changes never search: they lower floors, or leave them too low,
+//! and a search that comes by raises them again.
 
 use super::Pieces;
 
@@ -18,6 +23,9 @@ pub(super) const STEP_WORDS: usize = 8;
 pub(super) const STEP_PIECES: u32 = 512;
 
 const _: () = assert!(STEP_PIECES as usize == STEP_WORDS * WORD_PIECES);
+
+/// Bits a word on average up to which a set is handled bit by bit.
+pub(super) const SPARSE_BITS: usize = 2;
 
 /// Counters that are handled at once: a byte of a bitfield, a 128-bit register of `u16`.
 const LANES: usize = 8;
@@ -41,27 +49,42 @@ static MASKS: [[u16; LANES]; 256] = {
     masks
 };
 
+/// What is known of the counts in one step without looking at them.
+#[derive(Clone, Copy, Debug)]
+struct Floor {
+    /// Invariant: with `base` added (modulo 2^32), not above the count of any fresh piece.
+    least: i32,
+    /// Whether it may be too low, as counts have risen or pieces gone since it was found.
+    is_stale: bool,
+}
+
+/// The floor of a step without fresh pieces: above all counts.
+const NO_PIECE: i32 = 1 << 16;
+
 /// The number of connected remotes that have each piece; exact for up to 65 535 remotes.
 #[derive(Debug)]
 pub(super) struct Availability {
     /// One row a bitfield word. Invariant: `row[i] + base` (modulo 2^16) is the availability of the
     /// row's piece `i`; counters beyond the last piece mean nothing.
     rows: Box<[[u16; WORD_PIECES]]>,
-    /// Added to every counter: the seeds, and the remotes that joined as what they lack.
-    base: u16,
+    /// One for each step.
+    floors: Box<[Floor]>,
+    /// Added to every counter and floor: the seeds, and the remotes that joined as what they lack.
+    base: i32,
 }
 
 impl Availability {
     /// Returns the counts of a torrent of `pieces` pieces without remotes.
     pub(super) fn new(pieces: u32) -> Self {
         let rows = vec![[0; WORD_PIECES]; (pieces as usize).div_ceil(WORD_PIECES)];
-        Self { rows: rows.into_boxed_slice(), base: 0 }
+        let floors = vec![Floor { least: 0, is_stale: true }; rows.len().div_ceil(STEP_WORDS)];
+        Self { rows: rows.into_boxed_slice(), floors: floors.into_boxed_slice(), base: 0 }
     }
 
     /// Returns how many remotes have `piece`.
     pub(super) fn of(&self, piece: u32) -> u16 {
         let piece = piece as usize;
-        self.rows[piece / WORD_PIECES][piece % WORD_PIECES].wrapping_add(self.base)
+        self.rows[piece / WORD_PIECES][piece % WORD_PIECES].wrapping_add(self.base16())
     }
 
     /// Counts one more remote that has `piece`. O(1).
@@ -69,6 +92,7 @@ impl Availability {
         let piece = piece as usize;
         let count = &mut self.rows[piece / WORD_PIECES][piece % WORD_PIECES];
         *count = count.wrapping_add(1);
+        self.floors[piece / WORD_PIECES / STEP_WORDS].is_stale = true;
     }
 
     /// Counts a remote that has `pieces`. O(1) for a seed; O(the smaller of pieces had and lacked,
@@ -79,63 +103,201 @@ impl Availability {
 
     /// Takes a remote that has `pieces` out of the counts; costs as [`Availability::join`].
     pub(super) fn leave(&mut self, pieces: Pieces<'_>) {
-        self.add(pieces, 1_u16.wrapping_neg());
+        self.add(pieces, -1);
     }
 
-    fn add(&mut self, pieces: Pieces<'_>, one: u16) {
+    fn add(&mut self, pieces: Pieces<'_>, one: i16) {
         match pieces {
-            Pieces::All => self.base = self.base.wrapping_add(one),
+            Pieces::All => self.base = self.base.wrapping_add(one.into()),
             Pieces::Some(bits) if bits.count() > bits.len() / 2 => {
-                self.base = self.base.wrapping_add(one);
-                self.add_words(bits.words().iter().map(|word| !word), one.wrapping_neg());
+                self.base = self.base.wrapping_add(one.into());
+                self.add_words(bits.len() - bits.count(), bits.missing_words(), -one);
             }
-            Pieces::Some(bits) => self.add_words(bits.words().iter().copied(), one),
+            Pieces::Some(bits) => self.add_words(bits.count(), bits.words().iter().copied(), one),
         }
     }
 
-    /// Adds `one` to the counters whose bits are set. Written so that the compiler makes vector
-    /// code of a row.
-    fn add_words(&mut self, words: impl Iterator<Item = u64>, one: u16) {
-        for (row, word) in self.rows.iter_mut().zip(words) {
-            if word == 0 {
-                continue;
-            }
-            let groups = row.as_chunks_mut::<LANES>().0;
-            for (counts, byte) in groups.iter_mut().zip(word.to_be_bytes()) {
-                for (count, mask) in counts.iter_mut().zip(&MASKS[usize::from(byte)]) {
-                    *count = count.wrapping_add(mask & one);
+    /// Adds `one` to the counters whose bits are set: `set` in all.
+    fn add_words(&mut self, set: u32, mut words: impl Iterator<Item = u64>, one: i16) {
+        let is_sparse = set as usize <= self.rows.len() * SPARSE_BITS;
+        for (rows, floor) in self.rows.chunks_mut(STEP_WORDS).zip(&mut self.floors) {
+            let mut any = 0;
+            for (row, word) in rows.iter_mut().zip(words.by_ref()) {
+                any |= word;
+                if word == 0 {
+                } else if is_sparse {
+                    add_bits(row, word, one.cast_unsigned());
+                } else {
+                    add_row(row, word, one.cast_unsigned());
                 }
+            }
+            if any != 0 {
+                floor.is_stale = true;
+                floor.least = floor.least.wrapping_add(one.min(0).into());
             }
         }
     }
 
     /// Returns how many steps of [`STEP_WORDS`] words the torrent has.
-    pub(super) fn steps(&self) -> usize {
-        self.rows.len().div_ceil(STEP_WORDS)
+    pub(super) const fn steps(&self) -> usize {
+        self.floors.len()
     }
 
-    /// Returns the least `availability ^ flip` among the pieces of one step that are set in `mask`,
-    /// which gives the words of a bitfield by position. `flip` of [`u16::MAX`] turns "least" into
-    /// "most". `None` if no bit is set.
-    pub(super) fn least(&self, step: usize, flip: u16, mask: impl Fn(usize) -> u64) -> Option<u16> {
-        let first = step * STEP_WORDS;
-        let mut lanes = [u16::MAX; LANES];
-        let mut any = 0;
-        for (row, at) in self.rows.iter().skip(first).take(STEP_WORDS).zip(first..) {
-            let word = mask(at);
-            if word == 0 {
-                continue;
-            }
-            any |= word;
-            for (counts, byte) in row.as_chunks::<LANES>().0.iter().zip(word.to_be_bytes()) {
-                let masks = &MASKS[usize::from(byte)];
-                for ((least, count), mask) in lanes.iter_mut().zip(counts).zip(masks) {
-                    let key = (count.wrapping_add(self.base) ^ flip) | !mask;
-                    *least = (*least).min(key);
-                }
+    /// Returns a number that is not above the count of any fresh piece of the step.
+    pub(super) fn floor(&self, step: usize) -> i32 {
+        self.floors[step].least.wrapping_add(self.base)
+    }
+
+    /// Tells whether the floor of a step may be too low.
+    pub(super) fn is_stale(&self, step: usize) -> bool {
+        self.floors[step].is_stale
+    }
+
+    /// Sets the floor of a step to the least count of its fresh pieces; `None` if it has none.
+    pub(super) fn set_floor(&mut self, step: usize, least: Option<u16>) {
+        let least = least.map_or(NO_PIECE, i32::from).wrapping_sub(self.base);
+        self.floors[step] = Floor { least, is_stale: false };
+    }
+
+    /// Notes that `piece` is fresh (again).
+    pub(super) fn watch(&mut self, piece: u32) {
+        let count = i32::from(self.of(piece));
+        let step = step_of(piece);
+        if count < self.floor(step) {
+            self.floors[step].least = count.wrapping_sub(self.base);
+        }
+    }
+
+    /// Notes that `piece` is no longer fresh.
+    pub(super) fn unwatch(&mut self, piece: u32) {
+        self.floors[step_of(piece)].is_stale = true;
+    }
+
+    /// Returns the least count among the pieces of one step that are set in `mask`, which gives the
+    /// words of a bitfield by position; `None` if no bit is set. `is_sparse` says that few are.
+    pub(super) fn least(
+        &self,
+        step: usize,
+        is_sparse: bool,
+        mask: impl Fn(usize) -> u64,
+    ) -> Option<u16> {
+        let (mut least, base) = (Extreme::new(), self.base16());
+        for (row, at) in self.rows_of(step) {
+            match mask(at) {
+                0 => {}
+                word if is_sparse => least.add_bits(row, word, |count| count.wrapping_add(base)),
+                word => least.add_row(row, word, |count| count.wrapping_add(base)),
             }
         }
-        if any == 0 { None } else { lanes.into_iter().min() }
+        least.found()
+    }
+
+    /// Returns the greatest count among the pieces of one step that are set in `mask`; `None` if no
+    /// bit is set.
+    pub(super) fn most(&self, step: usize, mask: impl Fn(usize) -> u64) -> Option<u16> {
+        let (mut least, base) = (Extreme::new(), self.base16());
+        for (row, at) in self.rows_of(step) {
+            match mask(at) {
+                0 => {}
+                word => least.add_row(row, word, |count| !count.wrapping_add(base)),
+            }
+        }
+        least.found().map(|least| !least)
+    }
+
+    /// Returns how many pieces of row `at` that are set in `word` have this count.
+    pub(super) fn matches(&self, at: usize, word: u64, count: u16) -> usize {
+        let wanted = count.wrapping_sub(self.base16());
+        let mut matches = [0_u16; LANES];
+        for (counts, byte) in self.rows[at].as_chunks::<LANES>().0.iter().zip(word.to_be_bytes()) {
+            let (counts, masks) = (*counts, MASKS[usize::from(byte)]);
+            for lane in 0..LANES {
+                let equal = if counts[lane] == wanted { u16::MAX } else { 0 };
+                matches[lane] = matches[lane].wrapping_sub(equal & masks[lane]);
+            }
+        }
+        matches.iter().map(|lane| usize::from(*lane)).sum()
+    }
+
+    fn rows_of(&self, step: usize) -> impl Iterator<Item = (&[u16; WORD_PIECES], usize)> {
+        let first = step * STEP_WORDS;
+        self.rows.iter().skip(first).take(STEP_WORDS).zip(first..)
+    }
+
+    /// What a counter lacks to its count, modulo 2^16.
+    const fn base16(&self) -> u16 {
+        let [low, high, ..] = self.base.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+}
+
+/// Returns the step that `piece` is in.
+const fn step_of(piece: u32) -> usize {
+    (piece / STEP_PIECES) as usize
+}
+
+/// Adds `one` to the counters of a row whose bits are set. Written so that the compiler makes
+/// vector code of it: whole groups by value, which cannot overlap.
+fn add_row(row: &mut [u16; WORD_PIECES], word: u64, one: u16) {
+    for (group, byte) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(word.to_be_bytes()) {
+        let (mut counts, masks) = (*group, MASKS[usize::from(byte)]);
+        for lane in 0..LANES {
+            counts[lane] = counts[lane].wrapping_add(masks[lane] & one);
+        }
+        *group = counts;
+    }
+}
+
+/// Does as [`add_row`], a bit at a time.
+fn add_bits(row: &mut [u16; WORD_PIECES], word: u64, one: u16) {
+    for bit in bits(word) {
+        row[bit] = row[bit].wrapping_add(one);
+    }
+}
+
+/// Returns the set bits of a word, the highest (the first piece) first.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = word.leading_zeros();
+        word &= !(1_u64 << 63).checked_shr(bit)?;
+        Some(bit as usize)
+    })
+}
+
+/// The least of many keys, found lane by lane.
+struct Extreme {
+    lanes: [u16; LANES],
+    any: bool,
+}
+
+impl Extreme {
+    const fn new() -> Self {
+        Self { lanes: [u16::MAX; LANES], any: false }
+    }
+
+    /// Takes in the keys of the counters of a row whose bits are set in `word`, which is not zero.
+    #[inline]
+    fn add_row(&mut self, row: &[u16; WORD_PIECES], word: u64, key: impl Fn(u16) -> u16) {
+        self.any = true;
+        for (counts, byte) in row.as_chunks::<LANES>().0.iter().zip((!word).to_be_bytes()) {
+            let (counts, others) = (*counts, MASKS[usize::from(byte)]);
+            for lane in 0..LANES {
+                self.lanes[lane] = self.lanes[lane].min(key(counts[lane]) | others[lane]);
+            }
+        }
+    }
+
+    /// Does as [`Extreme::add_row`], a bit at a time.
+    #[inline]
+    fn add_bits(&mut self, row: &[u16; WORD_PIECES], word: u64, key: impl Fn(u16) -> u16) {
+        self.any = true;
+        for bit in bits(word) {
+            self.lanes[0] = self.lanes[0].min(key(row[bit]));
+        }
+    }
+
+    fn found(&self) -> Option<u16> {
+        if self.any { self.lanes.into_iter().min() } else { None }
     }
 }
 
@@ -192,7 +354,6 @@ mod tests {
         fn is_the_sum_of_the_remotes(
             remotes in prop::collection::vec(prop::collection::vec(any::<bool>(), 150), 0..12),
             haves in prop::collection::vec((0..12_usize, 0..150_u32), 0..200),
-            flip in any::<bool>(),
         ) {
             let mut availability = Availability::new(150);
             let mut held: Vec<Bitfield> = remotes.iter().map(|flags| bits(flags)).collect();
@@ -209,9 +370,18 @@ mod tests {
                     let sum = held.iter().filter(|bits| bits.contains(piece)).count();
                     prop_assert_eq!(usize::from(availability.of(piece)), sum);
                 }
-                let flip = if flip { u16::MAX } else { 0 };
-                let least = last.ones().map(|piece| availability.of(piece) ^ flip).min();
-                prop_assert_eq!(availability.least(0, flip, |at| last.words()[at]), least);
+                let counts = || last.ones().map(|piece| availability.of(piece));
+                let word = |at: usize| last.words()[at];
+                prop_assert_eq!(availability.least(0, false, word), counts().min());
+                prop_assert_eq!(availability.least(0, true, word), counts().min());
+                prop_assert_eq!(availability.most(0, word), counts().max());
+                for (at, count) in [0, 1, 2].into_iter().zip(counts().take(3)) {
+                    let same = (0..150).filter(|piece| {
+                        let is_set = last.contains(*piece) && *piece as usize / 64 == at;
+                        is_set && availability.of(*piece) == count
+                    });
+                    prop_assert_eq!(availability.matches(at, word(at), count), same.count());
+                }
                 availability.leave(Pieces::Some(last));
                 held.pop();
             }

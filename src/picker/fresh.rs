@@ -1,11 +1,11 @@
 //! Which piece to open next: the wanted pieces that are not open, and the search among them.
 //!
 //! **Invariant:** nothing here knows blocks or owners. A search looks at words of bitfields, 64
-//! pieces at a time, and at the counters of the pieces that are left; it ends as soon as no rarer
-//! piece can exist.
+//! pieces at a time, and at the counters of the steps that can have the rarest piece; it ends as
+//! soon as no rarer one can exist.
 
 use super::Pieces;
-use super::availability::{Availability, STEP_PIECES, STEP_WORDS};
+use super::availability::{Availability, SPARSE_BITS, STEP_PIECES, STEP_WORDS};
 use crate::bitfield::Bitfield;
 use crate::rng::Rng;
 
@@ -13,13 +13,17 @@ use crate::rng::Rng;
 /// a step is equally rare, and one or two do.
 const MAX_PROBES: u32 = 4;
 
+/// Steps with a piece that a search for a common one looks at: a slow peer need not have the most
+/// common of all, just none of the rare ones. 4096 pieces.
+const MAX_COMMON_STEPS: usize = 8;
+
 /// By what rule a piece is chosen among those that a remote has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rule {
     /// One of the rarest, at random (Cohen 2003, "rarest first").
     Rarest,
-    /// One of the most common, at random: for peers that are too slow to be trusted with a rare
-    /// piece.
+    /// One of the most common of some thousand, at random: for peers that are too slow to be
+    /// trusted with a rare piece.
     Commonest,
     /// Any, at random (Cohen 2003, "random first piece": a common piece comes sooner from several
     /// peers, and then there is something to give).
@@ -34,9 +38,6 @@ pub(super) enum Rule {
 #[derive(Debug)]
 pub(super) struct Fresh {
     bits: Bitfield,
-    /// Invariant: no fresh piece has a lower availability, so that a search may end where it finds
-    /// this.
-    floor: u16,
     available: Available,
 }
 
@@ -55,7 +56,7 @@ enum Available {
 impl Fresh {
     /// Returns the set that starts with the pieces in `bits`.
     pub(super) const fn new(bits: Bitfield) -> Self {
-        Self { bits, floor: 0, available: Available::Unknown }
+        Self { bits, available: Available::Unknown }
     }
 
     pub(super) fn contains(&self, piece: u32) -> bool {
@@ -63,15 +64,16 @@ impl Fresh {
     }
 
     /// Makes `piece` fresh (again).
-    pub(super) fn insert(&mut self, piece: u32, availability: &Availability) {
+    pub(super) fn insert(&mut self, piece: u32, availability: &mut Availability) {
         self.bits.insert(piece);
-        self.floor = self.floor.min(availability.of(piece));
+        availability.watch(piece);
         self.available = Available::Unknown;
     }
 
     /// Takes out `piece`, which is opened or no longer wanted.
-    pub(super) fn remove(&mut self, piece: u32) {
+    pub(super) fn remove(&mut self, piece: u32, availability: &mut Availability) {
         self.bits.remove(piece);
+        availability.unwatch(piece);
     }
 
     /// Notes that one more remote has `piece`.
@@ -86,11 +88,6 @@ impl Fresh {
         if self.available == Available::Nothing {
             self.available = Available::Unknown;
         }
-    }
-
-    /// Notes that a remote left: every count stays or falls by one.
-    pub(super) fn remote_left(&mut self) {
-        self.floor = self.floor.saturating_sub(1);
     }
 
     /// Tells whether some remote has some fresh piece. O(1) while nothing changed, else O(pieces).
@@ -112,57 +109,126 @@ impl Fresh {
             }
             Available::Piece(_) | Available::Unknown => {}
         }
-        let all = Candidates { fresh: self.bits.words(), remote: None, within: None };
-        let search = Search { flip: u16::MAX, enough: !1, start: 0 };
-        let found = search.run(availability, all);
-        found
-            .and_then(|step| search.ties(availability, all, step).next())
-            .filter(|piece| availability.of(*piece) > 0)
+        let all = Candidates { fresh: self.bits.words(), remote: None, within: None, set: None };
+        (0..availability.steps())
+            .find_map(|at| {
+                let count = availability.most(at, |word| all.word(word)).filter(|it| *it > 0)?;
+                all.ties(availability, Step { count, at }).next()
+            })
             .map_or(Available::Nothing, Available::Piece)
     }
 
     /// Chooses one of the fresh pieces that the remote has, and that are in `within` if it is
     /// given.
     ///
-    /// O(pieces / 64) but for the search by rarity, which looks at the count of every candidate
-    /// unless it meets one that is known to be as rare as any.
+    /// O(pieces / 64) at most for the rules that look at no count. The search for the rarest reads
+    /// the floors of all steps once or twice and the counts of a few steps; of more if counts have
+    /// changed everywhere since the last search, or if the remote has none of the rare pieces.
     pub(super) fn choose(
-        &mut self,
+        &self,
         rule: Rule,
         remote: Pieces<'_>,
         within: Option<&Bitfield>,
-        availability: &Availability,
+        availability: &mut Availability,
         rng: &mut Rng,
     ) -> Option<u32> {
         let candidates = Candidates {
             fresh: self.bits.words(),
             remote: remote.words(),
             within: within.map(Bitfield::words),
+            set: remote.count(),
         };
-        let (flip, enough) = match rule {
+        if candidates.set == Some(0) {
+            return None;
+        }
+        let step = match rule {
             Rule::First => return candidates.pieces(0..candidates.len()).next(),
             Rule::Last => return candidates.last(),
             Rule::Random => return candidates.nth(rng.below(candidates.count())),
-            Rule::Rarest => (0, self.floor),
-            Rule::Commonest => (u16::MAX, 0),
+            Rule::Rarest => rarest(candidates, availability, rng.below(availability.steps())),
+            Rule::Commonest => common(candidates, availability, rng.below(availability.steps())),
         };
-        let search = Search { flip, enough, start: rng.below(availability.steps()) };
-        let step = search.run(availability, candidates)?;
-        let chosen = search.tie(availability, candidates, step, rng);
-        if candidates.is_all_fresh() && rule == Rule::Rarest {
-            self.floor = step.key;
-        }
-        chosen
+        candidates.tie(availability, step?, rng)
     }
 
     /// Asserts the invariants that are written on the fields. O(pieces).
     pub(super) fn check_invariants(&self, availability: &Availability) {
         let counts = || self.bits.ones().map(|piece| availability.of(piece));
-        assert!(counts().all(|count| count >= self.floor), "below {}", self.floor);
+        for piece in self.bits.ones() {
+            let (count, step) = (availability.of(piece), (piece / STEP_PIECES) as usize);
+            assert!(availability.floor(step) <= count.into(), "piece {piece} below the floor");
+        }
+        for step in (0..availability.steps()).filter(|step| !availability.is_stale(*step)) {
+            let least = availability.least(step, false, |at| self.bits.words()[at]);
+            assert!(least.is_none_or(|least| availability.floor(step) == i32::from(least)));
+        }
         if self.available == Available::Nothing {
             assert!(counts().all(|count| count == 0), "a fresh piece is available");
         }
     }
+}
+
+/// Where a search ended: a step, and the count of those of its pieces to choose from.
+#[derive(Clone, Copy)]
+struct Step {
+    count: u16,
+    at: usize,
+}
+
+/// Returns a step with the least count of all candidates.
+///
+/// Looks at the steps whose floor is the least, from `start` round, then at those with the next
+/// floor, until a candidate is no rarer than what is left could be. Where a floor turns out to be
+/// stale it is raised.
+fn rarest(
+    candidates: Candidates<'_>,
+    availability: &mut Availability,
+    start: usize,
+) -> Option<Step> {
+    let is_sparse = candidates.is_sparse();
+    let mut best: Option<Step> = None;
+    let mut level = (0..availability.steps()).map(|at| availability.floor(at)).min()?;
+    loop {
+        let mut next_level = i32::MAX;
+        for at in (start..availability.steps()).chain(0..start) {
+            if availability.floor(at) == level {
+                let least = availability.least(at, is_sparse, |word| candidates.word(word));
+                if let Some(count) = least
+                    && best.is_none_or(|best| count < best.count)
+                {
+                    best = Some(Step { count, at });
+                    if i32::from(count) == level {
+                        return best;
+                    }
+                }
+                if availability.is_stale(at) {
+                    let fresh = availability.least(at, false, |word| candidates.fresh[word]);
+                    availability.set_floor(at, fresh);
+                }
+            }
+            let floor = availability.floor(at);
+            if floor > level {
+                next_level = next_level.min(floor);
+            }
+        }
+        if next_level == i32::MAX || best.is_some_and(|best| i32::from(best.count) <= next_level) {
+            return best;
+        }
+        level = next_level;
+    }
+}
+
+/// Returns the step with the greatest count of the first few that have a candidate, from `start`
+/// round.
+fn common(candidates: Candidates<'_>, availability: &Availability, start: usize) -> Option<Step> {
+    (start..availability.steps())
+        .chain(0..start)
+        .filter_map(|at| {
+            let count = availability.most(at, |word| candidates.word(word))?;
+            Some(Step { count, at })
+        })
+        .take(MAX_COMMON_STEPS)
+        .max_by_key(|step| step.count)
 }
 
 /// The pieces that a search is among: an intersection of bitfields that is never written down.
@@ -171,6 +237,8 @@ struct Candidates<'a> {
     fresh: &'a [u64],
     remote: Option<&'a [u64]>,
     within: Option<&'a [u64]>,
+    /// The pieces that the remote has; `None` for a seed.
+    set: Option<u32>,
 }
 
 impl<'a> Candidates<'a> {
@@ -178,8 +246,9 @@ impl<'a> Candidates<'a> {
         self.fresh.len()
     }
 
-    const fn is_all_fresh(self) -> bool {
-        self.remote.is_none() && self.within.is_none()
+    /// Tells whether there are so few that they are looked at one by one.
+    fn is_sparse(self) -> bool {
+        self.set.is_some_and(|set| set as usize <= self.len() * SPARSE_BITS)
     }
 
     fn word(self, at: usize) -> u64 {
@@ -219,6 +288,43 @@ impl<'a> Candidates<'a> {
         let at = (0..self.len()).rev().find(|at| self.word(*at) != 0)?;
         ones(at, self.word(at)).last()
     }
+
+    /// Returns one of the candidates of the step that have its count, all equally likely.
+    fn tie(self, availability: &Availability, step: Step, rng: &mut Rng) -> Option<u32> {
+        let first = u32::try_from(step.at).ok()? * STEP_PIECES;
+        for _ in 0..MAX_PROBES {
+            let piece = first + rng.below_u32(STEP_PIECES);
+            if self.contains(piece) && availability.of(piece) == step.count {
+                return Some(piece);
+            }
+        }
+        let mut ties = [0; STEP_WORDS];
+        for (ties, at) in ties.iter_mut().zip(self.words_of(step)) {
+            *ties = match self.word(at) {
+                0 => 0,
+                word => availability.matches(at, word, step.count),
+            };
+        }
+        let mut n = rng.below(ties.iter().sum());
+        for (ties, at) in ties.into_iter().zip(self.words_of(step)) {
+            if n < ties {
+                let is_tie = |piece: &u32| availability.of(*piece) == step.count;
+                return ones(at, self.word(at)).filter(is_tie).nth(n);
+            }
+            n -= ties;
+        }
+        None
+    }
+
+    /// Returns the candidates of the step that have its count, in rising order.
+    fn ties(self, availability: &'a Availability, step: Step) -> impl Iterator<Item = u32> + 'a {
+        self.pieces(self.words_of(step)).filter(move |piece| availability.of(*piece) == step.count)
+    }
+
+    fn words_of(self, step: Step) -> std::ops::Range<usize> {
+        let first = step.at * STEP_WORDS;
+        first..(first + STEP_WORDS).min(self.len())
+    }
 }
 
 /// Returns the pieces that are set in word `at`, in rising order.
@@ -229,69 +335,4 @@ fn ones(at: usize, mut word: u64) -> impl Iterator<Item = u32> {
         word &= !(1_u64 << 63).checked_shr(bit)?;
         Some(first + bit)
     })
-}
-
-/// A search for the least `availability ^ flip`, from step `start` round to where it began.
-#[derive(Clone, Copy)]
-struct Search {
-    flip: u16,
-    /// A key at which the search ends: none is known to be less.
-    enough: u16,
-    start: usize,
-}
-
-/// Where a search ended: the step with the least key.
-#[derive(Clone, Copy)]
-struct Step {
-    key: u16,
-    at: usize,
-}
-
-impl Search {
-    fn run(self, availability: &Availability, candidates: Candidates<'_>) -> Option<Step> {
-        let mut best: Option<Step> = None;
-        for at in (self.start..availability.steps()).chain(0..self.start) {
-            let least = availability.least(at, self.flip, |word| candidates.word(word));
-            let Some(key) = least else { continue };
-            if best.is_none_or(|best| key < best.key) {
-                best = Some(Step { key, at });
-                if key <= self.enough {
-                    break;
-                }
-            }
-        }
-        best
-    }
-
-    /// Returns one of the candidates of the step that have its key, all equally likely.
-    fn tie(
-        self,
-        availability: &Availability,
-        candidates: Candidates<'_>,
-        step: Step,
-        rng: &mut Rng,
-    ) -> Option<u32> {
-        let first = u32::try_from(step.at * STEP_WORDS).ok()? * u64::BITS;
-        for _ in 0..MAX_PROBES {
-            let piece = first + rng.below_u32(STEP_PIECES);
-            if candidates.contains(piece) && availability.of(piece) ^ self.flip == step.key {
-                return Some(piece);
-            }
-        }
-        let count = self.ties(availability, candidates, step).count();
-        self.ties(availability, candidates, step).nth(rng.below(count))
-    }
-
-    /// Returns the candidates of the step that have its key.
-    fn ties<'a>(
-        self,
-        availability: &'a Availability,
-        candidates: Candidates<'a>,
-        step: Step,
-    ) -> impl Iterator<Item = u32> + 'a {
-        let first = step.at * STEP_WORDS;
-        candidates
-            .pieces(first..first + STEP_WORDS)
-            .filter(move |piece| availability.of(*piece) ^ self.flip == step.key)
-    }
 }

@@ -142,9 +142,9 @@ impl Picker {
     ///    (BEP 3, "endgame mode", which asks everybody for everything).
     ///
     /// Costs microseconds, whatever the number of remotes: rules 1 and 2 are O(open pieces with a
-    /// free block), rule 3 is O(pieces / 64) and, by rarity, at most one look at each count a piece
-    /// opened; rule 4 is O(blocks of open pieces), and only when there is nothing else. Allocates
-    /// only while its tables grow.
+    /// free block), rule 3 is O(pieces / 64) at most and, by rarity, mostly a look at a summary of
+    /// the counts and at some hundred of them a piece opened; rule 4 is O(blocks of open pieces),
+    /// and only when there is nothing else. Allocates only while its tables grow.
     ///
     /// Panics if [`Ask::pieces`] is over another number of pieces: a bug of the caller.
     pub fn pick(&mut self, ask: &Ask<'_>, rng: &mut Rng, out: &mut Vec<Block>) -> Picked {
@@ -224,7 +224,7 @@ impl Picker {
         if self.suspect_count > 0 && !ask.slow {
             let suspects = Some(&self.suspects);
             let suspect =
-                self.fresh.choose(Rule::First, ask.pieces, suspects, &self.availability, rng);
+                self.fresh.choose(Rule::First, ask.pieces, suspects, &mut self.availability, rng);
             if suspect.is_some() {
                 return suspect;
             }
@@ -236,7 +236,7 @@ impl Picker {
             (Order::RarestFirst, false) => Rule::Rarest,
             (Order::RarestFirst, true) => Rule::Commonest,
         };
-        self.fresh.choose(rule, ask.pieces, None, &self.availability, rng)
+        self.fresh.choose(rule, ask.pieces, None, &mut self.availability, rng)
     }
 
     /// Picks blocks that others were asked for, if there is nothing else: rule 4. Returns how many.
@@ -271,7 +271,7 @@ impl Picker {
     }
 
     fn open(&mut self, piece: u32, credit: u32) -> usize {
-        self.fresh.remove(piece);
+        self.fresh.remove(piece, &mut self.availability);
         let blocks = self.geometry.blocks_of(PieceIndex(piece));
         self.open.open(piece, blocks, credit, self.suspects.contains(piece))
     }
@@ -342,7 +342,7 @@ impl Picker {
         self.missing -= u32::from(self.wanted.remove(piece.0));
         self.suspect_count -= u32::from(self.suspects.remove(piece.0));
         self.have_count += u32::from(self.have.insert(piece.0));
-        self.fresh.remove(piece.0);
+        self.fresh.remove(piece.0, &mut self.availability);
         let credit = self.shut(piece, |_, _| {});
         if self.missing == 0 && self.open.len() == 0 {
             // A seed has no use for the tables that a download grew.
@@ -387,7 +387,7 @@ impl Picker {
         let Some(place) = self.open.find(piece.0) else { return 0 };
         let credit = self.open.close(place, lost);
         if self.wanted.contains(piece.0) {
-            self.fresh.insert(piece.0, &self.availability);
+            self.fresh.insert(piece.0, &mut self.availability);
         }
         credit
     }
@@ -473,7 +473,6 @@ impl Picker {
     pub fn remote_left(&mut self, pieces: Pieces<'_>) {
         self.assert_ours(pieces);
         self.availability.leave(pieces);
-        self.fresh.remote_left();
     }
 
     /// Returns how many connected remotes have `piece`. Panics if the torrent has no such piece: a

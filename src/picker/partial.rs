@@ -15,7 +15,7 @@
 //! ```
 
 use super::{MAX_ENDGAME_OWNERS, Progress};
-use crate::id::ConnId;
+use crate::id::{ConnId, index};
 
 /// Where one block stands. 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -340,8 +340,8 @@ pub(super) struct Partial {
     entries: Vec<OpenPiece>,
     /// Places without a piece.
     idle: Vec<usize>,
-    /// The open pieces as (piece, place), sorted.
-    by_piece: Vec<(u32, usize)>,
+    /// The open pieces as (piece, place), sorted. Narrow, as opening one moves those behind it.
+    by_piece: Vec<(u32, u32)>,
     /// Invariant: the places of the pieces that have a free block, the oldest first. Short, as
     /// every piece is filled up before another is opened, unless the remotes have different ones.
     pickable: Vec<usize>,
@@ -356,7 +356,7 @@ impl Partial {
     /// Returns the place of `piece`, if it is open. O(log open pieces).
     pub(super) fn find(&self, piece: u32) -> Option<usize> {
         let at = self.by_piece.binary_search_by_key(&piece, |open| open.0).ok()?;
-        Some(self.by_piece[at].1)
+        Some(index(self.by_piece[at].1))
     }
 
     pub(super) fn at(&self, place: usize) -> &OpenPiece {
@@ -365,7 +365,8 @@ impl Partial {
 
     /// Returns the open pieces with their places, in piece order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &OpenPiece)> {
-        self.by_piece.iter().map(|(_, place)| (*place, &self.entries[*place]))
+        let places = self.by_piece.iter().map(|(_, place)| index(*place));
+        places.map(|place| (place, &self.entries[place]))
     }
 
     /// Returns the open pieces that have a free block with their places, the oldest first.
@@ -381,7 +382,8 @@ impl Partial {
             self.entries.len() - 1
         });
         let at = self.by_piece.partition_point(|open| open.0 < piece);
-        self.by_piece.insert(at, (piece, place));
+        let narrow = u32::try_from(place).expect("no more open pieces than pieces");
+        self.by_piece.insert(at, (piece, narrow));
         self.opened += 1;
         let entry = &mut self.entries[place];
         entry.reset(piece, blocks, credit);
@@ -491,7 +493,9 @@ impl Partial {
     pub(super) fn check_invariants(&self) {
         self.iter().for_each(|(_, entry)| entry.check_invariants());
         assert!(self.by_piece.is_sorted_by(|one, next| one.0 < next.0));
-        assert!(self.by_piece.iter().all(|(piece, place)| self.entries[*place].piece == *piece));
+        assert!(
+            self.iter().zip(&self.by_piece).all(|((_, entry), (piece, _))| entry.piece == *piece)
+        );
         assert_eq!(self.by_piece.len() + self.idle.len(), self.entries.len());
         let mut pickable: Vec<usize> =
             self.iter().filter(|(_, entry)| entry.free > 0).map(|(place, _)| place).collect();
