@@ -251,7 +251,11 @@ impl Session {
                 unchoked_at,
             });
         }
-        let is_snubbed = |id| facts.iter().any(|peer| peer.conn == id && peer.snubbed);
+        let conns = &self.conns;
+        let is_snubbed = |id| {
+            let kind = conns.find(id).map(|conn| &conn.kind);
+            matches!(kind, Some(Kind::Peer { peer, .. }) if peer.is_snubbed())
+        };
         entry.torrent.reclaim(is_snubbed, &mut self.work.ctx(now));
         entry.choker.set_config(entry.choke_config());
         let decisions = entry.choker.rechoke(&facts, &mut self.work.rng, now);
