@@ -3,14 +3,12 @@
 //! "Cohen 2003" is the paper that BEP 3 refers to: <http://bittorrent.org/bittorrentecon.pdf>.
 //!
 //! A pure function of facts, a clock and a generator: what it remembers is only when the optimistic
-//! unchoke was last moved. **Invariant:** the choker does not know what a peer is and sends
+//! unchoke was last moved, and the memory that it ranked in. **Invariant:** the choker does not know what a peer is and sends
 //! nothing; its owner gathers one [`ChokeFacts`] a connection, and turns the [`Decisions`] into
 //! messages.
 //!
 //! While we download, slots go to those who give us most (tit for tat), and one at random to
 //! whoever may turn out better (optimistic). Once we seed nobody gives, so all take turns.
-
-use std::cmp::Reverse;
 
 use crate::id::ConnId;
 use crate::rng::Rng;
@@ -126,13 +124,31 @@ pub struct Choker {
     config: ChokeConfig,
     /// When the optimistic unchoke moves on next.
     rotate_at: Instant,
+    /// Scratch of one call, kept for its capacity.
+    scratch: Scratch,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Scratch {
+    fates: Vec<Fate>,
+    /// Those who come first.
+    first: Vec<Ranked>,
+    /// Those who come after them, or beside.
+    second: Vec<Ranked>,
+}
+
+/// A peer's place in the facts under the key that it is ranked by: the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Ranked {
+    key: (u64, u64),
+    at: usize,
 }
 
 impl Choker {
     /// Returns a choker that has decided nothing yet; its first [`Choker::rechoke`] chooses the
     /// first optimistic unchoke.
-    pub const fn new(config: ChokeConfig) -> Self {
-        Self { config, rotate_at: Instant::ZERO }
+    pub fn new(config: ChokeConfig) -> Self {
+        Self { config, rotate_at: Instant::ZERO, scratch: Scratch::default() }
     }
 
     /// Replaces the settings; they count from the next [`Choker::rechoke`] on.
@@ -157,22 +173,26 @@ impl Choker {
     /// longest, if anybody waits.
     ///
     /// `now` must not go back between calls. Equal arguments and generators give equal decisions.
-    /// O(facts) and a few words of memory for each.
+    /// O(facts); allocates only while its tables grow, and for what changes.
     pub fn rechoke(&mut self, facts: &[ChokeFacts], rng: &mut Rng, now: Instant) -> Decisions {
-        let mut fates = vec![Fate::Choked; facts.len()];
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.fates.clear();
+        scratch.fates.resize(facts.len(), Fate::Choked);
         match self.config.mode {
             ChokeMode::Seed { turn_bytes } => {
-                take_turns(facts, self.config.slots, turn_bytes, &mut fates, rng, now);
+                take_turns(facts, self.config.slots, turn_bytes, &mut scratch, rng, now);
             }
             ChokeMode::Leecher => {
                 let optimistic = self.config.optimistic_slots.min(self.config.slots);
                 let regular = self.config.slots - optimistic;
-                let earned = reward(facts, regular, &mut fates, rng);
+                let earned = reward(facts, regular, &mut scratch, rng);
                 let optimistic = optimistic.saturating_add(regular - earned);
-                self.draw(facts, optimistic, &mut fates, rng, now);
+                self.draw(facts, optimistic, &mut scratch, rng, now);
             }
         }
-        decide(facts, &fates)
+        let decisions = decide(facts, &scratch.fates);
+        self.scratch = scratch;
+        decisions
     }
 
     /// Gives out `slots` optimistic slots: to those who have them until they move on, then by lot.
@@ -180,7 +200,7 @@ impl Choker {
         &mut self,
         facts: &[ChokeFacts],
         mut slots: usize,
-        fates: &mut [Fate],
+        scratch: &mut Scratch,
         rng: &mut Rng,
         now: Instant,
     ) {
@@ -188,36 +208,30 @@ impl Choker {
         if is_due {
             self.rotate_at = now + OPTIMISTIC_INTERVAL;
         }
-        let mut lots = Vec::new();
-        let mut last_resort = Vec::new();
+        let Scratch { fates, first, second: last_resort } = scratch;
+        first.clear();
+        last_resort.clear();
         for (at, (peer, fate)) in facts.iter().zip(&mut *fates).enumerate() {
             if *fate == Fate::Regular || !wants_slot(peer) {
                 continue;
             }
-            let lot = Lot { at, weight: weight(peer, now) };
             match (peer.choke == ChokeState::Optimistic, is_due) {
                 (true, false) if slots > 0 => {
                     *fate = Fate::Optimistic;
                     slots -= 1;
                 }
-                (true, true) => last_resort.push(lot),
-                _ => lots.push(lot),
+                (true, true) => last_resort.push(lot(peer, at, now, rng)),
+                _ => first.push(lot(peer, at, now, rng)),
             }
         }
-        for lots in [&mut lots, &mut last_resort] {
-            for at in draw_lots(lots, slots, rng) {
-                fates[at] = Fate::Optimistic;
+        for lots in [first, last_resort] {
+            keep_first(lots, slots);
+            for lot in lots {
+                fates[lot.at] = Fate::Optimistic;
                 slots -= 1;
             }
         }
     }
-}
-
-/// A chance in the choice of the optimistic unchoke.
-#[derive(Clone, Copy)]
-struct Lot {
-    at: usize,
-    weight: usize,
 }
 
 fn is_unchoked(peer: &ChokeFacts) -> bool {
@@ -233,43 +247,44 @@ fn weight(peer: &ChokeFacts, now: Instant) -> usize {
     if now.saturating_since(peer.connected_at) < NEW_PEER_AGE { NEW_PEER_WEIGHT } else { 1 }
 }
 
-/// Draws up to `slots` of `lots` without putting them back, each by its weight.
+/// Draws a peer's lot in the choice of the optimistic unchoke; the least wins.
 ///
-/// The best of `weight` tickets counts, so a lot wins over another in proportion to their weights
-/// (Efraimidis and Spirakis, "Weighted random sampling", 2006), in one pass and without fractions.
-fn draw_lots(lots: &[Lot], slots: usize, rng: &mut Rng) -> impl Iterator<Item = usize> {
-    let ticket = |lot: &Lot| {
-        let best = (0..lot.weight).map(|_| rng.bits()).max();
-        (Reverse(best), lot.at)
-    };
-    let mut ranked: Vec<_> = lots.iter().map(ticket).collect();
-    keep_first(&mut ranked, slots);
-    ranked.into_iter().map(|(_, at)| at)
+/// The best of as many tickets as its weight counts, so a lot wins over another in proportion to
+/// their weights (Efraimidis and Spirakis, "Weighted random sampling", 2006), in one pass and
+/// without fractions.
+fn lot(peer: &ChokeFacts, at: usize, now: Instant, rng: &mut Rng) -> Ranked {
+    let best = (0..weight(peer, now)).map(|_| rng.bits()).min().unwrap_or(u64::MAX);
+    Ranked { key: (best, 0), at }
 }
 
 /// Gives the regular slots to those who send us most, and marks who is better and uninterested.
 /// Returns how many slots are taken.
-fn reward(facts: &[ChokeFacts], slots: usize, fates: &mut [Fate], rng: &mut Rng) -> usize {
-    let (mut interested, mut others) = (Vec::new(), Vec::new());
+fn reward(facts: &[ChokeFacts], slots: usize, scratch: &mut Scratch, rng: &mut Rng) -> usize {
+    let Scratch { fates, first: interested, second: others } = scratch;
+    interested.clear();
+    others.clear();
     for (at, peer) in facts.iter().enumerate() {
         if peer.down_rate > 0 && !peer.snubbed && !peer.is_seed {
-            let rank = Reverse((peer.down_rate, is_unchoked(peer), rng.bits()));
-            if peer.interested { &mut interested } else { &mut others }.push((rank, at));
+            // A tie of rates goes to who is unchoked already, then to chance.
+            let tie = u64::from(!is_unchoked(peer)) << 63 | rng.bits() >> 1;
+            let ranked = Ranked { key: (!peer.down_rate, tie), at };
+            if peer.interested { &mut *interested } else { &mut *others }.push(ranked);
         }
     }
-    keep_first(&mut interested, slots);
+    keep_first(interested, slots);
+    // Who sends more than the worst that has a slot.
     let bar = if interested.len() < slots {
-        0
+        !0
     } else {
-        interested.iter().map(|(rank, _)| rank.0.0).min().unwrap_or(u64::MAX)
+        interested.iter().map(|ranked| ranked.key.0).max().unwrap_or(0)
     };
-    others.retain(|(rank, _)| rank.0.0 > bar);
-    keep_first(&mut others, slots);
-    for (_, at) in &interested {
-        fates[*at] = Fate::Regular;
+    others.retain(|ranked| ranked.key.0 < bar);
+    keep_first(others, slots);
+    for ranked in &*interested {
+        fates[ranked.at] = Fate::Regular;
     }
-    for (_, at) in &others {
-        fates[*at] = Fate::Spare;
+    for ranked in &*others {
+        fates[ranked.at] = Fate::Spare;
     }
     interested.len()
 }
@@ -280,34 +295,35 @@ fn take_turns(
     facts: &[ChokeFacts],
     slots: usize,
     turn_bytes: u64,
-    fates: &mut [Fate],
+    scratch: &mut Scratch,
     rng: &mut Rng,
     now: Instant,
 ) {
-    let rank = |peer: &ChokeFacts, chance: u64| {
-        let since = peer.unchoked_at.as_micros();
+    const WAITS: u64 = 1 << 62;
+    const IS_SERVED: u64 = 2 << 62;
+    let rank = |peer: &ChokeFacts| {
+        // Microseconds of 140 000 years, below the class.
+        let since = peer.unchoked_at.as_micros().min(WAITS - 1);
         if !is_unchoked(peer) {
-            return (1, since, chance);
+            return WAITS | since;
         }
         let held = now.saturating_since(peer.unchoked_at);
         let is_served = held >= SEED_TURN_MIN && peer.uploaded_since_unchoke >= turn_bytes;
         // Whoever has held its slot longest is the first to lose it.
-        if is_served || held >= SEED_TURN_MAX {
-            (2, u64::MAX - since, chance)
-        } else {
-            (0, since, chance)
-        }
+        if is_served || held >= SEED_TURN_MAX { IS_SERVED | (WAITS - 1 - since) } else { since }
     };
+    let ranked = &mut scratch.first;
+    ranked.clear();
     let takers = facts.iter().enumerate().filter(|(_, peer)| wants_slot(peer));
-    let mut ranked: Vec<_> = takers.map(|(at, peer)| (rank(peer, rng.bits()), at)).collect();
-    keep_first(&mut ranked, slots);
-    for (_, at) in &ranked {
-        fates[*at] = Fate::Regular;
+    ranked.extend(takers.map(|(at, peer)| Ranked { key: (rank(peer), rng.bits()), at }));
+    keep_first(ranked, slots);
+    for peer in ranked {
+        scratch.fates[peer.at] = Fate::Regular;
     }
 }
 
 /// Keeps the `count` least of `ranked`, in no order. O(ranked).
-fn keep_first<T: Ord>(ranked: &mut Vec<T>, count: usize) {
+fn keep_first(ranked: &mut Vec<Ranked>, count: usize) {
     if count < ranked.len() {
         ranked.select_nth_unstable(count);
         ranked.truncate(count);
