@@ -21,7 +21,16 @@ pub struct Wheel<K> {
     now_tick: u64,
     /// Entries that came up and are due, in order.
     due: VecDeque<(Instant, K)>,
+    /// Memory of slots that came up, for those that are entered next. Invariant: all are empty, and
+    /// at most [`MAX_SPARES`].
+    spares: Vec<Vec<(Instant, K)>>,
 }
+
+/// Slots whose memory is kept: as many as are taken into use between two that come up, so that in
+/// the steady state none is allocated, and little is held by a wheel that was fuller once.
+const MAX_SPARES: usize = 16;
+/// Entries that the memory of a slot that is kept may hold.
+const MAX_SPARE_LEN: usize = 128;
 
 #[derive(Debug)]
 struct Level<K> {
@@ -48,7 +57,12 @@ const fn start_of(tick: u64) -> Instant {
 impl<K> Wheel<K> {
     /// Returns an empty wheel whose time is zero.
     pub fn new() -> Self {
-        Self { levels: std::array::from_fn(|_| Level::new()), now_tick: 0, due: VecDeque::new() }
+        Self {
+            levels: std::array::from_fn(|_| Level::new()),
+            now_tick: 0,
+            due: VecDeque::new(),
+            spares: Vec::new(),
+        }
     }
 
     /// Enters `key` to come up at `at`, at most a tick later; at once if that is past. O(1).
@@ -70,7 +84,13 @@ impl<K> Wheel<K> {
             ((self.now_tick >> top) + SLOTS as u64 - 1) << top
         };
         let slot = slot_of(tick, level);
-        self.levels[level].slots[slot].push((at, key));
+        let entries = &mut self.levels[level].slots[slot];
+        if entries.capacity() == 0
+            && let Some(spare) = self.spares.pop()
+        {
+            *entries = spare;
+        }
+        entries.push((at, key));
         self.levels[level].occupied |= 1 << slot;
     }
 
@@ -115,17 +135,27 @@ impl<K> Wheel<K> {
         for level in (1..LEVELS).rev() {
             let slot = slot_of(tick, level);
             if self.levels[level].occupied & 1 << slot != 0 {
-                let entries = self.levels[level].take(slot);
-                for (at, key) in entries {
+                let mut entries = self.levels[level].take(slot);
+                for (at, key) in entries.drain(..) {
                     self.insert(at, key);
                 }
+                self.keep(entries);
             }
         }
         let slot = slot_of(tick, 0);
         let mut entries = self.levels[0].take(slot);
-        entries.sort_by_key(|(at, _)| *at);
-        self.due.extend(entries);
+        entries.sort_unstable_by_key(|(at, _)| *at);
+        self.due.extend(entries.drain(..));
+        self.keep(entries);
         self.now_tick = tick + 1;
+    }
+
+    /// Keeps the memory of a slot that came up.
+    fn keep(&mut self, entries: Vec<(Instant, K)>) {
+        let is_useful = (1..=MAX_SPARE_LEN).contains(&entries.capacity());
+        if is_useful && self.spares.len() < MAX_SPARES {
+            self.spares.push(entries);
+        }
     }
 }
 
