@@ -59,11 +59,31 @@ fn spread(pieces: u32, count: u32) -> Bitfield {
     bits
 }
 
-/// Each of `pieces` pieces with a chance of `per_10k` in ten thousand.
+/// A random set of `per_10k` of ten thousand of the pieces.
 fn random(pieces: u32, per_10k: u32, rng: &mut Rng) -> Bitfield {
+    // In 64 bits, as a million pieces times ten thousand are too many for 32.
+    let share = |of: u64| u32::try_from(u64::from(pieces) * of / 10_000).expect("a part of all");
+    if per_10k > 5_000 {
+        let mut bits = Bitfield::full(pieces);
+        let mut left = share(10_000 - u64::from(per_10k));
+        while left > 0 {
+            left -= u32::from(bits.remove(rng.below_u32(pieces)));
+        }
+        return bits;
+    }
     let mut bits = Bitfield::new(pieces);
-    (0..pieces).filter(|_| rng.below_u32(10_000) < per_10k).for_each(|p| _ = bits.insert(p));
+    let mut left = share(per_10k.into());
+    while left > 0 {
+        left -= u32::from(bits.insert(rng.below_u32(pieces)));
+    }
     bits
+}
+
+/// Each piece with a chance of one half; `pieces` is a multiple of 8.
+fn half(pieces: u32, rng: &mut Rng) -> Bitfield {
+    let mut payload = vec![0; Bitfield::wire_len(pieces)];
+    rng.fill(&mut payload);
+    Bitfield::from_wire(&payload, pieces).expect("no spare bits")
 }
 
 fn ask(owner: u32, pieces: Pieces<'_>, room: usize) -> Ask<'_> {
@@ -216,7 +236,7 @@ fn marks(pieces: u32, all: &mut Vec<Scenario>) {
 type Held = fn(u32, &mut Rng) -> Option<Bitfield>;
 
 const SEED: Held = |_, _| None;
-const HALF: Held = |pieces, rng| Some(random(pieces, 5_000, rng));
+const HALF: Held = |pieces, rng| Some(half(pieces, rng));
 const SPARSE: Held = |pieces, rng| Some(random(pieces, 100, rng));
 const NEAR_SEED: Held = |pieces, rng| Some(random(pieces, 9_990, rng));
 const NONE: Held = |pieces, _| Some(Bitfield::new(pieces));
@@ -255,7 +275,7 @@ fn swarms(pieces: u32, all: &mut Vec<Scenario>) {
     all.push(Scenario::new("a have and a pick, half, in a swarm of 50 halves", move || {
         let mut picker = crowd(pieces, 50, HALF);
         let (mut rng, mut rest) = (Rng::new(6), Rest::new());
-        let bits = random(pieces, 5_000, &mut rng);
+        let bits = half(pieces, &mut rng);
         picker.remote_joined(Pieces::Some(&bits));
         move || {
             picker.remote_has(PieceIndex(rng.below_u32(pieces)));
