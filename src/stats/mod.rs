@@ -2,8 +2,8 @@
 //! block's and a connection's life, and plain counters.
 //!
 //! A record is some 80 instructions. Of a download of 32 MiB over loopback under
-//! `valgrind --tool=callgrind --separate-threads=yes swarmloop get`, all of them together are 0.11 %
-//! of the process's 843 million (2026-11-21, SHA-1 in software, for valgrind knows no other).
+//! `valgrind --tool=callgrind --separate-threads=yes swarmloop get`, all of them together are
+//! 0.11 % of the process's 843 million (2026-11-21, SHA-1 in software, for valgrind knows no other).
 //!
 //! **Invariant:** nothing in here reads a clock; whoever records knows how long it took.
 
