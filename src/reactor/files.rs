@@ -34,6 +34,10 @@ use resident::OpenFile;
 /// The most byte ranges in one `preadv` or `pwritev`: `IOV_MAX` of Linux. That is 16 MiB of blocks.
 const MAX_IOV: usize = 1024;
 
+/// The most frames that are written in one call, 4 MiB: more would make it no cheaper a byte, and
+/// the list of them is on the stack.
+const WRITE_FRAMES: usize = 256;
+
 /// Opens folders for nothing but walking through them, so search permission is enough.
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -58,7 +62,7 @@ impl Files {
     }
 
     /// Writes the payloads of `frames`, end to end, from `begin` on in `piece`: one call for each
-    /// file that the run touches, unless the system takes less at a time.
+    /// file that the run touches and each 4 MiB, unless the system takes less at a time.
     ///
     /// Folders and files are created as needed; bytes of pad files (BEP 47) are skipped. Panics if
     /// the run is not within the piece: a caller's bug.
@@ -74,9 +78,30 @@ impl Files {
         begin: u32,
         frames: &[Frame],
     ) -> Result<(), DiskError> {
+        let mut begin = begin;
+        for frames in frames.chunks(WRITE_FRAMES) {
+            self.write_frames(storage, piece, begin, frames)?;
+            begin += total_len(frames);
+        }
+        Ok(())
+    }
+
+    /// Writes at most [`WRITE_FRAMES`] frames. Allocates nothing, if the system takes all at once.
+    fn write_frames(
+        &self,
+        storage: &Storage,
+        piece: PieceIndex,
+        begin: u32,
+        frames: &[Frame],
+    ) -> Result<(), DiskError> {
+        let mut all = [IoSlice::new(&[]); WRITE_FRAMES];
         let payloads = frames.iter().map(Frame::payload).filter(|payload| !payload.is_empty());
-        let mut ranges: Vec<IoSlice<'_>> = payloads.map(IoSlice::new).collect();
-        let mut ranges = &mut ranges[..];
+        let mut used = 0;
+        for (range, payload) in all.iter_mut().zip(payloads) {
+            *range = IoSlice::new(payload);
+            used += 1;
+        }
+        let mut ranges = &mut all[..used];
         for span in storage.layout.spans(piece, begin, total_len(frames)) {
             if span.pad {
                 IoSlice::advance_slices(&mut ranges, to_usize(span.len));
@@ -480,7 +505,12 @@ fn write_span<'r, 'b>(
     mut pwritev: impl FnMut(&[IoSlice<'_>], u64) -> Result<usize, Errno>,
 ) -> Result<&'r mut [IoSlice<'b>], Halt> {
     in_full(span, |offset, left| {
-        let moved = pwritev(&head(ranges, left), offset)?;
+        // All that is left, as a rule: then there is nothing to cut.
+        let moved = if ranges.len() <= MAX_IOV && ranges_len(ranges) == left {
+            pwritev(ranges, offset)?
+        } else {
+            pwritev(&head(ranges, left), offset)?
+        };
         IoSlice::advance_slices(&mut ranges, moved);
         Ok(moved)
     })?;
@@ -544,7 +574,7 @@ fn head_mut<'a>(ranges: &'a mut [IoSliceMut<'_>], limit: u64) -> Vec<IoSliceMut<
     cut.collect()
 }
 
-fn ranges_len(ranges: &[IoSliceMut<'_>]) -> u64 {
+fn ranges_len<R: std::ops::Deref<Target = [u8]>>(ranges: &[R]) -> u64 {
     ranges.iter().map(|range| range.len() as u64).sum()
 }
 
