@@ -55,8 +55,8 @@ pub struct Reactor {
     /// Streams that broke after the turn had decided; reported first thing in the next.
     broken: Vec<(ConnId, io::ErrorKind)>,
     workers: Workers,
-    /// Reads for peers that were not tried yet, first come, first served.
-    reads: VecDeque<Read>,
+    /// [`READ_BUDGET`], which a test makes smaller.
+    read_budget: usize,
     resolver: Resolver,
     outcomes: Vec<Outcome>,
     resolved: Vec<Resolved>,
@@ -122,9 +122,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// as fine as a poll can wait. So a turn of less counts as one wait, as long as the turn, and a
 /// stall of 50 ms as fifty waits of 1 to 50 ms.
 const LAG_INTERVAL: Duration = Duration::from_millis(1);
-/// The most bytes read for peers in one turn on the loop's own thread: less than a millisecond, and
-/// what comes in meanwhile waits no longer.
-const READ_BUDGET: usize = 1024 * 1024;
+/// Bytes that one turn may read for peers on the loop's own thread: about a millisecond with their
+/// sending, and what comes in meanwhile waits no longer. Beyond it a loop has more to do than one
+/// thread can, and the workers may as well help.
+const READ_BUDGET: usize = 2 * 1024 * 1024;
 const WAKER: Token = Token(usize::MAX);
 /// Listener `i` has the token `FIRST_LISTENER - i`; no connection's slot number comes near.
 const FIRST_LISTENER: usize = usize::MAX - 1;
@@ -173,7 +174,7 @@ impl Reactor {
             unblocked: Vec::new(),
             broken: Vec::new(),
             workers,
-            reads: VecDeque::new(),
+            read_budget: READ_BUDGET,
             resolver,
             outcomes: Vec::new(),
             resolved: Vec::new(),
@@ -207,13 +208,12 @@ impl Reactor {
         self.accept(now);
         self.read_ready(now);
         self.session.handle_timeout(now);
-        let mut read_budget = READ_BUDGET;
+        let mut read_budget = self.read_budget;
         loop {
             self.session.end_turn(now);
             self.write_all(now);
-            self.act();
             // What a peer asked for and is in memory leaves in the turn in which it was asked for.
-            if !self.read_resident(&mut read_budget, now) {
+            if !self.act(&mut read_budget, now) {
                 break;
             }
         }
@@ -276,7 +276,6 @@ impl Reactor {
             || !self.ready.is_empty()
             || !self.unblocked.is_empty()
             || !self.broken.is_empty()
-            || !self.reads.is_empty()
             || self.listeners.iter().any(accepting);
         if leftover {
             return Some(Duration::ZERO);
@@ -397,8 +396,9 @@ impl Reactor {
         }
     }
 
-    /// Does what the session wants done.
-    fn act(&mut self) {
+    /// Does what the session wants done. Returns whether that has told the session something.
+    fn act(&mut self, read_budget: &mut usize, now: Instant) -> bool {
+        let mut told = false;
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Connect { conn, addr } => {
@@ -407,30 +407,33 @@ impl Reactor {
                     }
                 }
                 Action::Close { conn } => self.streams.close(conn),
-                Action::Disk(Job::Read(read)) => self.reads.push_back(read),
+                Action::Disk(Job::Read(job)) => told |= self.read(job, read_budget, now),
                 Action::Disk(job) => self.workers.submit(job),
                 Action::Resolve { id, host, port } => self.resolver.resolve(id, &host, port),
             }
         }
+        told
     }
 
-    /// Does the reads for peers that need no waiting, up to the budget, and gives the others to the
-    /// workers. Returns whether the session was told anything.
-    fn read_resident(&mut self, budget: &mut usize, now: Instant) -> bool {
-        let mut told = false;
-        while *budget > 0
-            && let Some(read) = self.reads.pop_front()
-        {
-            *budget = budget.saturating_sub(read.frames.iter().map(|f| f.len() as usize).sum());
-            match self.workers.read_resident(read) {
-                Ok(outcome) => {
-                    self.session.handle_disk(outcome, now);
-                    told = true;
-                }
-                Err(read) => self.workers.submit(Job::Read(read)),
+    /// Reads for a peer: here and now if nothing has to be waited for and the budget is not used
+    /// up, else in the workers, which run beside the loop. Returns whether the session was told.
+    fn read(&mut self, read: Read, budget: &mut usize, now: Instant) -> bool {
+        if *budget == 0 {
+            self.workers.submit(Job::Read(read));
+            return false;
+        }
+        let len: usize = read.frames.iter().map(|frame| frame.len() as usize).sum();
+        match self.workers.read_resident(read) {
+            Ok(outcome) => {
+                *budget = budget.saturating_sub(len);
+                self.session.handle_disk(outcome, now);
+                true
+            }
+            Err(read) => {
+                self.workers.submit(Job::Read(read));
+                false
             }
         }
-        told
     }
 }
 
