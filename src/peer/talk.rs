@@ -9,7 +9,6 @@ use crate::peer::parts::{Download, Upload};
 use crate::peer::pipeline::Pipeline;
 use crate::peer::remote::RemotePieces;
 use crate::peer::timer::Timer;
-use crate::peer::uploads::Run;
 use crate::peer::{Peer, PeerLimits};
 use crate::proto::message::Message;
 use crate::time::Instant;
@@ -184,13 +183,17 @@ impl Peer {
         }
     }
 
-    /// Takes out the next run of requests to read from disk; `None` if none waits or enough is
-    /// queued to be sent.
-    pub fn next_upload_run(&mut self, max_blocks: usize) -> Option<Run> {
+    /// Takes out the next run of requests to read from disk, handing each to `taken`; returns the
+    /// first, `None` if none waits or enough is queued to be sent.
+    pub fn next_upload_run(
+        &mut self,
+        max_blocks: usize,
+        taken: impl FnMut(Block),
+    ) -> Option<Block> {
         if self.queued_blocks() >= MAX_QUEUED_BLOCKS {
             return None;
         }
-        self.upload.as_mut()?.requests.next_run(max_blocks)
+        self.upload.as_mut()?.requests.next_run(max_blocks, taken)
     }
 
     /// Tells whether requests of the remote's wait to be read from disk and there is room to send

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::id::{BLOCK_LEN, Block, PieceIndex};
+use crate::id::{BLOCK_LEN, Block};
 
 /// The requests of one peer that wait to be read from disk.
 #[derive(Debug, Default)]
@@ -12,17 +12,6 @@ pub struct Uploads {
     waiting: VecDeque<Block>,
     /// Blocks that are being read from disk.
     reading: usize,
-}
-
-/// Consecutive blocks of one piece: one disk read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Run {
-    /// The piece.
-    pub piece: PieceIndex,
-    /// Bytes from the start of the piece to the start of the run.
-    pub begin: u32,
-    /// The length of each block in bytes.
-    pub lens: Vec<u32>,
 }
 
 /// The most blocks of one run: 256 KiB a read, where the cost of a call no longer shows.
@@ -49,27 +38,28 @@ impl Uploads {
         at.is_some_and(|at| self.waiting.remove(at).is_some())
     }
 
-    /// Takes the next run out: the oldest request and those right behind it that continue it,
-    /// `max_blocks` at most. `None` if nothing waits or [`MAX_READING`] blocks are being read.
-    pub fn next_run(&mut self, max_blocks: usize) -> Option<Run> {
+    /// Takes the next run out, consecutive blocks of one piece that are one disk read: the oldest
+    /// request and those right behind it that continue it, `max_blocks` at most. Each is handed to
+    /// `taken`, in order. Returns the first; `None` if nothing waits or [`MAX_READING`] blocks are
+    /// being read.
+    pub fn next_run(&mut self, max_blocks: usize, mut taken: impl FnMut(Block)) -> Option<Block> {
         let room = MAX_READING.saturating_sub(self.reading).min(max_blocks).min(MAX_RUN_BLOCKS);
         if room == 0 {
             return None;
         }
-        let first = self.waiting.pop_front()?;
-        let mut run = Run { piece: first.piece, begin: first.begin, lens: vec![first.len] };
-        let mut end = first.begin + first.len;
-        while run.lens.len() < room
+        let first = *self.waiting.front()?;
+        let (mut blocks, mut end) = (0, first.begin);
+        while blocks < room
             && let Some(next) = self.waiting.front()
-            && next.piece == run.piece
-            && next.begin == end
+            && (next.piece, next.begin) == (first.piece, end)
         {
             end += next.len;
-            run.lens.push(next.len);
+            blocks += 1;
+            taken(*next);
             self.waiting.pop_front();
         }
-        self.reading += run.lens.len();
-        Some(run)
+        self.reading += blocks;
+        Some(first)
     }
 
     /// Records that `blocks` blocks came back from disk.
@@ -114,9 +104,19 @@ impl Uploads {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::PieceIndex;
 
     fn block(piece: u32, slot: u32) -> Block {
         Block { piece: PieceIndex(piece), begin: slot * BLOCK_LEN, len: BLOCK_LEN }
+    }
+
+    /// Takes a run out and returns its first block and how many it has.
+    fn next(uploads: &mut Uploads, max_blocks: usize) -> Option<(Block, usize)> {
+        let mut taken = Vec::new();
+        let first = uploads.next_run(max_blocks, |block| taken.push(block))?;
+        assert_eq!(taken[0], first);
+        assert!(taken.windows(2).all(|pair| pair[0].begin + pair[0].len == pair[1].begin));
+        Some((first, taken.len()))
     }
 
     #[test]
@@ -126,8 +126,8 @@ mod tests {
             assert!(uploads.push(b, 10));
         }
         let mut runs = Vec::new();
-        while let Some(run) = uploads.next_run(usize::MAX) {
-            runs.push((run.piece.0, run.begin / BLOCK_LEN, run.lens.len()));
+        while let Some((first, blocks)) = next(&mut uploads, usize::MAX) {
+            runs.push((first.piece.0, first.begin / BLOCK_LEN, blocks));
         }
         assert_eq!(runs, [(1, 0, 2), (1, 3, 1), (2, 4, 1)]);
         assert_eq!((uploads.len(), uploads.none_waiting()), (4, true));
@@ -137,12 +137,13 @@ mod tests {
     fn a_run_and_what_is_being_read_are_bounded() {
         let mut uploads = Uploads::default();
         (0..64).for_each(|slot| assert!(uploads.push(block(0, slot), 100)));
-        assert_eq!(uploads.next_run(3).map(|run| run.lens.len()), Some(3));
-        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(MAX_RUN_BLOCKS));
-        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(13));
-        assert_eq!(uploads.next_run(99), None);
+        let mut blocks = |max_blocks| next(&mut uploads, max_blocks).map(|(_, blocks)| blocks);
+        assert_eq!(blocks(3), Some(3));
+        assert_eq!(blocks(99), Some(MAX_RUN_BLOCKS));
+        assert_eq!(blocks(99), Some(13));
+        assert_eq!(blocks(99), None);
         uploads.read_done(16);
-        assert_eq!(uploads.next_run(99).map(|run| run.lens.len()), Some(16));
+        assert_eq!(next(&mut uploads, 99).map(|(_, blocks)| blocks), Some(16));
     }
 
     #[test]

@@ -358,7 +358,7 @@ impl Session {
             }
             Kind::Peer { torrent, peer } => {
                 let (torrent, parked) = (*torrent, peer.is_parked());
-                let mut frames = Vec::new();
+                let mut frames = self.work.pool.row();
                 let payload = peer.send_advance(n, &mut frames, &self.work.limits, now);
                 let hungry = peer.wants_upload();
                 if parked && !peer.is_parked() {
@@ -369,7 +369,7 @@ impl Session {
                 counters.payload_sent += payload;
                 counters.blocks_sent += u64::from(sent);
                 self.work.pool.release(Share::Uploads, sent);
-                self.work.pool.give_all(&mut frames);
+                self.work.pool.give_row(frames);
                 if let Some(entry) = self.entry_mut(torrent) {
                     entry.torrent.totals.sent(payload, now);
                 }

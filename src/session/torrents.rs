@@ -248,12 +248,13 @@ impl Session {
         if let Some((_, peer)) = self.conns.find_mut(conn).and_then(Conn::as_peer) {
             if result.is_ok() {
                 peer.send_run(piece, begin, &mut frames);
+                self.work.pool.give_row(frames);
                 return;
             }
             peer.refuse_run(piece, begin, &frames);
         }
         self.work.pool.release(Share::Uploads, credit);
-        self.work.pool.give_all(&mut frames);
+        self.work.pool.give_row(frames);
         if let Err(error) = result
             && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
             && entry.torrent.on_disk_error(error, &mut self.work.ctx(now)) == After::Stopped

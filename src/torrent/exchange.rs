@@ -9,7 +9,6 @@ use crate::id::{BLOCK_LEN, Block, ConnId, PieceIndex};
 use crate::peer::error::CloseReason;
 use crate::peer::pipeline::{Arrival, Pipeline};
 use crate::peer::remote::RemotePieces;
-use crate::peer::uploads::MAX_RUN_BLOCKS;
 use crate::peer::{Peer, PeerEvent};
 use crate::picker::{Ask, Pieces, Progress, Stop};
 use crate::stats::Metric;
@@ -410,18 +409,18 @@ impl Torrent {
                 return true;
             }
             let room = free.min(part.saturating_sub(peer.upload_frames()));
-            let Some(run) = peer.next_upload_run(room.min(MAX_RUN_BLOCKS)) else { break };
-            let credit = u32::try_from(run.lens.len()).expect("a run is short");
-            let reserved = ctx.pool.reserve(Share::Uploads, credit);
-            assert!(reserved, "the run keeps to the credit that is free");
-            let frames = run.lens.iter().map(|len| ctx.pool.take(*len)).collect();
-            ctx.jobs.push_back(Job::Read(Read {
-                storage: Arc::clone(&self.storage),
-                conn,
-                piece: run.piece,
-                begin: run.begin,
-                frames,
-            }));
+            let mut frames = ctx.pool.row();
+            let taken = |block: Block| {
+                let reserved = ctx.pool.reserve(Share::Uploads, 1);
+                assert!(reserved, "the run keeps to the credit that is free");
+                frames.push(ctx.pool.take(block.len));
+            };
+            let Some(Block { piece, begin, .. }) = peer.next_upload_run(room, taken) else {
+                ctx.pool.give_row(frames);
+                break;
+            };
+            let storage = Arc::clone(&self.storage);
+            ctx.jobs.push_back(Job::Read(Read { storage, conn, piece, begin, frames }));
         }
         false
     }

@@ -86,10 +86,17 @@ pub enum Share {
     Uploads,
 }
 
+/// The most empty vectors that are kept: as many as jobs may be under way in a busy turn. One that
+/// has held the blocks of a 4 MiB piece is 4 KiB of memory.
+const MAX_IDLE_ROWS: usize = 128;
+
 /// The pool of frames and the credits of its three [`Share`]s.
 #[derive(Debug)]
 pub struct FramePool {
     idle: Vec<Frame>,
+    /// Empty vectors to put frames into, so that a disk job needs no allocation. Invariant: at most
+    /// [`MAX_IDLE_ROWS`].
+    rows: Vec<Vec<Frame>>,
     /// Frames that exist, idle or lent. Invariant: at most the sum of all limits.
     made: u32,
     used: [u32; 3],
@@ -107,7 +114,7 @@ impl FramePool {
         let endgame = (frames / 16).max(1);
         let uploads = (frames / 4).max(1);
         let limits = [frames - endgame - uploads, endgame, uploads];
-        Self { idle: Vec::new(), made: 0, used: [0; 3], limits }
+        Self { idle: Vec::new(), rows: Vec::new(), made: 0, used: [0; 3], limits }
     }
 
     /// Returns how many frames `share` may use in all.
@@ -164,6 +171,20 @@ impl FramePool {
         debug_assert!(self.idle.len() as u64 <= u64::from(self.made), "a frame from elsewhere");
     }
 
+    /// Returns an empty vector for frames that go on together, to a disk job or back from a stream;
+    /// it comes back with [`FramePool::give_row`].
+    pub fn row(&mut self) -> Vec<Frame> {
+        self.rows.pop().unwrap_or_default()
+    }
+
+    /// Takes a vector back, and the frames that are still in it.
+    pub fn give_row(&mut self, mut row: Vec<Frame>) {
+        self.give_all(&mut row);
+        if self.rows.len() < MAX_IDLE_ROWS {
+            self.rows.push(row);
+        }
+    }
+
     /// Returns the frames that exist and those of them that are lent out.
     pub fn usage(&self) -> (u32, u32) {
         let idle = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
@@ -196,6 +217,23 @@ mod tests {
         pool.give(frame);
         let again = pool.take(BLOCK_LEN);
         assert_eq!((again.len(), pool.usage()), (BLOCK_LEN, (1, 1)));
+    }
+
+    #[test]
+    fn a_row_comes_back_empty_with_its_capacity() {
+        let mut pool = FramePool::new(0);
+        assert!(pool.reserve(Share::Uploads, 1));
+        let mut row = pool.row();
+        row.push(pool.take(1));
+        let capacity = row.capacity();
+        pool.give_row(row);
+        assert_eq!(pool.usage(), (1, 0));
+        let again = pool.row();
+        assert!(again.is_empty() && again.capacity() == capacity);
+        for _ in 0..2 * MAX_IDLE_ROWS {
+            pool.give_row(Vec::new());
+        }
+        assert_eq!(pool.rows.len(), MAX_IDLE_ROWS);
     }
 
     #[test]
