@@ -3,7 +3,7 @@
 //!
 //! A record is some 80 instructions. Of a download of 32 MiB over loopback under
 //! `valgrind --tool=callgrind --separate-threads=yes swarmloop get`, all of them together are
-//! 0.11 % of the process's 843 million (2026-11-21, SHA-1 in software, for valgrind knows no other).
+//! 0.11 % of the 843 million of the process (2026-11-21, SHA-1 in software: valgrind has no other).
 //!
 //! **Invariant:** nothing in here reads a clock; whoever records knows how long it took.
 
