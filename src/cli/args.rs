@@ -173,6 +173,9 @@ pub(crate) struct GetArgs {
     /// Peers and trackers.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    /// What looks inside.
+    #[command(flatten)]
+    pub(crate) instruments: InstrumentArgs,
 }
 
 /// Arguments of `seed`.
@@ -191,6 +194,9 @@ pub(crate) struct SeedArgs {
     /// Peers and trackers.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    /// What looks inside.
+    #[command(flatten)]
+    pub(crate) instruments: InstrumentArgs,
 }
 
 /// Arguments that `get` and `seed` share.
@@ -221,6 +227,15 @@ pub(crate) struct NetworkArgs {
     /// What no version so far does anyway.
     #[command(flatten)]
     pub(crate) absent: AbsentArgs,
+}
+
+/// Arguments of `get` and `seed` for a look inside.
+#[derive(Clone, Default, Debug, clap::Args)]
+#[command(next_help_heading = "Instruments")]
+pub(crate) struct InstrumentArgs {
+    /// Write latency histograms, a summary and a page with plots into this folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) profile: Option<PathBuf>,
 }
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
@@ -313,7 +328,6 @@ const LATER: &[(&str, Option<char>, bool)] = &[
     ("peer-timeout", None, true),
     ("port-map", None, false),
     ("priority", None, true),
-    ("profile", None, true),
     ("proxy", None, true),
     ("proxy-peers", None, false),
     ("request-timeout", None, true),

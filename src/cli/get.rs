@@ -10,6 +10,7 @@ use swarmloop::text::Escaped;
 use super::args::GetArgs;
 use super::exit::{Exit, Failure};
 use super::input::{self, Loaded};
+use super::instruments::Instruments;
 use super::network;
 use super::signals::Signals;
 use super::ui::Ui;
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         return Ok(Exit::of_failures(&lost, 0));
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
     let client = network::start(&args.network)?;
     let goal = Goal::Get { keep_seeding: args.seed, timeout: args.timeout, limit: None };
     let mut watch = Watch::new(goal, lost, Instant::now());
@@ -40,12 +42,22 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         let source = torrent.source;
         watch.add(&client, ui, number, to_add(args, torrent), source, Some(path));
     }
-    let end = watch.run(&client, &signals, ui);
+    let end = watch.run(&instruments.watched(&client), &signals, ui);
     if let End::Stopped(_) = end {
         ui.tell(STOPPING);
     }
+    instruments.take_last(&client);
     client.shutdown(STOP_TIMEOUT);
-    Ok(watch.conclude(ui, end))
+    let exit = watch.conclude(ui, end);
+    Ok(instruments.finish(exit, ui))
+}
+
+/// Names a run after what it downloads: foreign text.
+fn title(torrents: &[(usize, Loaded)]) -> String {
+    match torrents {
+        [(_, torrent)] => format!("get {}", torrent.metainfo.name),
+        several => format!("get {} torrents", several.len()),
+    }
 }
 
 /// Reads every torrent of the command line; returns them with their numbers, and how the others

@@ -9,6 +9,7 @@ use super::args::SeedArgs;
 use super::exit::{Exit, Failure};
 use super::get::{STOPPING, warn_of_notes};
 use super::input::{self, Loaded, data_dir};
+use super::instruments::Instruments;
 use super::network;
 use super::signals::Signals;
 use super::ui::Ui;
@@ -23,16 +24,20 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
     };
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let title = format!("seed {}", torrent.metainfo.name);
+    let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network)?;
     let mut watch = Watch::new(Goal::Seed, Vec::new(), Instant::now());
     let source = torrent.source;
     watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
-    let end = watch.run(&client, &signals, ui);
+    let end = watch.run(&instruments.watched(&client), &signals, ui);
     if let End::Stopped(_) = end {
         ui.tell(STOPPING);
     }
+    instruments.take_last(&client);
     client.shutdown(STOP_TIMEOUT);
-    Ok(watch.conclude(ui, end))
+    let exit = watch.conclude(ui, end);
+    Ok(instruments.finish(exit, ui))
 }
 
 fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {

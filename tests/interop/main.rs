@@ -1,4 +1,5 @@
-//! swarmloop against the clients and trackers of others, over loopback.
+//! swarmloop against the clients and trackers of others, over loopback, and its interval logs
+//! against the readers of others.
 //!
 //! Every test runs the real programs: it starts them on addresses of their own, waits for the
 //! download and compares it with the source byte for byte. A test whose programs are not here
@@ -23,5 +24,6 @@ mod tracker;
 
 mod controls;
 mod download;
+mod histograms;
 mod swarm;
 mod upload;

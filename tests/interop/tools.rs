@@ -34,7 +34,11 @@ pub(crate) enum Tool {
     Opentracker,
     /// The folder of npm's package `bittorrent-tracker`; `SWARMLOOP_NPM_TRACKER`.
     NpmTracker,
-    /// `node`, to run the former.
+    /// The folder of npm's package `hdr-histogram-js`; `SWARMLOOP_HDR_JS`.
+    HdrJs,
+    /// A Python that can `import hdrh`; `SWARMLOOP_HDR_PYTHON`.
+    HdrPython,
+    /// `node`, to run what is npm's.
     Node,
 }
 
@@ -75,6 +79,8 @@ impl Tool {
             Self::Rqbit => "rqbit",
             Self::Opentracker => "opentracker",
             Self::NpmTracker => "bittorrent-tracker",
+            Self::HdrJs => "hdr-histogram-js",
+            Self::HdrPython => "hdrhistogram",
             Self::Node => "node",
         }
     }
@@ -92,6 +98,11 @@ impl Tool {
                 .or_else(|| installed("rqbit/bin/rqbit")),
             Self::NpmTracker => named_by("SWARMLOOP_NPM_TRACKER")
                 .or_else(|| installed("npm/node_modules/bittorrent-tracker")),
+            Self::HdrJs => named_by("SWARMLOOP_HDR_JS")
+                .or_else(|| installed("hdr-npm/node_modules/hdr-histogram-js")),
+            Self::HdrPython => {
+                named_by("SWARMLOOP_HDR_PYTHON").or_else(|| installed("hdr/bin/python"))
+            }
             _ => in_path(self.name()),
         }
     }

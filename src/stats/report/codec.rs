@@ -13,6 +13,7 @@
 //! it, which believes lengths and would add up any counts.
 
 use std::io::Read;
+use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -37,6 +38,17 @@ const COOKIE_MASK: u32 = 0xffff_ff0f;
 
 /// Bytes before the counts.
 const HEADER_LEN: usize = 40;
+
+/// By how much the counters are shifted, in the plain form.
+const OFFSET: Range<usize> = 8..12;
+
+/// What the values are multiplied by, in the plain form: a 64-bit float.
+const CONVERSION: Range<usize> = 32..HEADER_LEN;
+
+/// npm's `hdr-histogram-js` (3.0.1) writes an offset of 1, by which it shifts nothing, and the
+/// integer 1 where the float belongs. No other writer has both.
+const NPM_OFFSET: [u8; 4] = 1u32.to_be_bytes();
+const NPM_CONVERSION: [u8; 8] = 1u64.to_be_bytes();
 
 /// Why text is no histogram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -123,8 +135,12 @@ fn checked(mut plain: Vec<u8>) -> Result<Vec<u8>, CodecError> {
         return Err(CodecError::Length);
     }
     plain.truncate(end);
-    let conversion = plain[32..HEADER_LEN].iter().copied();
-    if word(&plain, 8) != Some(0) || !conversion.eq(1f64.to_be_bytes()) {
+    let is_from_npm = plain[OFFSET] == NPM_OFFSET && plain[CONVERSION] == NPM_CONVERSION;
+    if is_from_npm {
+        plain[OFFSET].fill(0);
+        plain[CONVERSION].copy_from_slice(&1f64.to_be_bytes());
+    }
+    if plain[OFFSET] != [0; 4] || plain[CONVERSION] != 1f64.to_be_bytes() {
         return Err(CodecError::Unsupported);
     }
     check_counts(&plain[HEADER_LEN..])?;
@@ -269,6 +285,15 @@ mod tests {
         }
         assert_eq!(decode("H!ST"), Err(CodecError::Base64));
         assert_eq!(decode(""), Err(CodecError::Format));
+    }
+
+    #[test]
+    fn the_header_that_npm_writes_is_known() {
+        let mut made = made_up(2, 1, 1_000, &[2, 2]);
+        made[OFFSET].copy_from_slice(&NPM_OFFSET);
+        assert_eq!(decoded(&made), Err(CodecError::Unsupported));
+        made[CONVERSION].copy_from_slice(&NPM_CONVERSION);
+        assert_eq!(decoded(&made).map(|histogram| histogram.count()), Ok(2));
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! The instruments of a run (`--profile`): made before it begins, read while it is watched, written
+//! when it has ended.
+
+use std::cell::RefCell;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use swarmloop::client::{Client, ClientError};
+use swarmloop::id::TorrentId;
+use swarmloop::session::io::Event;
+
+use super::args::InstrumentArgs;
+use super::exit::{Exit, Failure};
+use super::input::escaped_path;
+use super::peers::PeerView;
+use super::profile::Profile;
+use super::snapshot::Snapshot;
+use super::ui::Ui;
+use super::watch::Engine;
+
+/// The instruments that were asked for.
+#[derive(Debug)]
+pub(crate) struct Instruments {
+    profile: RefCell<Option<Profile>>,
+    /// Why one of them ended early; told in the end, because the run goes on without it.
+    failure: RefCell<Option<Failure>>,
+}
+
+impl Instruments {
+    /// Makes their files; what is in the way, or cannot be written, is told now and not after a
+    /// long download. `title` is what the run is called.
+    pub(crate) fn create(args: &InstrumentArgs, title: &str) -> Result<Self, Failure> {
+        let profile = args.profile.as_deref();
+        let profile = profile.map(|dir| Profile::create(dir, title.to_owned(), Instant::now()));
+        Ok(Self { profile: RefCell::new(profile.transpose()?), failure: RefCell::default() })
+    }
+
+    /// Returns the client as a run watches it: with a look at the instruments while it waits for
+    /// events.
+    pub(crate) const fn watched<'a>(&'a self, client: &'a Client) -> Watched<'a> {
+        Watched { client, instruments: self }
+    }
+
+    /// Takes what the engine still holds; to be called before it is shut down.
+    pub(crate) fn take_last(&self, client: &Client) {
+        self.take_interval(client);
+    }
+
+    /// Writes everything, and returns what the process exits with: a run that was to be measured
+    /// and was not has not done everything that was asked for.
+    pub(crate) fn finish(self, exit: Exit, ui: &mut Ui) -> Exit {
+        let written = match (self.failure.into_inner(), self.profile.into_inner()) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(profile)) => profile.finish(exit, Instant::now()).map(Some),
+            (None, None) => Ok(None),
+        };
+        match written {
+            Ok(Some(dir)) => {
+                let page = escaped_path(&dir.join("profile.html"));
+                ui.say(&format!("profile: {page}"));
+                exit
+            }
+            Ok(None) => exit,
+            Err(failure) => {
+                ui.error(&failure, None);
+                if exit == Exit::Success { failure.exit } else { exit }
+            }
+        }
+    }
+
+    /// Takes the interval that is over, if one is.
+    fn tick(&self, client: &Client) {
+        let is_due = |profile: &mut Profile| profile.is_due(Instant::now());
+        if self.profile.borrow_mut().as_mut().is_some_and(is_due) {
+            self.take_interval(client);
+        }
+    }
+
+    fn take_interval(&self, client: &Client) {
+        let mut slot = self.profile.borrow_mut();
+        let Some(profile) = slot.as_mut() else { return };
+        // An engine that has ended has nothing more to tell; the run finds out by itself.
+        let Ok(interval) = client.take_histograms() else { return };
+        if let Err(failure) = profile.add(&interval) {
+            self.failure.borrow_mut().get_or_insert(failure);
+            slot.take().into_iter().for_each(Profile::give_up);
+        }
+    }
+}
+
+/// A client whose instruments are looked at while a run watches it.
+pub(crate) struct Watched<'a> {
+    client: &'a Client,
+    instruments: &'a Instruments,
+}
+
+impl Engine for Watched<'_> {
+    fn next_event(&self, wait: Duration) -> Result<Event, RecvTimeoutError> {
+        self.instruments.tick(self.client);
+        self.client.next_event(wait)
+    }
+
+    fn snapshot(&self, torrent: TorrentId) -> Result<Snapshot, ClientError> {
+        self.client.snapshot(torrent)
+    }
+
+    fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
+        Engine::peers(self.client, torrent)
+    }
+}
