@@ -78,6 +78,16 @@ const STORY: &[(&str, Ending, &str)] = &[
     ("get album.torrent -d other --bind 127.0.0.3", Ending::Exits(6), ""),
     ("get album.torrent -d other --bind 127.0.0.3 --overwrite", Ending::Exits(0), "other/album\n"),
     ("get album.torrent -d later --bind 127.0.0.3 --no-trackers", Ending::Interrupted(130), ""),
+    (
+        "get album.torrent -d seen --bind 127.0.0.3 --profile inside --trace inside.json",
+        Ending::Exits(0),
+        "seen/album\n",
+    ),
+    (
+        "hist inside/profile.hlog --tag request_to_block --tag block_to_written",
+        Ending::Exits(0),
+        ANY,
+    ),
     ("get missing.torrent", Ending::Exits(4), ""),
 ];
 
@@ -118,7 +128,7 @@ fn every_command_does_what_the_readme_shows() {
             staying.push(run);
         }
     }
-    for folder in ["copy", "direct", "json", "other"] {
+    for folder in ["copy", "direct", "json", "other", "seen"] {
         stage.check_album(folder);
     }
     // The seed before the tracker, which it takes leave of.
@@ -306,7 +316,8 @@ fn fields(line: &str) -> (String, Vec<(String, &'static str)>) {
     (object["type"].as_str().expect("a name").to_owned(), fields.collect())
 }
 
-/// Replaces every number by `#`, and what depends on numbers: the unit of bytes, a plural.
+/// Replaces every number by `#`, and what depends on numbers: the unit of bytes and of times, a
+/// plural, the width of a column.
 fn mask(line: &str) -> String {
     let mut masked = String::new();
     let mut chars = line.chars().peekable();
@@ -318,10 +329,15 @@ fn mask(line: &str) -> String {
             masked.push(c);
         }
     }
-    ["KiB", "MiB", "GiB"]
+    let masked = ["KiB", "MiB", "GiB"].iter().fold(masked, |line, unit| line.replace(unit, "B"));
+    let masked = ["ns", "µs", "ms"]
         .iter()
-        .fold(masked, |line, unit| line.replace(unit, "B"))
-        .replace("peers", "peer")
+        .fold(masked, |line, unit| line.replace(&format!("#{unit}"), "#s"));
+    let mut squeezed = masked.replace("peers", "peer");
+    while squeezed.contains("  ") {
+        squeezed = squeezed.replace("  ", " ");
+    }
+    squeezed
 }
 
 fn help(args: &[&str]) -> String {

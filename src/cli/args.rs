@@ -236,6 +236,9 @@ pub(crate) struct InstrumentArgs {
     /// Write latency histograms, a summary and a page with plots into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) profile: Option<PathBuf>,
+    /// Write what was said and done last into this file, as a trace for ui.perfetto.dev
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
 }
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
@@ -338,7 +341,6 @@ const LATER: &[(&str, Option<char>, bool)] = &[
     ("stdout", None, true),
     ("stop-if-slow", None, true),
     ("stop-timeout", None, true),
-    ("trace", None, true),
     ("tracker", None, true),
 ];
 

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
-    let client = network::start(&args.network)?;
+    let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { keep_seeding: args.seed, timeout: args.timeout, limit: None };
     let mut watch = Watch::new(goal, lost, Instant::now());
     for (number, torrent) in torrents {

@@ -1,5 +1,5 @@
-//! The instruments of a run (`--profile`): made before it begins, read while it is watched, written
-//! when it has ended.
+//! The instruments of a run (`--profile`, `--trace`): made before it begins, read while it is
+//! watched, written when it has ended.
 
 use std::cell::RefCell;
 use std::sync::mpsc::RecvTimeoutError;
@@ -11,10 +11,10 @@ use swarmloop::session::io::Event;
 
 use super::args::InstrumentArgs;
 use super::exit::{Exit, Failure};
-use super::input::escaped_path;
 use super::peers::PeerView;
 use super::profile::Profile;
 use super::snapshot::Snapshot;
+use super::trace::{self, TraceFile};
 use super::ui::Ui;
 use super::watch::Engine;
 
@@ -22,7 +22,8 @@ use super::watch::Engine;
 #[derive(Debug)]
 pub(crate) struct Instruments {
     profile: RefCell<Option<Profile>>,
-    /// Why one of them ended early; told in the end, because the run goes on without it.
+    trace: RefCell<Option<TraceFile>>,
+    /// Why the profile ended early; told in the end, because the run goes on without it.
     failure: RefCell<Option<Failure>>,
 }
 
@@ -32,7 +33,14 @@ impl Instruments {
     pub(crate) fn create(args: &InstrumentArgs, title: &str) -> Result<Self, Failure> {
         let profile = args.profile.as_deref();
         let profile = profile.map(|dir| Profile::create(dir, title.to_owned(), Instant::now()));
-        Ok(Self { profile: RefCell::new(profile.transpose()?), failure: RefCell::default() })
+        let profile = RefCell::new(profile.transpose()?);
+        let trace = RefCell::new(args.trace.as_deref().map(TraceFile::create).transpose()?);
+        Ok(Self { profile, trace, failure: RefCell::default() })
+    }
+
+    /// Returns how many records of its trace the engine is to keep.
+    pub(crate) fn trace_records(&self) -> usize {
+        if self.trace.borrow().is_some() { trace::MAX_RECORDS } else { 0 }
     }
 
     /// Returns the client as a run watches it: with a look at the instruments while it waits for
@@ -44,28 +52,36 @@ impl Instruments {
     /// Takes what the engine still holds; to be called before it is shut down.
     pub(crate) fn take_last(&self, client: &Client) {
         self.take_interval(client);
+        if let (Some(file), Ok(Some(trace))) =
+            (self.trace.borrow_mut().as_mut(), client.take_trace())
+        {
+            file.keep(trace);
+        }
     }
 
     /// Writes everything, and returns what the process exits with: a run that was to be measured
     /// and was not has not done everything that was asked for.
     pub(crate) fn finish(self, exit: Exit, ui: &mut Ui) -> Exit {
-        let written = match (self.failure.into_inner(), self.profile.into_inner()) {
+        let profile = match (self.failure.into_inner(), self.profile.into_inner()) {
             (Some(failure), _) => Err(failure),
             (None, Some(profile)) => profile.finish(exit, Instant::now()).map(Some),
             (None, None) => Ok(None),
         };
-        match written {
-            Ok(Some(dir)) => {
-                let page = escaped_path(&dir.join("profile.html"));
-                ui.say(&format!("profile: {page}"));
-                exit
-            }
-            Ok(None) => exit,
-            Err(failure) => {
-                ui.error(&failure, None);
-                if exit == Exit::Success { failure.exit } else { exit }
+        let trace = self.trace.into_inner().map_or(Ok(None), TraceFile::finish);
+        let mut result = exit;
+        for written in [profile, trace] {
+            match written {
+                Ok(Some(text)) => ui.say(&text),
+                Ok(None) => {}
+                Err(failure) => {
+                    ui.error(&failure, None);
+                    if result == Exit::Success {
+                        result = failure.exit;
+                    }
+                }
             }
         }
+        result
     }
 
     /// Takes the interval that is over, if one is.

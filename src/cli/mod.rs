@@ -10,6 +10,7 @@
 //! [`swarmloop::text::Escaped`] or [`json`]'s own escaping.
 
 mod args;
+mod chrome;
 mod demo;
 mod exit;
 mod files;
@@ -31,6 +32,7 @@ mod size;
 mod snapshot;
 mod stall;
 mod torrent;
+mod trace;
 mod tracker;
 mod ui;
 mod watch;

@@ -16,12 +16,14 @@ const DEFAULT_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 /// Threads that hash and write; more than two only queue up behind one disk.
 const MAX_WORKERS: usize = 2;
 
-/// Starts a client as the arguments say, on the first port that is free.
-pub(crate) fn start(args: &NetworkArgs) -> Result<Client, Failure> {
+/// Starts a client as the arguments say, on the first port that is free; it keeps a trace of so
+/// many records.
+pub(crate) fn start(args: &NetworkArgs, trace_records: usize) -> Result<Client, Failure> {
     let ports = candidate_ports(args);
     start_on(&ports, |port| {
         let mut session = config(args);
         session.listen_port = port;
+        session.trace_records = trace_records;
         let listen = listen_addrs(args.bind, port, has_ipv6());
         Client::start(ClientConfig {
             session,

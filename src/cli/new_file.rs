@@ -27,14 +27,22 @@ impl NewFile {
 
     /// Adds to the file.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.write_all(bytes).map_err(|error| cannot_write(&self.path, &error))
+        self.write_with(|file| file.write_all(bytes))
     }
 
     /// Hands everything to the system now, so that an end without warning does not lose it.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.write_with(Write::flush)
+    }
+
+    /// Adds what `write` writes.
+    pub(crate) fn write_with(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), Failure> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        file.flush().map_err(|error| cannot_write(&self.path, &error))
+        write(file)
+            .map_err(|error| Failure::io(&format!("write '{}'", escaped_path(&self.path)), &error))
     }
 
     /// Ends the file, which stays.
@@ -66,10 +74,6 @@ pub(crate) fn in_the_way(path: &Path) -> Failure {
     let message = format!("'{}' exists already. Nothing was written", escaped_path(path));
     Failure::new(Exit::Disk, "in_the_way", message)
         .hint("nothing is overwritten: name another place, or move what is there")
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::io(&format!("write '{}'", escaped_path(path)), error)
 }
 
 #[cfg(test)]

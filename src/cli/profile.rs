@@ -112,8 +112,8 @@ impl Profile {
         self.log.flush()
     }
 
-    /// Writes the reports of a run that ends with `exit`; returns the folder.
-    pub(super) fn finish(self, exit: Exit, now: Instant) -> Result<PathBuf, Failure> {
+    /// Writes the reports of a run that ends with `exit`; returns what is said of it.
+    pub(super) fn finish(self, exit: Exit, now: Instant) -> Result<String, Failure> {
         let run = self.run_facts(exit, now.saturating_duration_since(self.began));
         self.log.finish()?;
         for series in self.report.series() {
@@ -123,8 +123,9 @@ impl Profile {
         let summary = format!("{:#}\n", summary::summary(&self.report, &run));
         write_new(&self.dir.join(SUMMARY), summary.as_bytes())?;
         let page = page::page(&self.title, &self.report, &run);
-        write_new(&self.dir.join(PAGE), page.as_bytes())?;
-        Ok(self.dir)
+        let path = self.dir.join(PAGE);
+        write_new(&path, page.as_bytes())?;
+        Ok(format!("profile: {}", escaped_path(&path)))
     }
 
     /// Ends a profile that cannot go on: what is in the log stays.
@@ -220,7 +221,8 @@ mod tests {
         let values = [(Metric::Handshake, 7_000), (Metric::EventsPerTurn, 3)];
         profile.add(&interval(1, &values)).unwrap();
         let took = Duration::from_secs(2);
-        assert_eq!(profile.finish(Exit::Signal(2), now + took).unwrap(), dir);
+        let told = profile.finish(Exit::Signal(2), now + took).unwrap();
+        assert_eq!(told, format!("profile: {}", dir.join(PAGE).display()));
 
         let mut names: Vec<_> = std::fs::read_dir(&dir)
             .unwrap()

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let title = format!("seed {}", torrent.metainfo.name);
     let instruments = Instruments::create(&args.instruments, &title)?;
-    let client = network::start(&args.network)?;
+    let client = network::start(&args.network, instruments.trace_records())?;
     let mut watch = Watch::new(Goal::Seed, Vec::new(), Instant::now());
     let source = torrent.source;
     watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
