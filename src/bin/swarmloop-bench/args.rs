@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use swarmloop::text::parse_size;
 
 use crate::compare::CompareArgs;
+use crate::conns::ConnsArgs;
 use crate::disk::DiskArgs;
 use crate::download::DownloadArgs;
+use crate::dual::DualArgs;
 use crate::failure::EXIT_CODES;
 use crate::r#gen::GenArgs;
 use crate::hash::HashArgs;
+use crate::have::HaveArgs;
 use crate::picker::PickerArgs;
+use crate::storm::StormArgs;
 use crate::upload::UploadArgs;
 
 /// The command line, read.
@@ -49,6 +53,14 @@ pub(crate) enum Command {
     Upload(UploadArgs),
     /// Be many downloaders for a client that seeds, and check every byte
     Download(DownloadArgs),
+    /// Be both at once: ask for what the client has got from us
+    Dual(DualArgs),
+    /// Hold connections that do next to nothing
+    Conns(ConnsArgs),
+    /// Connect, shake hands and leave, again and again
+    Storm(StormArgs),
+    /// Announce pieces as fast as the client takes it, or hear it announce them
+    Have(HaveArgs),
 }
 
 /// Flags of every subcommand that say where results go.

@@ -46,7 +46,7 @@ impl AskingArgs {
 
 /// Downloads, and tells how fast the client gave.
 pub(crate) fn run(args: &DownloadArgs) -> Result<Report, Failure> {
-    let (mut options, payload) = args.load.prepare(&[Role::Leech])?;
+    let (mut options, payload, _own) = args.load.prepare(Role::Leech)?;
     args.asking.apply(&mut options);
     let outcome = carry_out(&options, &payload)?;
     let mut report = Report::new("download");

@@ -55,6 +55,11 @@ impl Failure {
         Self { exit: Exit::Input, message: message.into() }
     }
 
+    /// What was to be measured does not work.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into() }
+    }
+
     /// The system refused an operation; `what` reads "cannot WHAT".
     pub(crate) fn io(what: impl std::fmt::Display, error: &io::Error) -> Self {
         Self { exit: Exit::Failed, message: format!("cannot {what}: {error}") }

@@ -8,20 +8,25 @@
 mod args;
 mod child;
 mod compare;
+mod conns;
 mod disk;
 mod download;
+mod dual;
 mod failure;
 mod r#gen;
 mod grid;
 mod hash;
+mod have;
 mod load;
 mod machine;
 mod output;
+mod own;
 mod payload;
 mod picker;
 mod report;
 mod scratch;
 mod stop;
+mod storm;
 mod subject;
 mod synthetic;
 mod torrent;
@@ -44,6 +49,10 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Upload(args) => upload::run(args),
         Command::Download(args) => download::run(args),
+        Command::Dual(args) => dual::run(args),
+        Command::Conns(args) => conns::run(args),
+        Command::Storm(args) => storm::run(args),
+        Command::Have(args) => have::run(args),
     };
     output::conclude(&cli.output, result).into()
 }

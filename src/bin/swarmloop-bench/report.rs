@@ -39,6 +39,10 @@ pub(crate) enum Figure {
     Throughput(f64),
     /// Events a second.
     PerSecond(f64),
+    /// Bytes that each of many things has.
+    BytesEach(f64),
+    /// A share of a hundred.
+    Percent(f64),
     /// Seconds of processor time for each GiB.
     CpuPerGib(f64),
     /// How long something took each time, in nanoseconds.
@@ -140,11 +144,12 @@ impl Figure {
     const fn suffix(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Count(_) | Self::Latency(_) => "",
-            Self::Bytes(_) => "_bytes",
+            Self::Bytes(_) | Self::BytesEach(_) => "_bytes",
             Self::Time(_) => "_s",
             Self::Throughput(_) => "_gib_per_s",
             Self::PerSecond(_) => "_per_s",
             Self::CpuPerGib(_) => "_s_per_gib",
+            Self::Percent(_) => "_percent",
         }
     }
 
@@ -154,7 +159,10 @@ impl Figure {
             Self::Count(n) | Self::Bytes(n) => Value::from(*n),
             Self::Time(time) => number(time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => number(gib(*bytes_per_s)),
-            Self::PerSecond(value) | Self::CpuPerGib(value) => number(*value),
+            Self::PerSecond(value)
+            | Self::CpuPerGib(value)
+            | Self::BytesEach(value)
+            | Self::Percent(value) => number(*value),
             Self::Latency(histogram) => seconds(histogram.max()),
         }
     }
@@ -169,6 +177,8 @@ impl fmt::Display for Figure {
             Self::Time(time) => write!(f, "{:.3} s", time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => write!(f, "{:.3} GiB/s", gib(*bytes_per_s)),
             Self::PerSecond(value) => write!(f, "{value:.0} /s"),
+            Self::BytesEach(value) => write!(f, "{value:.0} B"),
+            Self::Percent(value) => write!(f, "{value:.3} %"),
             Self::CpuPerGib(value) => write!(f, "{value:.3} s/GiB"),
             Self::Latency(histogram) => {
                 let at =

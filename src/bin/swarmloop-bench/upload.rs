@@ -1,7 +1,7 @@
 //! `upload`: many seeds that connect to a client and serve whatever it asks for.
 
 use crate::failure::Failure;
-use crate::load::{self, LoadArgs, Options, Outcome, Role, Until};
+use crate::load::{self, LoadArgs, Options, Outcome, Role, Roles, Until};
 use crate::payload::Payload;
 use crate::report::{Figure, Report};
 
@@ -17,11 +17,12 @@ pub(crate) struct UploadArgs {
 
 /// Uploads, and tells how fast the client took it.
 pub(crate) fn run(args: &UploadArgs) -> Result<Report, Failure> {
-    let (options, payload) = args.load.prepare(&[Role::Seed])?;
+    let (options, payload, _own) = args.load.prepare(Role::Seed)?;
     if args.until == Until::Exit && options.pid.is_none() {
         return Err(Failure::usage("--until exit needs --pid"));
     }
-    let options = Options { until: args.until, ..options };
+    let roles = Roles { seeds: options.conns, rest: Role::Seed };
+    let options = Options { until: args.until, roles, ..options };
     let outcome = carry_out(&options, &payload)?;
     let mut report = Report::new("upload");
     report.setting("conns", Figure::count(options.conns));

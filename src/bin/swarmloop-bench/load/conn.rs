@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use swarmloop::bitfield::Bitfield;
@@ -10,7 +11,7 @@ use swarmloop::proto::bencode::Writer;
 use swarmloop::proto::handshake::{self, Reserved};
 use swarmloop::proto::message::{self, Message};
 use swarmloop::rng::Rng;
-use swarmloop::time::Instant;
+use swarmloop::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Step, pieces_of};
 use super::outbox::{Flushed, Outbox};
@@ -25,6 +26,12 @@ pub(crate) enum Role {
     Seed,
     /// Asks for blocks and checks them.
     Leech,
+    /// Has nothing, wants nothing, and is there; at a rate, tells of pieces now and then.
+    Watch,
+    /// Leaves as soon as its handshake is answered.
+    Knock,
+    /// Tells of every piece, one `have` after the other, and leaves.
+    Flood,
 }
 
 /// What all connections share.
@@ -37,6 +44,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) complete: Option<Signal>,
     /// Requests that a leech has outstanding at most.
     pub(crate) outstanding: usize,
+    /// Whether watching connections say something at a rate.
+    pub(crate) trickles: bool,
 }
 
 /// How the client tells that it has every piece.
@@ -76,6 +85,8 @@ pub(crate) struct Conn {
     pub(crate) hung_up: bool,
     /// Whether the socket takes bytes.
     pub(crate) writable: bool,
+    /// Whether it counts as open, no longer as being opened.
+    pub(crate) is_counted: bool,
     /// Whether it is in the list of those that have something to send.
     pub(crate) is_dirty: bool,
     /// Whether it is in the list of those that could ask for more.
@@ -86,11 +97,19 @@ pub(crate) struct Conn {
     choking: bool,
     /// What the client offers besides BEP 3.
     reserved: Reserved,
+    /// Pieces that the client has announced on this connection.
+    has: u32,
     inbox: Inbox,
     outbox: Outbox,
     /// What we have asked for, in order.
     asked: VecDeque<Asked>,
     cursor: Cursor,
+    /// Pieces that we have told of.
+    told: u32,
+    /// Whether we have ended our half.
+    ended: bool,
+    /// When we last had something to say.
+    spoke: Instant,
 }
 
 /// A block that we have asked for.
@@ -108,6 +127,12 @@ const RESERVED: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 0x04]);
 /// How many requests we say to take (`reqq`, BEP 10): libtorrent's own default.
 const REQQ: i64 = 2_000;
 
+/// The most bytes of `have` messages that wait on one connection.
+const FLOOD_LEN: usize = 16 * 1024;
+
+/// How long we may be silent; clients close after two minutes (BEP 3).
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
 impl Conn {
     /// Takes a stream that is open (accepted) or being opened.
     pub(crate) fn new(socket: TcpStream, role: Role, phase: Phase, now: Instant) -> Self {
@@ -119,15 +144,20 @@ impl Conn {
             readable: false,
             hung_up: false,
             writable: phase != Phase::Connecting,
+            is_counted: false,
             is_dirty: false,
             is_hungry: false,
             choked: true,
             choking: true,
             reserved: Reserved::default(),
+            has: 0,
             inbox: Inbox::new(),
             outbox: Outbox::default(),
             asked: VecDeque::new(),
             cursor: Cursor::default(),
+            told: 0,
+            ended: false,
+            spoke: now,
         }
     }
 
@@ -146,9 +176,18 @@ impl Conn {
         !self.outbox.is_empty()
     }
 
-    /// Tells whether this is a leech that may ask for one block more.
+    /// Tells whether this connection could say something more ([`Conn::say`]).
     pub(crate) fn has_room(&self, shared: &Shared<'_>) -> bool {
-        self.role == Role::Leech && !self.choked && self.asked.len() < shared.outstanding
+        let is_open = self.phase == Phase::Open;
+        match self.role {
+            Role::Leech => is_open && !self.choked && self.asked.len() < shared.outstanding,
+            Role::Watch => is_open && shared.trickles && !self.has_output(),
+            Role::Flood => {
+                let is_more = self.told < shared.payload.geometry.pieces();
+                is_open && is_more && self.outbox.control.len() < FLOOD_LEN
+            }
+            Role::Seed | Role::Knock => false,
+        }
     }
 
     /// Tells whether this is a leech that the client has not unchoked.
@@ -156,14 +195,53 @@ impl Conn {
         self.role == Role::Leech && self.choked
     }
 
-    /// Asks for a block that was due at `due`; `false` if there is nothing to ask for.
-    pub(crate) fn ask(&mut self, shared: &mut Shared<'_>, due: Instant) -> bool {
-        let Some(block) = shared.wanted.next(&mut self.cursor, &mut shared.rng) else {
-            return false;
-        };
-        Message::Request(block).encode(&mut self.outbox.control);
-        self.asked.push_back(Asked { block, due });
-        true
+    /// Tells whether there is something to say; leeches may have nothing to ask for.
+    pub(crate) fn has_topic(&self, shared: &Shared<'_>) -> bool {
+        self.role != Role::Leech || self.cursor.is_in_piece() || shared.wanted.has_more()
+    }
+
+    /// Says what the role has to say next, which was due at `due`.
+    pub(crate) fn say(&mut self, shared: &mut Shared<'_>, due: Instant) {
+        match self.role {
+            Role::Leech => self.ask(shared, due),
+            Role::Watch | Role::Flood if self.told < shared.payload.geometry.pieces() => {
+                Message::Have(PieceIndex(self.told)).encode(&mut self.outbox.control);
+                self.told += 1;
+                shared.tally.haves_sent += 1;
+            }
+            _ => Message::KeepAlive.encode(&mut self.outbox.control),
+        }
+    }
+
+    /// Says that we are still there if it is time to.
+    pub(crate) fn keep_alive(&mut self, now: Instant) {
+        if self.phase == Phase::Open && !self.has_output() && now - self.spoke >= KEEP_ALIVE {
+            Message::KeepAlive.encode(&mut self.outbox.control);
+            self.spoke = now;
+        }
+    }
+
+    /// Ends our half if everything has been said; the client's end of its half then tells that it
+    /// has heard all of it.
+    pub(crate) fn end_if_all_told(&mut self, shared: &Shared<'_>) -> io::Result<()> {
+        let is_told = self.role == Role::Flood && self.told == shared.payload.geometry.pieces();
+        if is_told && !self.has_output() && !self.ended {
+            self.ended = true;
+            self.socket.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether this connection has done what its role is for.
+    pub(crate) fn has_finished(&self) -> bool {
+        self.ended || (self.role == Role::Knock && self.phase == Phase::Open)
+    }
+
+    fn ask(&mut self, shared: &mut Shared<'_>, due: Instant) {
+        if let Some(block) = shared.wanted.next(&mut self.cursor, &mut shared.rng) {
+            Message::Request(block).encode(&mut self.outbox.control);
+            self.asked.push_back(Asked { block, due });
+        }
     }
 
     /// Writes what waits.
@@ -189,7 +267,7 @@ impl Conn {
                 Step::Message(message) => self.on_message(message, shared)?,
                 Step::Bits { first, byte } => {
                     for piece in pieces_of(first, byte) {
-                        shared.on_have(piece)?;
+                        self.on_have(piece, shared)?;
                     }
                 }
                 Step::Handshake(reserved) => self.on_handshake(reserved, shared, now),
@@ -213,8 +291,8 @@ impl Conn {
                 message::encode_bitfield_head(Bitfield::wire_len(pieces), out);
                 Bitfield::full(pieces).write_wire(out);
             }
-            Role::Leech if reserved.fast() => Message::HaveNone.encode(out),
-            Role::Leech => {}
+            _ if reserved.fast() => Message::HaveNone.encode(out),
+            _ => {}
         }
         if reserved.extended() {
             extension_handshake(out);
@@ -234,7 +312,7 @@ impl Conn {
             }
             Message::Have(piece) => {
                 shared.tally.haves_received += 1;
-                shared.on_have(piece)?;
+                self.on_have(piece, shared)?;
             }
             Message::HaveAll => {
                 shared.wanted.learn_all();
@@ -266,6 +344,15 @@ impl Conn {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// The client has announced a piece here.
+    fn on_have(&mut self, piece: PieceIndex, shared: &mut Shared<'_>) -> Result<(), Cause> {
+        shared.on_have(piece)?;
+        self.has = self.has.saturating_add(1);
+        let is_told = self.role == Role::Watch && self.has == shared.payload.geometry.pieces();
+        shared.tally.fully_told += u64::from(is_told);
         Ok(())
     }
 

@@ -219,3 +219,105 @@ fn len(part: &[u8]) -> u32 {
 pub(crate) fn pieces_of(first: u32, byte: u8) -> impl Iterator<Item = PieceIndex> {
     (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| PieceIndex(first + bit))
 }
+
+#[cfg(test)]
+mod tests {
+    use swarmloop::id::PeerId;
+
+    use super::*;
+
+    /// A torrent of two pieces of two blocks, and what a client says that sends one of them.
+    fn conversation(payload: &Payload, spoil: bool) -> Vec<u8> {
+        let reserved = Reserved([0, 0, 0, 0, 0, 0, 0, 4]);
+        let id = PeerId(*b"-XX0000-............");
+        let mut bytes = handshake::encode(reserved, payload.info_hash(), id).to_vec();
+        message::encode_bitfield_head(1, &mut bytes);
+        bytes.push(0b0100_0000);
+        Message::Unchoke.encode(&mut bytes);
+        // An extended message, which is of no interest.
+        bytes.extend_from_slice(&[0, 0, 0, 5, 20, 0, b'd', b'e', b'!']);
+        let block = Block { piece: PieceIndex(1), begin: 16_384, len: 16_384 };
+        bytes.extend_from_slice(&message::piece_header(block));
+        let at = bytes.len();
+        bytes.extend_from_slice(payload.block(block.piece, block.begin, 16_384));
+        if spoil {
+            bytes[at + 9_999] ^= 1;
+        }
+        Message::KeepAlive.encode(&mut bytes);
+        Message::Have(PieceIndex(0)).encode(&mut bytes);
+        bytes
+    }
+
+    /// What is read of bytes that come in parts of `part` bytes.
+    fn read(bytes: &[u8], part: usize, payload: &Payload) -> Result<Vec<String>, Cause> {
+        let (mut inbox, mut steps) = (Inbox::new(), Vec::new());
+        for mut part in bytes.chunks(part) {
+            while let Some(step) = inbox.next(&mut part, payload)? {
+                steps.push(format!("{step:?}"));
+            }
+            assert!(part.is_empty(), "something was left");
+        }
+        Ok(steps)
+    }
+
+    #[test]
+    fn a_conversation_reads_alike_however_it_is_cut() {
+        let payload = Payload::sample(2 * 32_768, 32_768);
+        let bytes = conversation(&payload, false);
+        let whole = read(&bytes, bytes.len(), &payload).expect("a good client");
+        assert_eq!(
+            whole,
+            [
+                "Handshake(Reserved([0, 0, 0, 0, 0, 0, 0, 4]))",
+                "Bits { first: 0, byte: 64 }",
+                "Message(Unchoke)",
+                "Block { block: 1:16384+16384, good: true }",
+                "Message(KeepAlive)",
+                "Message(Have(PieceIndex(0)))",
+            ]
+        );
+        for part in [1, 2, 3, 7, 12, 13, 67, 68, 69, 1_000, 16_384] {
+            assert_eq!(read(&bytes, part, &payload).as_ref(), Ok(&whole), "parts of {part}");
+        }
+    }
+
+    #[test]
+    fn one_wrong_byte_is_told() {
+        let payload = Payload::sample(2 * 32_768, 32_768);
+        let bytes = conversation(&payload, true);
+        for part in [1, 100, bytes.len()] {
+            let steps = read(&bytes, part, &payload).expect("well formed");
+            assert!(steps.contains(&"Block { block: 1:16384+16384, good: false }".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_client_that_breaks_the_protocol_is_told_by_how() {
+        let payload = Payload::sample(2 * 32_768, 32_768);
+        let good = conversation(&payload, false);
+        let greeting = &good[..HANDSHAKE_LEN];
+        let with = |tail: &[u8]| [greeting, tail].concat();
+        let mut other = greeting.to_vec();
+        other[30] ^= 1;
+        let outside = Block { piece: PieceIndex(2), begin: 0, len: 16_384 };
+        for (bytes, cause) in [
+            (b"HTTP/1.1 400 Bad Request".to_vec(), Cause::Protocol),
+            (other, Cause::OtherTorrent),
+            (with(&message::piece_header(outside)), Cause::Protocol),
+            (with(&[0, 0, 0, 3, 5, 0, 0]), Cause::Protocol),
+            (with(&[0, 0, 0, 2, 1, 0]), Cause::Protocol),
+            (with(&[0xff; 5]), Cause::Protocol),
+        ] {
+            for part in [1, 99] {
+                assert_eq!(read(&bytes, part, &payload), Err(cause));
+            }
+        }
+    }
+
+    #[test]
+    fn bits_name_pieces() {
+        let named: Vec<_> = pieces_of(8, 0b1000_0101).map(|piece| piece.0).collect();
+        assert_eq!(named, [8, 13, 15]);
+        assert_eq!(pieces_of(0, 0).count(), 0);
+    }
+}

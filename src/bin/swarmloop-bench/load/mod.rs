@@ -8,6 +8,7 @@
 mod alarm;
 mod conn;
 mod dial;
+mod hold;
 mod inbox;
 mod options;
 mod outbox;
@@ -17,7 +18,7 @@ mod tally;
 mod wanted;
 
 pub(crate) use self::conn::Role;
-pub(crate) use self::options::{LoadArgs, Options, Until};
+pub(crate) use self::options::{LoadArgs, Options, Roles, Until};
 pub(crate) use self::outcome::Outcome;
 pub(crate) use self::wanted::Order;
 
@@ -31,6 +32,7 @@ use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
+use socket2::SockRef;
 use swarmloop::reactor::clock::Clock;
 use swarmloop::reactor::net;
 use swarmloop::rng::Rng;
@@ -39,6 +41,7 @@ use swarmloop::time::{Duration, Instant};
 use self::alarm::Alarm;
 use self::conn::{Conn, Phase, Shared, Signal};
 use self::dial::Dialler;
+use self::hold::Hold;
 use self::outcome::{Ending, Meter};
 use self::pace::Pace;
 use self::tally::{Cause, Tally};
@@ -77,12 +80,11 @@ pub(crate) struct Load<'a> {
     /// Set by a signal that asks for the end.
     stop: Arc<AtomicBool>,
     meter: Meter,
-    /// Connections that are to be opened yet.
-    to_open: usize,
+    hold: Option<Hold>,
+    /// What is to be played on connections that are not there yet.
+    vacant: Vec<Role>,
     /// Connections whose handshake is not answered yet.
     opening: usize,
-    /// Connections made so far, which decides their roles.
-    made: usize,
     next_tick: Instant,
     next_sweep: Instant,
     next_churn: Instant,
@@ -94,8 +96,10 @@ pub(crate) struct Load<'a> {
 struct Lists {
     /// To be read.
     ready: VecDeque<usize>,
-    /// To be asked with more.
+    /// That could say more.
     hungry: VecDeque<usize>,
+    /// That could say more if there were more to ask for.
+    starved: Vec<usize>,
     /// To be written.
     dirty: Vec<usize>,
 }
@@ -124,7 +128,8 @@ impl<'a> Load<'a> {
             poll,
             alarm,
             dialler: options.target.map(Dialler::new),
-            to_open: if listener.is_some() { 0 } else { options.conns },
+            hold: options.hold.map(|window| Hold::new(options.conns, window)),
+            vacant: (0..options.conns).rev().map(|n| options.roles.of(n)).collect(),
             listener,
             conns: Slab::with_capacity(options.conns),
             shared: Shared {
@@ -134,13 +139,13 @@ impl<'a> Load<'a> {
                 rng: Rng::new(seeds.rng),
                 complete: None,
                 outstanding: options.outstanding,
+                trickles: options.rate.is_some(),
             },
             lists: Lists::default(),
             pace: None,
             stop: stop::on_signals()?,
             meter: Meter::start(options.pid),
             opening: 0,
-            made: 0,
             next_tick: Instant::ZERO,
             next_sweep: Instant::ZERO,
             next_churn: Instant::ZERO,
@@ -218,38 +223,49 @@ impl<'a> Load<'a> {
 
     fn accept(&mut self, now: Instant) {
         while let Some(Ok((socket, _))) = self.listener.as_ref().map(net::accept) {
-            if self.conns.len() < self.options.conns {
-                self.add(socket, now, false);
+            if let Some(role) = self.vacant.pop()
+                && let Some(key) = self.add(socket, role, now)
+            {
+                self.on_open(key, now);
             }
         }
     }
 
     /// Dials as many connections as may be under way.
     fn open_more(&mut self, now: Instant) {
-        while self.to_open > 0 && self.opening < self.options.in_flight {
+        let allowed = self.hold.as_ref().map_or(self.options.conns, Hold::allowed);
+        while self.opening < self.options.in_flight && self.conns.len() < allowed {
             let Some(dialler) = &mut self.dialler else { return };
-            self.to_open -= 1;
+            let Some(role) = self.vacant.pop() else { return };
             match dialler.dial() {
-                Ok(socket) => self.add(socket, now, true),
+                Ok(socket) => {
+                    self.add(socket, role, now);
+                }
                 Err(error) => self.shared.tally.end(Cause::of(&error)),
             }
         }
     }
 
-    fn add(&mut self, mut socket: TcpStream, now: Instant, connecting: bool) {
+    /// Puts a socket into the table, its stream yet to be opened, and returns where.
+    fn add(&mut self, mut socket: TcpStream, role: Role, now: Instant) -> Option<usize> {
         let entry = self.conns.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut socket, Token(key), interest) {
-            return self.shared.tally.end(Cause::of(&error));
+        let registered = self.poll.registry().register(&mut socket, Token(key), interest);
+        let prepared = match role {
+            // Without it, every handshake of a storm would leave a port in TIME_WAIT.
+            Role::Knock => {
+                registered.and_then(|()| SockRef::from(&socket).set_linger(Some(Duration::ZERO)))
+            }
+            _ => registered,
+        };
+        if let Err(error) = prepared {
+            self.shared.tally.end(Cause::of(&error));
+            return None;
         }
-        let role = self.options.roles[self.made % self.options.roles.len()];
-        self.made += 1;
         entry.insert(Conn::new(socket, role, Phase::Connecting, now));
         self.opening += 1;
-        if !connecting {
-            self.on_open(key, now);
-        }
+        Some(key)
     }
 
     fn read_ready(&mut self, buffer: &mut [u8]) {
@@ -263,12 +279,15 @@ impl<'a> Load<'a> {
 
     fn read(&mut self, key: usize, buffer: &mut [u8]) -> Result<(), Cause> {
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
-        let was_open = conn.phase == Phase::Open;
         for _ in 0..MAX_READS {
             if !conn.readable {
                 break;
             }
             match conn.socket.read(buffer) {
+                Ok(0) if conn.has_finished() => {
+                    self.leave(key);
+                    return Ok(());
+                }
                 Ok(0) => return Err(Cause::Eof),
                 Ok(n) => {
                     let now = self.clock.now();
@@ -283,18 +302,34 @@ impl<'a> Load<'a> {
         if conn.readable {
             self.lists.ready.push_back(key);
         }
-        if !was_open && conn.phase == Phase::Open {
+        if conn.phase == Phase::Open && !std::mem::replace(&mut conn.is_counted, true) {
             self.opening -= 1;
             let open = self.conns.len() - self.opening;
             let most = &mut self.shared.tally.most_open;
             *most = (*most).max(u64::try_from(open).expect("a count of sockets"));
         }
         let conn = &mut self.conns[key];
-        self.lists.touch(key, conn);
-        if conn.has_room(&self.shared) && !std::mem::replace(&mut conn.is_hungry, true) {
-            self.lists.hungry.push_back(key);
+        if conn.role == Role::Knock && conn.has_finished() {
+            self.leave(key);
+            return Ok(());
         }
+        self.lists.touch(key, conn);
+        self.lists.feed(key, conn, &self.shared);
         Ok(())
+    }
+
+    /// Closes a connection that has done what its role is for; in a run of a given time, another
+    /// one takes its place.
+    fn leave(&mut self, key: usize) {
+        let role = self.conns[key].role;
+        self.remove(key);
+        self.shared.tally.finished += 1;
+        if role == Role::Flood {
+            self.shared.tally.last_payload = Some(self.clock.now());
+        }
+        if self.options.time.is_some() {
+            self.vacant.push(role);
+        }
     }
 
     /// Lets connections ask for more: in a closed loop as much as they may have outstanding, in an
@@ -305,12 +340,16 @@ impl<'a> Load<'a> {
         {
             self.pace = Some(Pace::new(rate, now));
         }
-        // Connections in a row that had nothing to ask for: the blocks that are left are those of
-        // pieces that others have begun, or are asked for.
-        let mut in_vain = 0;
-        while let Some(&key) = self.lists.hungry.front()
-            && in_vain < self.lists.hungry.len()
-        {
+        if !self.lists.starved.is_empty() && self.shared.wanted.has_more() {
+            let mut starved = std::mem::take(&mut self.lists.starved);
+            for key in starved.drain(..) {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    self.lists.feed(key, conn, &self.shared);
+                }
+            }
+            self.lists.starved = starved;
+        }
+        while let Some(&key) = self.lists.hungry.front() {
             let conn = self.conns.get_mut(key).filter(|conn| conn.is_hungry);
             let Some(conn) = conn.filter(|conn| conn.has_room(&self.shared)) else {
                 if let Some(conn) = self.conns.get_mut(key) {
@@ -319,15 +358,20 @@ impl<'a> Load<'a> {
                 self.lists.hungry.pop_front();
                 continue;
             };
+            if !conn.has_topic(&self.shared) {
+                conn.is_hungry = false;
+                self.lists.hungry.pop_front();
+                self.lists.starved.push(key);
+                continue;
+            }
             let due = match &mut self.pace {
                 Some(pace) => pace.take(now),
                 None => Some(now),
             };
             let Some(due) = due else { return };
-            let asked = conn.ask(&mut self.shared, due);
-            in_vain = if asked { 0 } else { in_vain + 1 };
+            conn.say(&mut self.shared, due);
             self.lists.touch(key, conn);
-            if self.pace.is_some() || !asked {
+            if self.pace.is_some() {
                 self.lists.hungry.rotate_left(1);
             }
         }
@@ -349,6 +393,10 @@ impl<'a> Load<'a> {
                         tally.last_payload = Some(self.clock.now());
                     }
                     self.lists.touch(key, conn);
+                    self.lists.feed(key, conn, &self.shared);
+                    if let Err(error) = conn.end_if_all_told(&self.shared) {
+                        self.close(key, Cause::of(&error));
+                    }
                 }
                 Err(error) => self.close(key, Cause::of(&error)),
             }
@@ -358,16 +406,24 @@ impl<'a> Load<'a> {
         self.lists.dirty = dirty;
     }
 
+    /// Closes a connection that has failed, if it is still there.
     fn close(&mut self, key: usize, cause: Cause) {
-        let Some(mut conn) = self.conns.try_remove(key) else { return };
-        conn.give_back(&mut self.shared);
-        if conn.phase != Phase::Open {
-            self.opening -= 1;
-        }
+        let Some(role) = self.remove(key) else { return };
         self.shared.tally.end(cause);
-        if self.conns.is_empty() && self.to_open == 0 && self.shared.all_sent() {
+        if self.listener.is_some() {
+            self.vacant.push(role);
+        }
+        if self.conns.is_empty() && self.shared.all_sent() {
             self.shared.signal(Signal::Closed);
         }
+    }
+
+    /// Takes a connection out of the table, which closes its socket.
+    fn remove(&mut self, key: usize) -> Option<Role> {
+        let mut conn = self.conns.try_remove(key)?;
+        conn.give_back(&mut self.shared);
+        self.opening -= usize::from(!conn.is_counted);
+        Some(conn.role)
     }
 
     /// Does what is due by the clock.
@@ -385,8 +441,18 @@ impl<'a> Load<'a> {
             for key in late.collect::<Vec<_>>() {
                 self.close(key, Cause::Timeout);
             }
+            for (key, conn) in &mut self.conns {
+                conn.keep_alive(now);
+                self.lists.touch(key, conn);
+            }
         }
         self.churn(now);
+        if let Some(hold) = &mut self.hold {
+            let is_coming = self.dialler.is_some() && !self.vacant.is_empty();
+            let is_coming = is_coming && self.conns.len() < hold.allowed();
+            let is_opening = self.opening > 0 || is_coming;
+            hold.look(self.conns.len(), is_opening, &self.meter, now);
+        }
     }
 
     /// Closes connections at the rate of `-r` and has others dialled in their place.
@@ -399,10 +465,9 @@ impl<'a> Load<'a> {
             self.next_churn += Duration::from_secs(1) / self.options.churn;
             let key = self.shared.rng.below(self.conns.capacity());
             if self.conns.get(key).is_some_and(|conn| conn.phase == Phase::Open) {
-                let mut conn = self.conns.remove(key);
-                conn.give_back(&mut self.shared);
+                let role = self.remove(key);
+                self.vacant.extend(role);
                 self.shared.tally.churned += 1;
-                self.to_open += usize::from(self.dialler.is_some());
             }
         }
     }
@@ -411,7 +476,9 @@ impl<'a> Load<'a> {
     fn ending(&self, now: Instant) -> Option<Ending> {
         let tally = &self.shared.tally;
         let began = tally.first_connect.unwrap_or(now);
-        if self.options.time.is_some_and(|time| now - began >= time) {
+        if self.options.time.is_some_and(|time| now - began >= time)
+            || self.hold.as_ref().is_some_and(|hold| hold.held().is_some())
+        {
             return Some(Ending::TimeOver);
         }
         if self.stop.load(Ordering::Relaxed) {
@@ -420,7 +487,8 @@ impl<'a> Load<'a> {
         if self.is_done() {
             return Some(Ending::Done(self.shared.complete));
         }
-        if self.conns.is_empty() && self.to_open == 0 && self.listener.is_none() {
+        let is_dialling = self.dialler.is_some() && !self.vacant.is_empty();
+        if self.conns.is_empty() && !is_dialling && self.listener.is_none() {
             return Some(Ending::NobodyLeft);
         }
         if self.meter.has_exited() {
@@ -433,6 +501,18 @@ impl<'a> Load<'a> {
         let leeches = self.options.has_leeches();
         let total = self.shared.payload.geometry.total_len();
         if leeches && (self.options.time.is_some() || self.shared.tally.received < total) {
+            return false;
+        }
+        let rest = u64::try_from(self.options.conns - self.options.roles.seeds);
+        let rest = rest.expect("a count of sockets");
+        let is_told = match self.options.roles.rest {
+            _ if rest == 0 => true,
+            Role::Watch => self.options.has_seeds() && self.shared.tally.fully_told >= rest,
+            Role::Flood => self.shared.tally.finished >= rest,
+            Role::Knock => false,
+            Role::Seed | Role::Leech => true,
+        };
+        if !is_told {
             return false;
         }
         !self.options.has_seeds()
@@ -455,6 +535,7 @@ impl<'a> Load<'a> {
             ended: now,
             choked: u64::try_from(choked).expect("a count of sockets"),
             backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
+            held: self.hold.as_ref().and_then(Hold::held),
             known_pieces: self.shared.wanted.known_count(),
             spent: self.meter.stop(),
             tally: self.shared.tally,
@@ -463,6 +544,13 @@ impl<'a> Load<'a> {
 }
 
 impl Lists {
+    /// Notes that a connection could say more.
+    fn feed(&mut self, key: usize, conn: &mut Conn, shared: &Shared<'_>) {
+        if conn.has_room(shared) && !std::mem::replace(&mut conn.is_hungry, true) {
+            self.hungry.push_back(key);
+        }
+    }
+
     /// Notes that a connection has something to send and can.
     fn touch(&mut self, key: usize, conn: &mut Conn) {
         if conn.writable && conn.has_output() && !std::mem::replace(&mut conn.is_dirty, true) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::conn::Role;
 use super::wanted::Order;
 use crate::failure::Failure;
+use crate::own::Own;
 use crate::payload::Payload;
 
 /// Arguments of every subcommand that loads a client. The letters are those of libtorrent's
@@ -46,6 +47,12 @@ pub(crate) struct LoadArgs {
     /// The client's process, to be measured
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
+    /// Load our own engine in this process
+    #[arg(long = "self", conflicts_with_all = ["dest", "port", "listen", "pid"])]
+    pub(crate) own: bool,
+    /// Where --self keeps its files meanwhile [default: in memory]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath, requires = "own")]
+    pub(crate) dir: Option<PathBuf>,
     /// Connections that are being opened at one time
     #[arg(long, value_name = "N", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -75,8 +82,7 @@ pub(crate) struct Options {
     pub(crate) target: Option<SocketAddr>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) conns: usize,
-    /// Of so many connections each, what we play; the roles take turns.
-    pub(crate) roles: &'static [Role],
+    pub(crate) roles: Roles,
     /// Reconnects a second.
     pub(crate) churn: u32,
     /// A run of so long is asked for.
@@ -87,26 +93,48 @@ pub(crate) struct Options {
     pub(crate) in_flight: usize,
     /// Requests outstanding on a connection.
     pub(crate) outstanding: usize,
-    /// Requests a second over all connections; a closed loop if there is none.
+    /// Requests, or what else the roles send, a second over all connections; a closed loop if
+    /// there is none.
     pub(crate) rate: Option<u64>,
     pub(crate) order: Order,
+    /// Open the connections in steps, then hold them for so long.
+    pub(crate) hold: Option<Duration>,
+}
+
+/// What we play on which connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Roles {
+    /// So many connections, the first ones, are seeds.
+    pub(crate) seeds: usize,
+    /// What all others are.
+    pub(crate) rest: Role,
+}
+
+impl Roles {
+    /// Returns the role of the `n`-th connection, zero-based.
+    pub(crate) const fn of(self, n: usize) -> Role {
+        if n < self.seeds { Role::Seed } else { self.rest }
+    }
 }
 
 impl Options {
     /// Tells whether payload goes to the client.
     pub(crate) fn has_seeds(&self) -> bool {
-        self.roles.contains(&Role::Seed)
+        self.roles.seeds > 0
     }
 
     /// Tells whether payload comes from the client.
     pub(crate) fn has_leeches(&self) -> bool {
-        self.roles.contains(&Role::Leech)
+        self.roles.rest == Role::Leech && self.roles.seeds < self.conns
     }
 }
 
 impl LoadArgs {
     /// Checks the arguments, raises the limit on descriptors and reads the torrent.
-    pub(crate) fn prepare(&self, roles: &'static [Role]) -> Result<(Options, Payload), Failure> {
+    ///
+    /// With `--self` starts the client, for whom we are to play `ours`; it lives as long as what
+    /// is returned of it.
+    pub(crate) fn prepare(&self, ours: Role) -> Result<(Options, Payload, Option<Own>), Failure> {
         let conns = usize::try_from(self.conns).expect("32 bits fit");
         let budget = swarmloop::reactor::limits::raise_fd_limit().conns;
         if conns > budget {
@@ -115,26 +143,30 @@ impl LoadArgs {
             )));
         }
         let payload = Payload::load(&self.torrent, self.data.as_deref())?;
-        let target = match self.listen {
-            Some(_) => None,
-            None => Some(self.target()?),
+        let own = self.own.then(|| Own::start(&payload, ours, conns, self.dir.as_deref()));
+        let own = own.transpose()?;
+        let target = match (&own, self.listen) {
+            (Some(own), _) => Some(own.addr),
+            (None, Some(_)) => None,
+            (None, None) => Some(self.target()?),
         };
         let options = Options {
             target,
             listen: self.listen,
             conns,
-            roles,
+            roles: Roles { seeds: 0, rest: Role::Leech },
             churn: self.churn,
             time: self.time.map(Duration::from_secs),
             limit: Duration::from_secs(self.limit),
             until: Until::Complete,
-            pid: self.pid,
+            pid: if self.own { Some(std::process::id()) } else { self.pid },
             in_flight: usize::try_from(self.in_flight).expect("32 bits fit"),
             outstanding: 1,
             rate: None,
             order: Order::Random,
+            hold: None,
         };
-        Ok((options, payload))
+        Ok((options, payload, own))
     }
 
     /// Finds the client's address.

@@ -170,3 +170,95 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use swarmloop::id::PieceIndex;
+    use swarmloop::proto::message::Message;
+
+    use super::*;
+
+    fn block(piece: u32, begin: u32) -> Block {
+        Block { piece: PieceIndex(piece), begin, len: 16_384 }
+    }
+
+    fn wire(payload: &Payload, block: Block) -> Vec<u8> {
+        let bytes = payload.block(block.piece, block.begin, 16_384);
+        [&message::piece_header(block)[..], bytes].concat()
+    }
+
+    #[test]
+    fn whatever_the_socket_takes_at_once_the_stream_is_whole() {
+        let payload = Payload::sample(4 << 20, 1 << 20);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let addr = listener.local_addr().expect("bound");
+        let mut socket = swarmloop::reactor::net::dial(addr, &[]).expect("dialled");
+        let (mut far, _) = listener.accept().expect("a stream");
+        let (mut outbox, mut expected) = (Outbox::default(), Vec::new());
+        let (mut got, mut sum) = (Vec::new(), Flushed::default());
+        for round in 0..200 {
+            // Small messages come between blocks, never into one.
+            Message::Have(PieceIndex(round % 4)).encode(&mut outbox.control);
+            outbox.push(block(round % 4, 16_384 * (round % 64))).expect("room");
+            let flushed = outbox.flush(&mut socket, &payload).expect("a stream");
+            sum.payload += flushed.payload;
+            sum.blocks += flushed.blocks;
+            expected.push(wire(&payload, block(round % 4, 16_384 * (round % 64))));
+            if flushed.blocked {
+                // A part only, so that writes end at odd places.
+                let mut part = vec![0; 70_001];
+                let n = far.read(&mut part).expect("it was written");
+                got.extend_from_slice(&part[..n]);
+            }
+        }
+        let mut part = vec![0; 1 << 20];
+        while !outbox.is_empty() || sum.payload > blocks_in(&got) {
+            let flushed = outbox.flush(&mut socket, &payload).expect("a stream");
+            sum.payload += flushed.payload;
+            sum.blocks += flushed.blocks;
+            let n = far.read(&mut part).expect("it was written");
+            got.extend_from_slice(&part[..n]);
+        }
+        assert_eq!((sum.blocks, sum.payload), (200, 200 * 16_384));
+        let messages = split(&got);
+        let blocks: Vec<_> = messages.iter().filter(|m| m[4] == 7).cloned().collect();
+        assert_eq!(blocks, expected);
+        assert_eq!(messages.len(), 400, "a have for each block");
+    }
+
+    /// Cuts a stream into its messages.
+    fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while let Some(prefix) = bytes.first_chunk::<4>() {
+            let end = 4 + u32::from_be_bytes(*prefix) as usize;
+            if bytes.len() < end {
+                break;
+            }
+            messages.push(bytes[..end].to_vec());
+            bytes = &bytes[end..];
+        }
+        messages
+    }
+
+    /// Bytes of payload in the whole blocks of a stream.
+    fn blocks_in(bytes: &[u8]) -> u64 {
+        split(bytes).iter().filter(|m| m[4] == 7).count() as u64 * 16_384
+    }
+
+    #[test]
+    fn a_cancelled_block_is_not_sent_and_too_many_are_refused() {
+        let mut outbox = Outbox::default();
+        outbox.push(block(0, 0)).expect("room");
+        outbox.push(block(0, 16_384)).expect("room");
+        assert!(outbox.cancel(block(0, 16_384)) && !outbox.cancel(block(0, 16_384)));
+        outbox.front_sent = 1;
+        assert!(!outbox.cancel(block(0, 0)), "it is on its way");
+        for _ in 1..MAX_QUEUED {
+            outbox.push(block(0, 0)).expect("room");
+        }
+        assert_eq!(outbox.push(block(0, 0)), Err(Cause::Protocol));
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use swarmloop::time::Instant;
 
 use super::conn::Signal;
+use super::hold::Held;
 use super::options::Options;
 use super::tally::{Cause, Tally};
 use crate::report::{Figure, Report, per_second};
@@ -41,6 +42,8 @@ pub(crate) struct Outcome {
     pub(crate) backlog: u64,
     /// Pieces that the client has said to have.
     pub(crate) known_pieces: u32,
+    /// What holding connections cost.
+    pub(crate) held: Option<Held>,
     pub(crate) spent: Spent,
 }
 
@@ -75,7 +78,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Meter {
     pub(crate) fn start(pid: Option<u32>) -> Self {
-        let before = pid.and_then(subject::usage);
+        let before = pid.and_then(client_usage);
         Self {
             pid,
             own: subject::thread_cpu(),
@@ -95,6 +98,11 @@ impl Meter {
             self.next_look = now + LOOK_INTERVAL;
             self.update(pid);
         }
+    }
+
+    /// Looks at the client, if we know its process.
+    pub(crate) fn client_now(&self) -> Option<Usage> {
+        client_usage(self.pid?)
     }
 
     /// Tells whether the client's process has ended.
@@ -119,7 +127,7 @@ impl Meter {
     }
 
     fn update(&mut self, pid: u32) {
-        let Some(mut usage) = subject::usage(pid) else { return };
+        let Some(mut usage) = client_usage(pid) else { return };
         // A process that has ended and waits for its parent has no memory left to tell of.
         if usage.rss == 0
             && let Some(last) = self.last
@@ -128,6 +136,16 @@ impl Meter {
         }
         self.last = Some(usage);
     }
+}
+
+/// Looks at the client. If it runs in our own process, this thread's time is not its own; their
+/// memory cannot be told apart.
+fn client_usage(pid: u32) -> Option<Usage> {
+    let mut usage = subject::usage(pid)?;
+    if pid == std::process::id() {
+        usage.cpu = usage.cpu.saturating_sub(subject::thread_cpu().unwrap_or_default());
+    }
+    Some(usage)
 }
 
 impl Outcome {
@@ -174,7 +192,9 @@ impl Outcome {
         report.failure = self.failure(options);
         let tally = &self.tally;
         report.result("connected", Figure::Count(tally.connected));
+        let open_for = self.ended - tally.first_connect.unwrap_or(self.ended);
         report.result("handshakes", Figure::Count(tally.handshakes));
+        report.result("handshakes", Figure::PerSecond(per_second(tally.handshakes, open_for)));
         report.result("most_open", Figure::Count(tally.most_open));
         report.result("ending", Figure::Text(self.ending.name().to_owned()));
         self.describe_payload(options, report);
@@ -186,6 +206,15 @@ impl Outcome {
         }
         if tally.block_latency.count() > 0 {
             report.result("latency", Figure::Latency(Box::new(tally.block_latency.clone())));
+        }
+        if let Some(held) = self.held {
+            report.result("peers", Figure::Count(held.peers));
+            if let Some(bytes) = held.memory_per_peer {
+                report.result("memory_per_peer", Figure::BytesEach(bytes));
+            }
+            if let Some(percent) = held.cpu_percent {
+                report.result("idle_cpu", Figure::Percent(percent));
+            }
         }
         if let Some(time) = self.first_connect {
             report.result("first_connect_unix", Figure::Time(time));
@@ -217,6 +246,16 @@ impl Outcome {
             report.result("requests", Figure::Count(requests));
             report.result("requests", Figure::PerSecond(per_second(requests, moving)));
             report.result("client_pieces", Figure::Count(self.known_pieces.into()));
+        }
+        if tally.haves_sent > 0 {
+            let rate = per_second(tally.haves_sent, moving);
+            report.result("haves_sent", Figure::Count(tally.haves_sent));
+            report.result("haves_sent", Figure::PerSecond(rate));
+        }
+        if tally.haves_received > 0 {
+            let rate = per_second(tally.haves_received, self.ended - began);
+            report.result("haves_received", Figure::Count(tally.haves_received));
+            report.result("haves_received", Figure::PerSecond(rate));
         }
         report.result("wall", Figure::Time(moving));
         report.result("elapsed", Figure::Time(self.ended - began));

@@ -96,8 +96,13 @@ pub(crate) struct Tally {
     pub(crate) received: u64,
     /// Right blocks received.
     pub(crate) blocks_received: u64,
-    /// `have` messages received.
+    /// `have` messages received, and handed to the system.
     pub(crate) haves_received: u64,
+    pub(crate) haves_sent: u64,
+    /// Connections that came to their intended end.
+    pub(crate) finished: u64,
+    /// Watching connections on which the client has announced every piece.
+    pub(crate) fully_told: u64,
     /// Connections that were closed to be opened again, as asked for.
     pub(crate) churned: u64,
     /// Requests that the client refused.

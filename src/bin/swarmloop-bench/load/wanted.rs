@@ -36,6 +36,13 @@ pub(crate) struct Wanted {
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Cursor(Option<(PieceIndex, u32)>);
 
+impl Cursor {
+    /// Tells whether there is more to ask for in the connection's piece.
+    pub(crate) const fn is_in_piece(self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl Wanted {
     pub(crate) fn new(geometry: Geometry, order: Order, endless: bool) -> Self {
         let known = Bitfield::new(geometry.pieces());
@@ -65,6 +72,11 @@ impl Wanted {
     /// Returns how many pieces the client has said to have.
     pub(crate) const fn known_count(&self) -> u32 {
         self.known_count
+    }
+
+    /// Tells whether there is something for a connection that has no piece.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.again.is_empty() || !self.fresh.is_empty() || (self.endless && self.known_count > 0)
     }
 
     /// Returns the next block for a connection, `None` if there is nothing to ask for.
