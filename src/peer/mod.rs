@@ -63,6 +63,8 @@ pub struct Peer {
     pub in_hungry_line: bool,
     /// Whether it stands among those that wait for the credit of an upload. Kept by the session.
     pub in_upload_line: bool,
+    /// How it was counted by its torrent last. Kept by the torrent.
+    pub counted: Standing,
     /// We do not answer its requests.
     am_choking: bool,
     /// We want something it has.
@@ -101,6 +103,17 @@ pub struct Peer {
     useless: TokenBucket,
     /// What goes over the stream, for an onlooker; `None` while there is none.
     tape: Option<Box<Tape>>,
+}
+
+/// How a remote stands to us, as far as people want to know how many do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// It has every piece.
+    pub is_seed: bool,
+    /// We want something it has.
+    pub is_interesting: bool,
+    /// It answers our requests.
+    pub unchokes_us: bool,
 }
 
 /// Payload moved between us and one remote, in bytes.
@@ -192,6 +205,7 @@ impl Peer {
             fast,
             in_hungry_line: false,
             in_upload_line: false,
+            counted: Standing::default(),
             am_choking: true,
             am_interested: false,
             peer_choking: true,

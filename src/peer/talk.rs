@@ -9,7 +9,7 @@ use crate::peer::parts::{Download, Upload};
 use crate::peer::pipeline::Pipeline;
 use crate::peer::remote::RemotePieces;
 use crate::peer::timer::Timer;
-use crate::peer::{Peer, PeerLimits};
+use crate::peer::{Peer, PeerLimits, Standing};
 use crate::proto::message::Message;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, Share};
@@ -322,6 +322,15 @@ impl Peer {
     /// as there are and wants nothing.
     pub const fn is_seed(&self) -> bool {
         self.remote.is_all() || (self.remote.may_be_all() && !self.peer_interested)
+    }
+
+    /// Returns how the remote stands to us.
+    pub const fn standing(&self) -> Standing {
+        Standing {
+            is_seed: self.is_seed(),
+            is_interesting: self.am_interested,
+            unchokes_us: !self.peer_choking,
+        }
     }
 
     /// Keeps only the number of the pieces that the remote has: we shall never want any.

@@ -3,6 +3,7 @@
 use crate::id::TorrentId;
 use crate::stats::{Counters, Histograms, Interval, Stats};
 use crate::time::Instant;
+use crate::torrent::Counts;
 use crate::wire::frame::Share;
 
 use super::Session;
@@ -10,11 +11,10 @@ use super::conns::Kind;
 use super::status::{MemoryStatus, PeerStatus, TorrentStatus};
 
 impl Session {
-    /// Returns how a torrent stands; `None` if there is no such torrent. O(peers + pieces).
+    /// Returns how a torrent stands; `None` if there is no such torrent. O(pieces).
     pub fn torrent(&self, id: TorrentId, now: Instant) -> Option<TorrentStatus> {
         let entry = self.entry(id)?;
         let torrent = &entry.torrent;
-        let peers = || torrent.peers.values().filter_map(|id| self.peer_of(*id));
         let layout = &torrent.storage().layout;
         Some(TorrentStatus {
             id,
@@ -33,9 +33,9 @@ impl Session {
             down_rate: torrent.totals.down.bytes_per_s(now),
             up_rate: torrent.totals.up.bytes_per_s(now),
             peers: torrent.peers.len(),
-            seeds: peers().filter(|peer| peer.is_seed()).count(),
-            interesting: peers().filter(|peer| peer.am_interested()).count(),
-            unchoked_by: peers().filter(|peer| !peer.is_choking_us()).count(),
+            seeds: torrent.counts.seeds,
+            interesting: torrent.counts.interesting,
+            unchoked_by: torrent.counts.unchoked_by,
             half_open: entry.half_open,
             known: torrent.candidates.resting(),
             last_dial_error: entry.last_dial_error.clone(),
@@ -116,6 +116,15 @@ impl Session {
             for id in entry.torrent.peers.values() {
                 assert!(self.peer_of(*id).is_some(), "{id:?} of a torrent is no peer");
             }
+        }
+        for entry in self.torrents.iter().flatten() {
+            let peers = || entry.torrent.peers.values().filter_map(|id| self.peer_of(*id));
+            let counts = Counts {
+                seeds: peers().filter(|peer| peer.standing().is_seed).count(),
+                interesting: peers().filter(|peer| peer.standing().is_interesting).count(),
+                unchoked_by: peers().filter(|peer| peer.standing().unchokes_us).count(),
+            };
+            assert_eq!(entry.torrent.counts, counts, "how many peers stand how");
         }
         // Once a torrent is complete, nobody asks how rare its pieces are.
         for entry in self.torrents.iter().flatten().filter(|entry| !entry.torrent.is_complete()) {

@@ -177,6 +177,11 @@ impl Session {
     fn settle(&mut self, id: ConnId, now: Instant) {
         self.note_wire(id, now);
         let Some(conn) = self.conns.find_mut(id) else { return };
+        if let Some((torrent, peer)) = conn.as_peer()
+            && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
+        {
+            entry.torrent.recount(peer);
+        }
         if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
             self.queues.writable.push_back(id);
         }

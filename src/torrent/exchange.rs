@@ -9,7 +9,7 @@ use crate::id::{BLOCK_LEN, Block, ConnId, PieceIndex};
 use crate::peer::error::CloseReason;
 use crate::peer::pipeline::{Arrival, Pipeline};
 use crate::peer::remote::RemotePieces;
-use crate::peer::{Peer, PeerEvent};
+use crate::peer::{Peer, PeerEvent, Standing};
 use crate::picker::{Ask, Pieces, Progress, Stop};
 use crate::stats::Metric;
 use crate::time::Instant;
@@ -90,6 +90,7 @@ impl Torrent {
             self.stirred = self.stirred.min(self.hungry.len());
         }
         self.note_choke(conn, true);
+        self.counts.change(std::mem::take(&mut peer.counted), Standing::default());
         let landing = peer.landing();
         let mut uploads = Vec::new();
         let aborted = peer.dismantle(&mut uploads);

@@ -25,7 +25,7 @@ use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use crate::peer::fast::GrantedFast;
 use crate::peer::pipeline::Arrival;
-use crate::peer::{Peer, PeerLimits};
+use crate::peer::{Peer, PeerLimits, Standing};
 use crate::picker::{Order, Picker};
 use crate::rate::RateEstimator;
 use crate::rng::Rng;
@@ -68,6 +68,8 @@ pub struct Torrent {
     pub candidates: Candidates,
     /// Its established peers, by what they call themselves: each at most once.
     pub peers: BTreeMap<PeerId, ConnId>,
+    /// How many of its peers stand how, as of the end of the last turn.
+    pub counts: Counts,
     /// How many peers may be unchoked at one time.
     pub unchoke_slots: usize,
     /// What has gone over the wire and through the hash so far.
@@ -99,6 +101,29 @@ pub struct Torrent {
     picked: Vec<Block>,
     /// Recycled bitfield for peers whose pieces are kept in a smaller form.
     scratch: Bitfield,
+}
+
+/// How many peers stand how, so that nobody has to ask ten thousand of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Peers that have every piece.
+    pub seeds: usize,
+    /// Peers that have something we want.
+    pub interesting: usize,
+    /// Peers that answer our requests.
+    pub unchoked_by: usize,
+}
+
+impl Counts {
+    /// Counts a peer no more as it stood, but as it stands now.
+    fn change(&mut self, was: Standing, now: Standing) {
+        let count = |sum: &mut usize, was: bool, now: bool| {
+            *sum = *sum + usize::from(now) - usize::from(was);
+        };
+        count(&mut self.seeds, was.is_seed, now.is_seed);
+        count(&mut self.interesting, was.is_interesting, now.is_interesting);
+        count(&mut self.unchoked_by, was.unchokes_us, now.unchokes_us);
+    }
 }
 
 /// What a torrent has moved.
@@ -199,6 +224,7 @@ impl Torrent {
             geometry,
             candidates: Candidates::default(),
             peers: BTreeMap::new(),
+            counts: Counts::default(),
             unchoke_slots: params.unchoke_slots,
             totals: Totals::new(ctx.now),
             storage: params.storage,
@@ -301,6 +327,12 @@ impl Torrent {
     /// Returns where its bytes are.
     pub const fn storage(&self) -> &Arc<Storage> {
         &self.storage
+    }
+
+    /// Counts a peer as it stands now.
+    pub fn recount(&mut self, peer: &mut Peer) {
+        let now = peer.standing();
+        self.counts.change(std::mem::replace(&mut peer.counted, now), now);
     }
 
     /// Notes that a peer was choked or unchoked.
