@@ -536,7 +536,7 @@ impl Session {
 const TRACKER_SHARE: usize = 4;
 
 /// How far ahead a peer's deadline may be seen to a second late.
-const TOGETHER_FROM: Duration = Duration::from_secs(8);
+const TOGETHER_FROM: Duration = Duration::from_secs(30);
 
 /// Returns when a peer's deadline is seen to: far ones on whole seconds, so that the keep-alives of
 /// thousands of peers wake the loop once a second, and not once each.
