@@ -12,11 +12,11 @@ pub enum RemotePieces {
     /// None, or it has not said yet.
     None,
     /// These, in rising order. Invariant: at least one, at most [`max_listed`].
-    Few(Vec<u32>),
+    Few(Box<[u32]>),
     /// These, with their number. Invariant: more than [`max_listed`], and as many are missing.
     Some(Bitfield, u32),
     /// All but these, in rising order. Invariant: at least one, at most [`max_listed`].
-    AllBut(Vec<u32>),
+    AllBut(Box<[u32]>),
     /// Every one: a seed.
     All,
     /// So many of so many, but not which: all that a seed needs to know. What is told twice counts
@@ -67,7 +67,7 @@ impl RemotePieces {
                 *count += u32::from(more);
                 return more;
             }
-            Self::None if max_listed(pieces) > 0 => *self = Self::Few(vec![index]),
+            Self::None if max_listed(pieces) > 0 => *self = Self::Few([index].into()),
             Self::None => {
                 let mut bits = Bitfield::new(pieces);
                 bits.insert(index);
@@ -75,7 +75,9 @@ impl RemotePieces {
             }
             Self::Few(listed) => {
                 let Err(at) = listed.binary_search(&index) else { return false };
-                listed.insert(at, index);
+                let mut longer = std::mem::take(listed).into_vec();
+                longer.insert(at, index);
+                *listed = longer.into_boxed_slice();
                 if listed.len() > max_listed(pieces) {
                     let mut bits = Bitfield::new(pieces);
                     for piece in listed.iter() {
@@ -95,7 +97,9 @@ impl RemotePieces {
             }
             Self::AllBut(missing) => {
                 let Ok(at) = missing.binary_search(&index) else { return false };
-                missing.remove(at);
+                let mut shorter = std::mem::take(missing).into_vec();
+                shorter.remove(at);
+                *missing = shorter.into_boxed_slice();
                 if missing.is_empty() {
                     *self = Self::All;
                 }
@@ -142,7 +146,7 @@ impl RemotePieces {
     pub fn forget_which(&mut self, pieces: u32) {
         let bytes = match self {
             Self::None | Self::All | Self::Counted { .. } => return,
-            Self::Few(list) | Self::AllBut(list) => list.capacity() * size_of::<u32>(),
+            Self::Few(list) | Self::AllBut(list) => size_of_val(&**list),
             Self::Some(bits, _) => size_of_val(bits.words()),
         };
         if bytes > MAX_KEPT_BYTES {

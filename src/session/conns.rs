@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-use crate::id::{ConnId, TorrentId};
+use crate::id::{ConnId, TorrentId, index};
 use crate::peer::Peer;
 use crate::peer::handshake::Handshaking;
 use crate::time::Instant;
@@ -25,7 +25,7 @@ pub(super) struct Conns {
     /// How often each slot has been used; grows to the most connections there ever were at a time.
     generations: Vec<u32>,
     /// How many connections each address has. Invariant: no entry is zero.
-    per_addr: BTreeMap<IpAddr, usize>,
+    per_addr: BTreeMap<IpAddr, u32>,
     /// Invariant: the accepted connections that are [`Kind::Handshaking`].
     pending_handshakes: usize,
     /// Invariant: the connections that are [`Kind::Client`].
@@ -102,11 +102,11 @@ impl Conns {
     /// Adds a connection.
     pub(super) fn insert(&mut self, kind: Kind) -> ConnId {
         let entry = self.slots.vacant_entry();
-        let index = u32::try_from(entry.key()).expect("a process has fewer than 2^32 streams");
+        let slot = u32::try_from(entry.key()).expect("a process has fewer than 2^32 streams");
         if self.generations.len() <= entry.key() {
             self.generations.push(0);
         }
-        let id = ConnId { index, generation: self.generations[entry.key()] };
+        let id = ConnId { index: slot, generation: self.generations[entry.key()] };
         *self.per_addr.entry(kind.addr().ip()).or_default() += 1;
         self.pending_handshakes += usize::from(is_pending(&kind));
         self.clients += usize::from(matches!(kind, Kind::Client(_)));
@@ -158,7 +158,7 @@ impl Conns {
 
     /// Returns how many connections `ip` has.
     pub(super) fn of_addr(&self, ip: IpAddr) -> usize {
-        self.per_addr.get(&ip).copied().unwrap_or(0)
+        self.per_addr.get(&ip).map_or(0, |count| index(*count))
     }
 
     /// Returns how many accepted connections have not finished their handshake.
