@@ -24,9 +24,10 @@ use swarmloop::time::{Duration, Instant};
 /// Heap bytes that an idle peer may cost, its share of every table included.
 const BUDGET: usize = 512;
 
-/// The same for one that is unchoked, and for its place among those, in the choker's list and in
-/// the queues of a turn that speaks to many.
-const BUDGET_UNCHOKED: usize = BUDGET + 96;
+/// The same for one that is unchoked, and for its place among those, in the choker's list, in the
+/// queues of a turn that speaks to many, and for what the wheel and the pool keep for their next
+/// use.
+const BUDGET_UNCHOKED: usize = BUDGET + 128;
 
 /// Peers that are counted: enough that the tables' own growth evens out.
 const PEERS: u32 = 4_096;
