@@ -1,8 +1,8 @@
 //! A report as one HTML page that needs nothing else: the figures as a table, the numbers behind
 //! the plots as JSON, and the script that draws them.
 //!
-//! What is foreign (tags, the title, the run's facts) reaches the page only through [`escaped`] and
-//! [`embedded`].
+//! What is foreign (tags, the title, the run's facts) reaches the page only through `escaped` and
+//! `embedded`.
 
 use std::fmt::Write;
 

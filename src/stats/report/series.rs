@@ -59,7 +59,7 @@ pub struct Column {
     pub p99: u64,
     /// The largest value.
     pub max: u64,
-    /// How many values there are in each [row](row_of).
+    /// How many values there are in each row: of 9 % each from 8 on, of one value each below.
     pub rows: BTreeMap<u16, u64>,
 }
 
