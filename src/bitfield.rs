@@ -235,7 +235,8 @@ mod tests {
             prop_assert_eq!(bits.count() as usize, set.len());
             let missing: u32 = bits.missing_words().map(u64::count_ones).sum();
             prop_assert_eq!(missing, len - bits.count());
-            prop_assert!(bits.words().iter().zip(bits.missing_words()).all(|(in_it, not)| in_it & not == 0));
+            let mut pairs = bits.words().iter().zip(bits.missing_words());
+            prop_assert!(pairs.all(|(in_it, not)| in_it & not == 0));
             let mut wire = Vec::new();
             bits.write_wire(&mut wire);
             prop_assert_eq!(wire.len(), Bitfield::wire_len(len));

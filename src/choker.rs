@@ -3,9 +3,9 @@
 //! "Cohen 2003" is the paper that BEP 3 refers to: <http://bittorrent.org/bittorrentecon.pdf>.
 //!
 //! A pure function of facts, a clock and a generator: what it remembers is only when the optimistic
-//! unchoke was last moved, and the memory that it ranked in. **Invariant:** the choker does not know what a peer is and sends
-//! nothing; its owner gathers one [`ChokeFacts`] a connection, and turns the [`Decisions`] into
-//! messages.
+//! unchoke was last moved, and the memory that it ranked in. **Invariant:** the choker does not
+//! know what a peer is and sends nothing; its owner gathers one [`ChokeFacts`] a connection, and
+//! turns the [`Decisions`] into messages.
 //!
 //! While we download, slots go to those who give us most (tit for tat), and one at random to
 //! whoever may turn out better (optimistic). Once we seed nobody gives, so all take turns.

@@ -11,11 +11,11 @@ use crate::bitfield::Bitfield;
 pub enum RemotePieces {
     /// None, or it has not said yet.
     None,
-    /// These, in rising order. Invariant: at least one, at most [`max_listed`].
+    /// These, in rising order. Invariant: at least one, at most `max_listed`.
     Few(Box<[u32]>),
-    /// These, with their number. Invariant: more than [`max_listed`], and as many are missing.
+    /// These, with their number. Invariant: more than `max_listed`, and as many are missing.
     Some(Bitfield, u32),
-    /// All but these, in rising order. Invariant: at least one, at most [`max_listed`].
+    /// All but these, in rising order. Invariant: at least one, at most `max_listed`.
     AllBut(Box<[u32]>),
     /// Every one: a seed.
     All,
