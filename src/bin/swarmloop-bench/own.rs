@@ -30,8 +30,8 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// Starts a client with its files in `parent`, or in memory: one that has the payload if we are to play leeches and the
-    /// like, one that has nothing if we are to play seeds.
+    /// Starts a client with its files in `parent`, or in memory: one that has the payload if we are
+    /// to play leeches and the like, one that has nothing if we are to play seeds.
     pub(crate) fn start(
         payload: &Payload,
         ours: Role,
