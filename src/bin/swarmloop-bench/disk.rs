@@ -186,7 +186,7 @@ impl Pool {
                 self.workers.submit(job);
             }
             self.workers.drain(&mut outcomes);
-            if outcomes.is_empty() {
+            if outcomes.is_empty() && self.workers.rest() {
                 // The pool lives as long as this does, so there is always another call.
                 let _ = self.woken.recv();
             }
