@@ -107,6 +107,35 @@ fn latency_is_measured_at_half_of_what_was_possible() {
 }
 
 #[test]
+fn peers_are_held_and_handshakes_answered() {
+    for (workload, keys) in [
+        ("idle", &["peers_held"][..]),
+        ("handshakes", &["handshakes_per_s", "cpu_us_per_handshake"]),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let args = ["-n", "1", "-s", "1M", "-c", "20", "-T", "1", "--clients", "swarmloop"];
+        let output = compare(&folder, &[&[workload, "--json"][..], &args].concat());
+        assert!(output.status.success(), "{output:?}");
+        assert_figures(&json(&output), 1, keys);
+    }
+}
+
+#[test]
+fn the_loop_is_measured_by_its_own_histograms() {
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop-bench"));
+    command.args(["loop", "--idle", "7", "-c", "3", "-T", "1", "-s", "2M", "--json", "--dir"]);
+    let output = command.arg(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report = json(&output);
+    for key in ["turns_per_s", "blocks_per_s", "ns_per_turn", "loop_busy_p99_s", "loop_lag_max_s"] {
+        let figure = report["results"][key].as_f64();
+        assert!(figure.is_some_and(|figure| figure > 0.0), "{key}: {report}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "files are left");
+}
+
+#[test]
 fn the_table_names_every_column_and_the_client() {
     let folder = TempDir::new().unwrap();
     let output = compare(&folder, &["check", "-n", "1", "-s", "1M", "--clients", "swarmloop"]);

@@ -15,6 +15,7 @@ use crate::hash::HashArgs;
 use crate::have::HaveArgs;
 use crate::picker::PickerArgs;
 use crate::storm::StormArgs;
+use crate::turns::LoopArgs;
 use crate::upload::UploadArgs;
 
 /// The command line, read.
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Disk(DiskArgs),
     /// Do what the piece picker does, at several sizes
     Picker(PickerArgs),
+    /// Measure the turns of our event loop while it serves and holds connections
+    Loop(LoopArgs),
     /// Give every client found the same workload, in turn, and compare
     Compare(CompareArgs),
     /// Be many seeds for a client that downloads

@@ -97,9 +97,9 @@ impl fmt::Display for Short {
     }
 }
 
-/// Rounds to six digits after the point: what is beyond is noise.
+/// Rounds to nine digits after the point: times in seconds are told in nanoseconds.
 pub(crate) fn number(value: f64) -> Value {
-    Number::from_f64((value * 1e6).round() / 1e6).map_or(Value::Null, Value::Number)
+    Number::from_f64((value * 1e9).round() / 1e9).map_or(Value::Null, Value::Number)
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ threads  piece   gib per s
         assert_eq!(grid.to_string(), expected);
         let fields = grid.fields();
         assert_eq!(fields["rows"][0]["piece"], "16 KiB");
-        assert_eq!(fields["rows"][1]["gib_per_s"], 12.345_679);
+        assert_eq!(fields["rows"][1]["gib_per_s"], 12.345_678_9);
     }
 
     #[test]

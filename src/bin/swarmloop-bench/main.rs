@@ -30,6 +30,7 @@ mod storm;
 mod subject;
 mod synthetic;
 mod torrent;
+mod turns;
 mod units;
 mod upload;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Hash(args) => hash::run(args),
         Command::Disk(args) => disk::run(args),
         Command::Picker(args) => Ok(picker::run(args)),
+        Command::Loop(args) => turns::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Upload(args) => upload::run(args),
         Command::Download(args) => download::run(args),

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use swarmloop::stats::Histogram;
+
+use crate::grid::{Short, number};
 
 /// What a subcommand found out.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(crate) enum Figure {
     Time(Duration),
     /// Bytes a second.
     Throughput(f64),
+    /// A number that says its unit in its key, or has none.
+    Number(f64),
     /// Events a second.
     PerSecond(f64),
     /// Bytes that each of many things has.
@@ -143,7 +147,7 @@ impl Figure {
     /// Returns what JSON keys end with.
     const fn suffix(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::Count(_) | Self::Latency(_) => "",
+            Self::Text(_) | Self::Count(_) | Self::Number(_) | Self::Latency(_) => "",
             Self::Bytes(_) | Self::BytesEach(_) => "_bytes",
             Self::Time(_) => "_s",
             Self::Throughput(_) => "_gib_per_s",
@@ -159,7 +163,8 @@ impl Figure {
             Self::Count(n) | Self::Bytes(n) => Value::from(*n),
             Self::Time(time) => number(time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => number(gib(*bytes_per_s)),
-            Self::PerSecond(value)
+            Self::Number(value)
+            | Self::PerSecond(value)
             | Self::CpuPerGib(value)
             | Self::BytesEach(value)
             | Self::Percent(value) => number(*value),
@@ -176,6 +181,7 @@ impl fmt::Display for Figure {
             Self::Bytes(n) => bytes(*n, f),
             Self::Time(time) => write!(f, "{:.3} s", time.as_secs_f64()),
             Self::Throughput(bytes_per_s) => write!(f, "{:.3} GiB/s", gib(*bytes_per_s)),
+            Self::Number(value) => write!(f, "{}", Short(*value)),
             Self::PerSecond(value) => write!(f, "{value:.0} /s"),
             Self::BytesEach(value) => write!(f, "{value:.0} B"),
             Self::Percent(value) => write!(f, "{value:.3} %"),
@@ -227,11 +233,6 @@ fn seconds(ns: u64) -> Value {
 fn micros(ns: u64) -> String {
     let us = float(ns) / 1e3;
     if us < 10.0 { format!("{us:.1}") } else { format!("{us:.0}") }
-}
-
-/// Rounds to nine digits after the point, nanoseconds: what is beyond is noise.
-fn number(value: f64) -> Value {
-    Number::from_f64((value * 1e9).round() / 1e9).map_or(Value::Null, Value::Number)
 }
 
 fn bytes(n: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {

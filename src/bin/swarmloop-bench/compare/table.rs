@@ -21,6 +21,17 @@ pub(super) struct Metric {
     pub(super) better: Better,
 }
 
+impl Metric {
+    fn to_json(self) -> Value {
+        let better = match self.better {
+            Better::Higher => Some("higher"),
+            Better::Lower => Some("lower"),
+            Better::Neither => None,
+        };
+        json!({ "key": self.key, "title": self.title, "better": better })
+    }
+}
+
 /// Which values of a metric are good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Better {
@@ -126,14 +137,19 @@ impl Table {
         spreads.iter().find(|(row, own)| won(*row, *own)).map(|(row, _)| *row)
     }
 
-    /// Returns everything: each round, medians and ranges, ratios a round, winners.
+    /// Returns everything: the metrics in their order, each round, medians and ranges, ratios a round, winners.
     pub(super) fn to_json(&self) -> Map<String, Value> {
         let clients: Vec<Value> = (0..self.rows.len()).map(|row| self.row_to_json(row)).collect();
         let judged = self.judged();
         let winner = |metric| self.winner(metric).map(|row| self.rows[row].name.as_str());
         let winner = |metric: usize| (self.metrics[metric].key.to_owned(), winner(metric).into());
         let winners: Map<String, Value> = judged.map(winner).collect();
-        let fields = [("clients", Value::from(clients)), ("winners", Value::from(winners))];
+        let metrics: Vec<Value> = self.metrics.iter().map(|metric| metric.to_json()).collect();
+        let fields = [
+            ("metrics", Value::from(metrics)),
+            ("clients", Value::from(clients)),
+            ("winners", Value::from(winners)),
+        ];
         fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
@@ -326,6 +342,12 @@ ours 1     3.00 (2.00-4.00)  0.700 (0.500-1.00)     9.00
     #[test]
     fn json_has_every_round_the_figures_the_ratios_and_the_winners() {
         let value = table().to_json();
+        let value = Value::Object(value);
+        assert_eq!(value["metrics"][1]["better"], "lower");
+        assert_eq!(
+            value["metrics"][2],
+            json!({"key": "rss_mib", "title": "RSS MiB", "better": null})
+        );
         assert_eq!(value["winners"], json!({ "rate_gib_per_s": "ours", "cpu_s_per_gib": null }));
         let [ours, one, _] = &value["clients"].as_array().expect("an array")[..] else {
             panic!("three clients")
@@ -334,7 +356,7 @@ ours 1     3.00 (2.00-4.00)  0.700 (0.500-1.00)     9.00
         assert_eq!(ours["figures"]["rate_gib_per_s"]["median"], 3.0);
         assert_eq!(ours.get("first_to_this"), None);
         assert_eq!(one["rounds"][2], json!({ "void": "no 'end'" }));
-        assert_eq!(one["first_to_this"]["cpu_s_per_gib"]["max"], 0.666_667);
+        assert_eq!(one["first_to_this"]["cpu_s_per_gib"]["max"], 0.666_666_667);
         assert_eq!(one["first_to_this"].get("rss_mib"), None);
         assert_eq!(one["command"], "one get x.torrent");
     }
