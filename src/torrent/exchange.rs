@@ -269,7 +269,7 @@ impl Torrent {
                 }));
             }
         } else if complete {
-            let mut frames = Vec::with_capacity(self.geometry.blocks_of(piece) as usize);
+            let mut frames = ctx.pool.row();
             open.take_frames(&mut frames);
             open.handed_over_at = ctx.now;
             ctx.jobs.push_back(Job::Verify(Verify {

@@ -34,8 +34,8 @@ impl Torrent {
     /// Takes in what a job of this torrent came to. (`Read` is the peer's, not the torrent's.)
     pub fn on_outcome(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
         match outcome {
-            Outcome::Verify { piece, mut frames, verdict, times, .. } => {
-                ctx.pool.give_all(&mut frames);
+            Outcome::Verify { piece, frames, verdict, times, .. } => {
+                ctx.pool.give_row(frames);
                 if let Ok(verdict) = &verdict {
                     let written = matches!(verdict, Verdict::Good { .. });
                     self.measure_job(piece, times, written, ctx);

@@ -35,9 +35,9 @@ enum Item {
     Block { block: Block, header: [u8; PIECE_HEADER_LEN], frame: Frame, sent: usize },
 }
 
-/// Buffers above this many bytes are freed when the queue runs empty, so that an idle peer costs
-/// next to nothing.
-const KEEP_CAPACITY: usize = 1024;
+/// Buffers above this many bytes are freed when the queue runs empty. What a turn asks of a fast
+/// peer fits, some 200 requests, so that asking does not allocate; a slow one never needs as much.
+const KEEP_CAPACITY: usize = 4096;
 
 impl SendQueue {
     /// Appends a control message.
