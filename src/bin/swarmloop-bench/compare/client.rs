@@ -168,9 +168,9 @@ impl Installed {
     /// Returns the command of [`Installed::launch`] with paths as file names, for people to read.
     pub(super) fn shown(&self, job: &Job<'_>) -> String {
         let (command, _) = self.launch(job);
-        let args = command
-            .get_args()
-            .map(|arg| if arg == LIBTORRENT_DRIVER { OsStr::new("libtorrent.py") } else { arg });
+        let args = command.get_args().map(|arg| {
+            if arg == LIBTORRENT_DRIVER { OsStr::new("libtorrent_client.py") } else { arg }
+        });
         machine::shown(std::iter::once(command.get_program()).chain(args))
     }
 }
@@ -200,7 +200,7 @@ fn swarmloop(command: &mut Command, job: &Job<'_>) -> Signs {
 }
 
 /// libtorrent has no program of its own: this one does what the bindings make possible.
-const LIBTORRENT_DRIVER: &str = include_str!("libtorrent.py");
+const LIBTORRENT_DRIVER: &str = include_str!("libtorrent_client.py");
 
 fn libtorrent(command: &mut Command, job: &Job<'_>, tuned: bool) -> Signs {
     command.args(["-c", LIBTORRENT_DRIVER, if tuned { "tuned" } else { "default" }]);

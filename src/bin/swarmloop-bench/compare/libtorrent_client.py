@@ -11,7 +11,8 @@ import sys
 import libtorrent as lt
 
 mode, torrent, folder, address, port, conns = sys.argv[1:]
-conns = int(conns)
+# libtorrent turns peers away when two thirds of the limit are there.
+limit = max(2 * int(conns), 200)
 
 # What is needed to take part, with either set of settings.
 settings = {
@@ -21,7 +22,7 @@ settings = {
     | lt.alert.category_t.storage_notification
     | lt.alert.category_t.error_notification,
     "allow_multiple_connections_per_ip": True,
-    "connections_limit": max(conns + 100, 200),
+    "connections_limit": limit,
     "enable_dht": False,
     "enable_lsd": False,
     "enable_natpmp": False,
@@ -50,7 +51,7 @@ session = lt.session(settings)
 params = lt.add_torrent_params()
 params.ti = lt.torrent_info(torrent)
 params.save_path = folder
-params.max_connections = max(conns + 100, 200)
+params.max_connections = limit
 params.flags &= ~lt.torrent_flags.auto_managed
 params.flags &= ~lt.torrent_flags.paused
 
