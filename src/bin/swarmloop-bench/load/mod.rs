@@ -7,6 +7,7 @@
 
 mod alarm;
 mod conn;
+mod course;
 mod dial;
 mod hold;
 mod inbox;
@@ -25,8 +26,7 @@ pub(crate) use self::wanted::Order;
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::AtomicBool;
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
@@ -42,7 +42,7 @@ use self::alarm::Alarm;
 use self::conn::{Conn, Phase, Shared, Signal};
 use self::dial::Dialler;
 use self::hold::Hold;
-use self::outcome::{Ending, Meter};
+use self::outcome::Meter;
 use self::pace::Pace;
 use self::tally::{Cause, Tally};
 use self::wanted::Wanted;
@@ -83,6 +83,8 @@ pub(crate) struct Load<'a> {
     hold: Option<Hold>,
     /// What is to be played on connections that are not there yet.
     vacant: Vec<Role>,
+    /// When the time that was asked for began: all connections were there.
+    started: Option<Instant>,
     /// Connections whose handshake is not answered yet.
     opening: usize,
     next_tick: Instant,
@@ -145,6 +147,7 @@ impl<'a> Load<'a> {
             pace: None,
             stop: stop::on_signals()?,
             meter: Meter::start(options.pid),
+            started: None,
             opening: 0,
             next_tick: Instant::ZERO,
             next_sweep: Instant::ZERO,
@@ -335,6 +338,9 @@ impl<'a> Load<'a> {
     /// Lets connections ask for more: in a closed loop as much as they may have outstanding, in an
     /// open one what is due, one after the other.
     fn feed(&mut self, now: Instant) {
+        if self.options.time.is_some() && self.started.is_none() {
+            return;
+        }
         if let (None, Some(rate)) = (&self.pace, self.options.rate)
             && !self.lists.hungry.is_empty()
         {
@@ -433,6 +439,7 @@ impl<'a> Load<'a> {
         }
         self.next_tick = now + TICK;
         self.meter.look(now);
+        self.start_if_due(now);
         if now >= self.next_sweep {
             self.next_sweep = now + SWEEP_INTERVAL;
             let is_late =
@@ -469,76 +476,6 @@ impl<'a> Load<'a> {
                 self.vacant.extend(role);
                 self.shared.tally.churned += 1;
             }
-        }
-    }
-
-    /// Tells why the load is over, if it is.
-    fn ending(&self, now: Instant) -> Option<Ending> {
-        let tally = &self.shared.tally;
-        let began = tally.first_connect.unwrap_or(now);
-        if self.options.time.is_some_and(|time| now - began >= time)
-            || self.hold.as_ref().is_some_and(|hold| hold.held().is_some())
-        {
-            return Some(Ending::TimeOver);
-        }
-        if self.stop.load(Ordering::Relaxed) {
-            return Some(Ending::Stopped);
-        }
-        if self.is_done() {
-            return Some(Ending::Done(self.shared.complete));
-        }
-        let is_dialling = self.dialler.is_some() && !self.vacant.is_empty();
-        if self.conns.is_empty() && !is_dialling && self.listener.is_none() {
-            return Some(Ending::NobodyLeft);
-        }
-        if self.meter.has_exited() {
-            return Some(Ending::Exited);
-        }
-        (now.saturating_since(Instant::ZERO) >= self.options.limit).then_some(Ending::LimitReached)
-    }
-
-    fn is_done(&self) -> bool {
-        let leeches = self.options.has_leeches();
-        let total = self.shared.payload.geometry.total_len();
-        if leeches && (self.options.time.is_some() || self.shared.tally.received < total) {
-            return false;
-        }
-        let rest = u64::try_from(self.options.conns - self.options.roles.seeds);
-        let rest = rest.expect("a count of sockets");
-        let is_told = match self.options.roles.rest {
-            _ if rest == 0 => true,
-            Role::Watch => self.options.has_seeds() && self.shared.tally.fully_told >= rest,
-            Role::Flood => self.shared.tally.finished >= rest,
-            Role::Knock => false,
-            Role::Seed | Role::Leech => true,
-        };
-        if !is_told {
-            return false;
-        }
-        !self.options.has_seeds()
-            || match self.options.until {
-                Until::Complete => self.shared.complete.is_some(),
-                Until::Sent => self.shared.all_sent(),
-                Until::Closed => self.shared.complete == Some(Signal::Closed),
-                Until::Exit => false,
-            }
-    }
-
-    fn finish(self, ending: Ending, now: Instant) -> Outcome {
-        let choked = self.conns.iter().filter(|(_, conn)| conn.is_choked()).count();
-        // The only clock that other processes have too.
-        let wall_clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
-        let since_first = |first| wall_clock?.checked_sub(self.clock.now() - first);
-        Outcome {
-            ending,
-            first_connect: self.shared.tally.first_connect.and_then(since_first),
-            ended: now,
-            choked: u64::try_from(choked).expect("a count of sockets"),
-            backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
-            held: self.hold.as_ref().and_then(Hold::held),
-            known_pieces: self.shared.wanted.known_count(),
-            spent: self.meter.stop(),
-            tally: self.shared.tally,
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) ending: Ending,
+    /// From when on time counts: the first connection or, in a run of a given time, all of them.
+    pub(crate) began: Option<Instant>,
     pub(crate) ended: Instant,
     /// When the first stream was open, from 1970 on.
     pub(crate) first_connect: Option<Duration>,
@@ -149,9 +151,9 @@ fn client_usage(pid: u32) -> Option<Usage> {
 }
 
 impl Outcome {
-    /// Returns the time from the first connection to the last byte of payload.
-    pub(crate) fn moving(&self) -> Option<Duration> {
-        Some(self.tally.last_payload? - self.tally.first_connect?)
+    /// Returns the time in which payload was moved, up to its last byte.
+    fn moving(&self) -> Option<Duration> {
+        Some(self.tally.last_payload? - self.began?)
     }
 
     /// Returns why the load did not do what it was to, in one line.
@@ -192,7 +194,7 @@ impl Outcome {
         report.failure = self.failure(options);
         let tally = &self.tally;
         report.result("connected", Figure::Count(tally.connected));
-        let open_for = self.ended - tally.first_connect.unwrap_or(self.ended);
+        let open_for = self.ended - self.began.unwrap_or(self.ended);
         report.result("handshakes", Figure::Count(tally.handshakes));
         report.result("handshakes", Figure::PerSecond(per_second(tally.handshakes, open_for)));
         report.result("most_open", Figure::Count(tally.most_open));
@@ -229,7 +231,7 @@ impl Outcome {
 
     fn describe_payload(&self, options: &Options, report: &mut Report) {
         let tally = &self.tally;
-        let began = tally.first_connect.unwrap_or(self.ended);
+        let began = self.began.unwrap_or(self.ended);
         let moving = self.moving().unwrap_or_default();
         if options.has_seeds() {
             report.result("sent", Figure::Bytes(tally.sent));
@@ -257,7 +259,9 @@ impl Outcome {
             report.result("haves_received", Figure::Count(tally.haves_received));
             report.result("haves_received", Figure::PerSecond(rate));
         }
-        report.result("wall", Figure::Time(moving));
+        if !moving.is_zero() {
+            report.result("wall", Figure::Time(moving));
+        }
         report.result("elapsed", Figure::Time(self.ended - began));
         if options.rate.is_some() {
             report.result("backlog", Figure::Count(self.backlog));

@@ -1,0 +1,105 @@
+//! The course of a load: when its time begins to count, when it is over, and why.
+
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use swarmloop::time::Instant;
+
+use super::Load;
+use super::conn::{Role, Signal};
+use super::hold::Hold;
+use super::options::Until;
+use super::outcome::{Ending, Meter, Outcome};
+
+impl Load<'_> {
+    /// Begins the time that was asked for, and what is measured in it. Leeches wait until all of
+    /// them are there: making connections is another workload.
+    pub(super) fn start_if_due(&mut self, now: Instant) {
+        if self.options.time.is_none() || self.started.is_some() {
+            return;
+        }
+        let is_dialling = self.dialler.is_some() && !self.vacant.is_empty();
+        let is_waiting = self.listener.is_some() && !self.vacant.is_empty();
+        let tally = &self.shared.tally;
+        let may_start = if self.options.has_leeches() && !self.options.has_seeds() {
+            self.opening == 0 && !is_dialling && !is_waiting && tally.handshakes > 0
+        } else {
+            tally.connected > 0
+        };
+        if may_start {
+            self.started = Some(now);
+            self.meter = Meter::start(self.options.pid);
+        }
+    }
+
+    /// Tells why the load is over, if it is.
+    pub(super) fn ending(&self, now: Instant) -> Option<Ending> {
+        let began = self.started.unwrap_or(now);
+        if self.options.time.is_some_and(|time| now - began >= time)
+            || self.hold.as_ref().is_some_and(|hold| hold.held().is_some())
+        {
+            return Some(Ending::TimeOver);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Some(Ending::Stopped);
+        }
+        if self.is_done() {
+            return Some(Ending::Done(self.shared.complete));
+        }
+        let is_dialling = self.dialler.is_some() && !self.vacant.is_empty();
+        if self.conns.is_empty() && !is_dialling && self.listener.is_none() {
+            return Some(Ending::NobodyLeft);
+        }
+        if self.meter.has_exited() {
+            return Some(Ending::Exited);
+        }
+        (now.saturating_since(Instant::ZERO) >= self.options.limit).then_some(Ending::LimitReached)
+    }
+
+    fn is_done(&self) -> bool {
+        let leeches = self.options.has_leeches();
+        let total = self.shared.payload.geometry.total_len();
+        if leeches && (self.options.time.is_some() || self.shared.tally.received < total) {
+            return false;
+        }
+        let rest = u64::try_from(self.options.conns - self.options.roles.seeds);
+        let rest = rest.expect("a count of sockets");
+        let is_told = match self.options.roles.rest {
+            _ if rest == 0 => true,
+            Role::Watch => self.options.has_seeds() && self.shared.tally.fully_told >= rest,
+            Role::Flood => self.shared.tally.finished >= rest,
+            Role::Knock => false,
+            Role::Seed | Role::Leech => true,
+        };
+        if !is_told {
+            return false;
+        }
+        !self.options.has_seeds()
+            || match self.options.until {
+                Until::Complete => self.shared.complete.is_some(),
+                Until::Sent => self.shared.all_sent(),
+                Until::Closed => self.shared.complete == Some(Signal::Closed),
+                Until::Exit => false,
+            }
+    }
+
+    /// Returns what the load did.
+    pub(super) fn finish(self, ending: Ending, now: Instant) -> Outcome {
+        let choked = self.conns.iter().filter(|(_, conn)| conn.is_choked()).count();
+        // The only clock that other processes have too.
+        let wall_clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
+        let since_first = |first| wall_clock?.checked_sub(self.clock.now() - first);
+        Outcome {
+            ending,
+            first_connect: self.shared.tally.first_connect.and_then(since_first),
+            began: self.started.or(self.shared.tally.first_connect),
+            ended: now,
+            choked: u64::try_from(choked).expect("a count of sockets"),
+            backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
+            held: self.hold.as_ref().and_then(Hold::held),
+            known_pieces: self.shared.wanted.known_count(),
+            spent: self.meter.stop(),
+            tally: self.shared.tally,
+        }
+    }
+}
