@@ -156,12 +156,16 @@ impl Bitfield {
         &self.words
     }
 
-    /// Returns the words of the pieces that are not in the set, in the order of
-    /// [`Bitfield::words`]; bits beyond `len` are zero here too.
-    pub fn missing_words(&self) -> impl Iterator<Item = u64> + '_ {
-        let last = self.words.len().saturating_sub(1);
-        let within = move |at| if at == last { last_word(self.len) } else { u64::MAX };
-        self.words.iter().enumerate().map(move |(at, word)| !word & within(at))
+    /// Tells whether some piece is in both sets; they must be over the same pieces.
+    /// O(pieces / 64).
+    pub fn intersects(&self, other: &Self) -> bool {
+        debug_assert_eq!(self.len, other.len);
+        // Eight words at a time, so that the compiler makes vector code of it.
+        let mut chunks = self.words.chunks(8).zip(other.words.chunks(8));
+        let common = |(mine, theirs): (&[u64], &[u64])| {
+            mine.iter().zip(theirs).fold(0, |any, (mine, theirs)| any | (mine & theirs))
+        };
+        self.count > 0 && other.count > 0 && chunks.any(|chunk| common(chunk) != 0)
     }
 
     /// Tells whether some piece is in `self` and not in `other`; both must be over the same pieces.
@@ -233,10 +237,7 @@ mod tests {
             }
             prop_assert_eq!(bits.ones().collect::<Vec<_>>(), set.clone());
             prop_assert_eq!(bits.count() as usize, set.len());
-            let missing: u32 = bits.missing_words().map(u64::count_ones).sum();
-            prop_assert_eq!(missing, len - bits.count());
-            let mut pairs = bits.words().iter().zip(bits.missing_words());
-            prop_assert!(pairs.all(|(in_it, not)| in_it & not == 0));
+            prop_assert_eq!(bits.intersects(&bits), !set.is_empty());
             let mut wire = Vec::new();
             bits.write_wire(&mut wire);
             prop_assert_eq!(wire.len(), Bitfield::wire_len(len));
@@ -247,6 +248,9 @@ mod tests {
                 let mut less = bits.clone();
                 prop_assert!(less.remove(*first) && !less.remove(*first));
                 prop_assert_eq!(less.count() + 1, bits.count());
+                let mut only = Bitfield::new(len);
+                only.insert(*first);
+                prop_assert!(bits.intersects(&only) && !less.intersects(&only));
                 prop_assert!(bits.has_beyond(&less));
                 prop_assert!(!less.has_beyond(&bits));
             }

@@ -24,6 +24,9 @@ pub(super) const STEP_PIECES: u32 = 512;
 
 const _: () = assert!(STEP_PIECES as usize == STEP_WORDS * WORD_PIECES);
 
+/// Which pieces of a step are meant.
+pub(super) type StepWords = [u64; STEP_WORDS];
+
 /// Bits a word on average up to which a set is handled bit by bit.
 pub(super) const SPARSE_BITS: usize = 2;
 
@@ -107,33 +110,37 @@ impl Availability {
     }
 
     fn add(&mut self, pieces: Pieces<'_>, one: i16) {
-        match pieces {
-            Pieces::All => self.base = self.base.wrapping_add(one.into()),
-            Pieces::Some(bits) if bits.count() > bits.len() / 2 => {
-                self.base = self.base.wrapping_add(one.into());
-                self.add_words(bits.len() - bits.count(), bits.missing_words(), -one);
-            }
-            Pieces::Some(bits) => self.add_words(bits.count(), bits.words().iter().copied(), one),
+        let Pieces::Some(bits) = pieces else {
+            self.base = self.base.wrapping_add(one.into());
+            return;
+        };
+        if bits.count() <= bits.len() / 2 {
+            self.add_words(bits.count(), bits.words(), 0, one);
+        } else {
+            self.base = self.base.wrapping_add(one.into());
+            self.add_words(bits.len() - bits.count(), bits.words(), u64::MAX, -one);
         }
     }
 
-    /// Adds `one` to the counters whose bits are set: `set` in all.
-    fn add_words(&mut self, set: u32, mut words: impl Iterator<Item = u64>, one: i16) {
+    /// Adds `one` to the counters whose bits differ from those of `flip`: `set` in all. Steps
+    /// without any are passed over at once.
+    fn add_words(&mut self, set: u32, words: &[u64], flip: u64, one: i16) {
         let is_sparse = set as usize <= self.rows.len() * SPARSE_BITS;
-        for (rows, floor) in self.rows.chunks_mut(STEP_WORDS).zip(&mut self.floors) {
-            let mut any = 0;
-            for (row, word) in rows.iter_mut().zip(words.by_ref()) {
-                any |= word;
-                if word == 0 {
-                } else if is_sparse {
-                    add_bits(row, word, one.cast_unsigned());
-                } else {
-                    add_row(row, word, one.cast_unsigned());
-                }
+        let steps = self.rows.chunks_mut(STEP_WORDS).zip(&mut self.floors);
+        for ((rows, floor), words) in steps.zip(words.chunks(STEP_WORDS)) {
+            if words.iter().fold(0, |any, word| any | (word ^ flip)) == 0 {
+                continue;
             }
-            if any != 0 {
-                floor.is_stale = true;
-                floor.least = floor.least.wrapping_add(one.min(0).into());
+            floor.is_stale = true;
+            floor.least = floor.least.wrapping_add(one.min(0).into());
+            for (row, word) in rows.iter_mut().zip(words) {
+                match (word ^ flip, one) {
+                    (0, _) => {}
+                    (word, _) if is_sparse => add_bits(row, word, one.cast_unsigned()),
+                    // A mask is -1 modulo 2^16.
+                    (word, 1) => change_row(row, word, u16::wrapping_sub),
+                    (word, _) => change_row(row, word, u16::wrapping_add),
+                }
             }
         }
     }
@@ -173,36 +180,49 @@ impl Availability {
         self.floors[step_of(piece)].is_stale = true;
     }
 
-    /// Returns the least count among the pieces of one step that are set in `mask`, which gives the
-    /// words of a bitfield by position; `None` if no bit is set. `is_sparse` says that few are.
-    pub(super) fn least(
-        &self,
-        step: usize,
-        is_sparse: bool,
-        mask: impl Fn(usize) -> u64,
-    ) -> Option<u16> {
-        let (mut least, base) = (Extreme::new(), self.base16());
-        for (row, at) in self.rows_of(step) {
-            match mask(at) {
-                0 => {}
-                word if is_sparse => least.add_bits(row, word, |count| count.wrapping_add(base)),
-                word => least.add_row(row, word, |count| count.wrapping_add(base)),
-            }
-        }
-        least.found()
+    /// Returns the least count among the pieces of one step that are set in `words`; `None` if no
+    /// bit is set. `is_sparse` says that few are.
+    pub(super) fn least(&self, step: usize, words: &StepWords, is_sparse: bool) -> Option<u16> {
+        let base = self.base16();
+        self.extreme(step, words, is_sparse, |count| count.wrapping_add(base))
     }
 
-    /// Returns the greatest count among the pieces of one step that are set in `mask`; `None` if no
-    /// bit is set.
-    pub(super) fn most(&self, step: usize, mask: impl Fn(usize) -> u64) -> Option<u16> {
-        let (mut least, base) = (Extreme::new(), self.base16());
-        for (row, at) in self.rows_of(step) {
-            match mask(at) {
-                0 => {}
-                word => least.add_row(row, word, |count| !count.wrapping_add(base)),
+    /// Returns the greatest count among the pieces of one step that are set in `words`; `None` if
+    /// no bit is set.
+    pub(super) fn most(&self, step: usize, words: &StepWords) -> Option<u16> {
+        let base = self.base16();
+        self.extreme(step, words, false, |count| !count.wrapping_add(base)).map(|least| !least)
+    }
+
+    /// Returns the least key of the counters of one step that are set in `words`.
+    #[inline]
+    fn extreme(
+        &self,
+        step: usize,
+        words: &StepWords,
+        is_sparse: bool,
+        key: impl Fn(u16) -> u16,
+    ) -> Option<u16> {
+        if *words == [0; STEP_WORDS] {
+            return None;
+        }
+        let mut lanes = [u16::MAX; LANES];
+        let rows = &self.rows[step * STEP_WORDS..];
+        for (row, word) in rows.iter().zip(words).filter(|(_, word)| **word != 0) {
+            if is_sparse {
+                for bit in bits(*word) {
+                    lanes[0] = lanes[0].min(key(row[bit]));
+                }
+                continue;
+            }
+            for (counts, byte) in row.as_chunks::<LANES>().0.iter().zip((!word).to_be_bytes()) {
+                let (counts, others) = (*counts, MASKS[usize::from(byte)]);
+                for lane in 0..LANES {
+                    lanes[lane] = lanes[lane].min(key(counts[lane]) | others[lane]);
+                }
             }
         }
-        least.found().map(|least| !least)
+        lanes.into_iter().min()
     }
 
     /// Returns how many pieces of row `at` that are set in `word` have this count.
@@ -219,11 +239,6 @@ impl Availability {
         matches.iter().map(|lane| usize::from(*lane)).sum()
     }
 
-    fn rows_of(&self, step: usize) -> impl Iterator<Item = (&[u16; WORD_PIECES], usize)> {
-        let first = step * STEP_WORDS;
-        self.rows.iter().skip(first).take(STEP_WORDS).zip(first..)
-    }
-
     /// What a counter lacks to its count, modulo 2^16.
     const fn base16(&self) -> u16 {
         let [low, high, ..] = self.base.to_le_bytes();
@@ -236,19 +251,20 @@ const fn step_of(piece: u32) -> usize {
     (piece / STEP_PIECES) as usize
 }
 
-/// Adds `one` to the counters of a row whose bits are set. Written so that the compiler makes
-/// vector code of it: whole groups by value, which cannot overlap.
-fn add_row(row: &mut [u16; WORD_PIECES], word: u64, one: u16) {
+/// Changes the counters of a row whose bits are set, by masks that are 0 for all others. Written so
+/// that the compiler makes vector code of it: whole groups by value, which cannot overlap.
+#[inline]
+fn change_row(row: &mut [u16; WORD_PIECES], word: u64, change: impl Fn(u16, u16) -> u16) {
     for (group, byte) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(word.to_be_bytes()) {
         let (mut counts, masks) = (*group, MASKS[usize::from(byte)]);
         for lane in 0..LANES {
-            counts[lane] = counts[lane].wrapping_add(masks[lane] & one);
+            counts[lane] = change(counts[lane], masks[lane]);
         }
         *group = counts;
     }
 }
 
-/// Does as [`add_row`], a bit at a time.
+/// Adds `one` to the counters of a row whose bits are set, a bit at a time.
 fn add_bits(row: &mut [u16; WORD_PIECES], word: u64, one: u16) {
     for bit in bits(word) {
         row[bit] = row[bit].wrapping_add(one);
@@ -262,43 +278,6 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
         word &= !(1_u64 << 63).checked_shr(bit)?;
         Some(bit as usize)
     })
-}
-
-/// The least of many keys, found lane by lane.
-struct Extreme {
-    lanes: [u16; LANES],
-    any: bool,
-}
-
-impl Extreme {
-    const fn new() -> Self {
-        Self { lanes: [u16::MAX; LANES], any: false }
-    }
-
-    /// Takes in the keys of the counters of a row whose bits are set in `word`, which is not zero.
-    #[inline]
-    fn add_row(&mut self, row: &[u16; WORD_PIECES], word: u64, key: impl Fn(u16) -> u16) {
-        self.any = true;
-        for (counts, byte) in row.as_chunks::<LANES>().0.iter().zip((!word).to_be_bytes()) {
-            let (counts, others) = (*counts, MASKS[usize::from(byte)]);
-            for lane in 0..LANES {
-                self.lanes[lane] = self.lanes[lane].min(key(counts[lane]) | others[lane]);
-            }
-        }
-    }
-
-    /// Does as [`Extreme::add_row`], a bit at a time.
-    #[inline]
-    fn add_bits(&mut self, row: &[u16; WORD_PIECES], word: u64, key: impl Fn(u16) -> u16) {
-        self.any = true;
-        for bit in bits(word) {
-            self.lanes[0] = self.lanes[0].min(key(row[bit]));
-        }
-    }
-
-    fn found(&self) -> Option<u16> {
-        if self.any { self.lanes.into_iter().min() } else { None }
-    }
 }
 
 #[cfg(test)]
@@ -371,10 +350,11 @@ mod tests {
                     prop_assert_eq!(usize::from(availability.of(piece)), sum);
                 }
                 let counts = || last.ones().map(|piece| availability.of(piece));
-                let word = |at: usize| last.words()[at];
-                prop_assert_eq!(availability.least(0, false, word), counts().min());
-                prop_assert_eq!(availability.least(0, true, word), counts().min());
-                prop_assert_eq!(availability.most(0, word), counts().max());
+                let word = |at: usize| last.words().get(at).copied().unwrap_or(0);
+                let words = std::array::from_fn(word);
+                prop_assert_eq!(availability.least(0, &words, false), counts().min());
+                prop_assert_eq!(availability.least(0, &words, true), counts().min());
+                prop_assert_eq!(availability.most(0, &words), counts().max());
                 for (at, count) in [0, 1, 2].into_iter().zip(counts().take(3)) {
                     let same = (0..150).filter(|piece| {
                         let is_set = last.contains(*piece) && *piece as usize / 64 == at;

@@ -5,13 +5,21 @@
 //! soon as no rarer one can exist.
 
 use super::Pieces;
-use super::availability::{Availability, SPARSE_BITS, STEP_PIECES, STEP_WORDS};
+use super::availability::{Availability, SPARSE_BITS, STEP_PIECES, STEP_WORDS, StepWords};
 use crate::bitfield::Bitfield;
 use crate::rng::Rng;
 
 /// Blind guesses at one of the rarest pieces before they are counted. Early in a download most of
 /// a step is equally rare, and one or two do.
 const MAX_PROBES: u32 = 4;
+
+/// Up to how many copies the rarest pieces are told apart exactly. Of more, an eighth more or less
+/// says nothing about which piece may be lost, and to find it out is a look at every count: a remote
+/// that is not a seed makes its own pieces commoner by one than those that it lacks.
+const EXACT_COPIES: i32 = 8;
+
+/// The fewest copies of a piece that is chosen: a remote that has it counts.
+const MIN_COPIES: i32 = 1;
 
 /// Steps with a piece that a search for a common one looks at: a slow peer need not have the most
 /// common of all, just none of the rare ones. 4096 pieces.
@@ -112,7 +120,7 @@ impl Fresh {
         let all = Candidates { fresh: self.bits.words(), remote: None, within: None, set: None };
         (0..availability.steps())
             .find_map(|at| {
-                let count = availability.most(at, |word| all.word(word)).filter(|it| *it > 0)?;
+                let count = availability.most(at, &all.step(at)).filter(|count| *count > 0)?;
                 all.ties(availability, Step { count, at }).next()
             })
             .map_or(Available::Nothing, Available::Piece)
@@ -159,7 +167,8 @@ impl Fresh {
             assert!(availability.floor(step) <= count.into(), "piece {piece} below the floor");
         }
         for step in (0..availability.steps()).filter(|step| !availability.is_stale(*step)) {
-            let least = availability.least(step, false, |at| self.bits.words()[at]);
+            let fresh = step_words(self.bits.words(), step);
+            let least = availability.least(step, &fresh, false);
             assert!(least.is_none_or(|least| availability.floor(step) == i32::from(least)));
         }
         if self.available == Available::Nothing {
@@ -178,8 +187,8 @@ struct Step {
 /// Returns a step with the least count of all candidates.
 ///
 /// Looks at the steps whose floor is the least, from `start` round, then at those with the next
-/// floor, until a candidate is no rarer than what is left could be. Where a floor turns out to be
-/// stale it is raised.
+/// floor, until a candidate is as rare as what is left could be, see [`EXACT_COPIES`]. Where a floor
+/// turns out to be stale it is raised.
 fn rarest(
     candidates: Candidates<'_>,
     availability: &mut Availability,
@@ -187,23 +196,26 @@ fn rarest(
 ) -> Option<Step> {
     let is_sparse = candidates.is_sparse();
     let mut best: Option<Step> = None;
-    let mut level = (0..availability.steps()).map(|at| availability.floor(at)).min()?;
+    let is_enough = |best: Step, level| i32::from(best.count) <= level + level / EXACT_COPIES;
+    let least = (0..availability.steps()).map(|at| availability.floor(at)).min()?;
+    let mut level = least.max(MIN_COPIES);
     loop {
         let mut next_level = i32::MAX;
         for at in (start..availability.steps()).chain(0..start) {
-            if availability.floor(at) == level {
-                let least = availability.least(at, is_sparse, |word| candidates.word(word));
+            if availability.floor(at).max(MIN_COPIES) == level {
+                let least = availability.least(at, &candidates.step(at), is_sparse);
                 if let Some(count) = least
                     && best.is_none_or(|best| count < best.count)
                 {
-                    best = Some(Step { count, at });
-                    if i32::from(count) == level {
+                    let found = Step { count, at };
+                    best = Some(found);
+                    if is_enough(found, level) {
                         return best;
                     }
                 }
                 if availability.is_stale(at) {
-                    let fresh = availability.least(at, false, |word| candidates.fresh[word]);
-                    availability.set_floor(at, fresh);
+                    let fresh = step_words(candidates.fresh, at);
+                    availability.set_floor(at, availability.least(at, &fresh, false));
                 }
             }
             let floor = availability.floor(at);
@@ -211,7 +223,7 @@ fn rarest(
                 next_level = next_level.min(floor);
             }
         }
-        if next_level == i32::MAX || best.is_some_and(|best| i32::from(best.count) <= next_level) {
+        if next_level == i32::MAX || best.is_some_and(|best| is_enough(best, next_level)) {
             return best;
         }
         level = next_level;
@@ -224,7 +236,7 @@ fn common(candidates: Candidates<'_>, availability: &Availability, start: usize)
     (start..availability.steps())
         .chain(0..start)
         .filter_map(|at| {
-            let count = availability.most(at, |word| candidates.word(word))?;
+            let count = availability.most(at, &candidates.step(at))?;
             Some(Step { count, at })
         })
         .take(MAX_COMMON_STEPS)
@@ -255,6 +267,17 @@ impl<'a> Candidates<'a> {
         let remote = self.remote.map_or(u64::MAX, |words| words[at]);
         let within = self.within.map_or(u64::MAX, |words| words[at]);
         self.fresh[at] & remote & within
+    }
+
+    /// Returns the words of a step; zeros beyond the last.
+    fn step(self, at: usize) -> StepWords {
+        let mut words = step_words(self.fresh, at);
+        for others in [self.remote, self.within].into_iter().flatten() {
+            for (word, other) in words.iter_mut().zip(&others[at * STEP_WORDS..]) {
+                *word &= other;
+            }
+        }
+        words
     }
 
     fn contains(self, piece: u32) -> bool {
@@ -325,6 +348,16 @@ impl<'a> Candidates<'a> {
         let first = step.at * STEP_WORDS;
         first..(first + STEP_WORDS).min(self.len())
     }
+}
+
+/// Returns the words of a bitfield that are in a step; zeros beyond the last.
+fn step_words(words: &[u64], step: usize) -> StepWords {
+    let words = &words[step * STEP_WORDS..];
+    words.first_chunk().copied().unwrap_or_else(|| {
+        let mut last = [0; STEP_WORDS];
+        last[..words.len()].copy_from_slice(words);
+        last
+    })
 }
 
 /// Returns the pieces that are set in word `at`, in rising order.

@@ -135,8 +135,8 @@ impl Picker {
     ///    contributors;
     /// 2. free blocks of other open pieces, the most complete first, then the oldest;
     /// 3. a new piece: first one that was corrupt before; at random while fewer than
-    ///    [`RANDOM_FIRST_PIECES`] are verified; else the rarest, ties at random; in sequential
-    ///    order the next;
+    ///    [`RANDOM_FIRST_PIECES`] are verified; else the rarest, ties at random (of pieces with
+    ///    more than eight copies, one that is rarer than most); in sequential order the next;
     /// 4. end game: when every wanted block that some remote has is requested, blocks that others
     ///    were asked for: those with the fewest owners, then those that have been out longest
     ///    (BEP 3, "endgame mode", which asks everybody for everything).
@@ -488,10 +488,7 @@ impl Picker {
     pub fn is_interesting(&self, pieces: Pieces<'_>) -> bool {
         match pieces {
             Pieces::All => self.missing > 0,
-            Pieces::Some(bits) => {
-                let words = self.wanted.words().iter().zip(bits.words());
-                self.missing > 0 && words.into_iter().any(|(ours, theirs)| ours & theirs != 0)
-            }
+            Pieces::Some(bits) => self.missing > 0 && self.wanted.intersects(bits),
         }
     }
 
