@@ -3,11 +3,12 @@
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use serde_json::Value;
@@ -87,6 +88,16 @@ fn many_seeds_complete_a_client() {
 }
 
 #[test]
+fn an_upload_can_end_in_other_ways() {
+    let stage = Stage::new();
+    for until in ["sent", "closed"] {
+        let report = stage.on_ourselves(&["upload", "-c", "3", "--until", until]);
+        assert!(count(&report, "sent_bytes") >= SIZE);
+        assert_eq!(report["results"]["ending"], "done", "{until}");
+    }
+}
+
+#[test]
 fn many_leeches_get_every_block_once_and_right() {
     let stage = Stage::new();
     for order in ["random", "sequential"] {
@@ -154,6 +165,63 @@ fn connections_are_replaced_on_demand() {
     let report = Stage::new().on_ourselves(&args);
     let churned = count(&report, "churned");
     assert!(churned > 0 && count(&report, "connected") >= churned, "{report}");
+}
+
+/// Starts `swarmloop get` in the stage's folder and returns it with its output, a JSON line each.
+fn start_get(stage: &Stage, args: &[&str]) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+    command.args(["get", "x.torrent", "-d", "out", "--no-trackers", "--json"]).args(args);
+    command.current_dir(stage.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map(Result::unwrap))
+}
+
+/// Returns a port that was free just now on an address of the test's own.
+fn free_addr(last: u8) -> SocketAddr {
+    TcpListener::bind(SocketAddr::from(([127, 0, 9, last], 0))).unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn an_upload_can_last_until_the_clients_process_has_ended() {
+    let stage = Stage::new();
+    let addr = free_addr(1);
+    let (host, port) = (addr.ip().to_string(), addr.port().to_string());
+    let (mut get, mut lines) = start_get(&stage, &["--bind", &host, "--port", &port]);
+    assert!(lines.any(|line| line.contains(r#""state":"downloading""#)), "it has ended");
+    // What it prints has to go somewhere.
+    let rest = thread::spawn(move || lines.count());
+    let pid = get.id().to_string();
+    let args = ["upload", "-c", "2", "-d", &host, "-p", &port, "-t", "x.torrent", "--json"];
+    let output = stage.run(&[&args[..], &["--pid", &pid, "--until", "exit"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["results"]["ending"], "exited");
+    assert!(count(&report, "sent_bytes") >= SIZE && number(&report, "client_cpu_s") > 0.0);
+    assert!(get.wait().unwrap().success());
+    rest.join().unwrap();
+}
+
+#[test]
+fn a_client_that_only_dials_is_waited_for() {
+    let stage = Stage::new();
+    let addr = free_addr(2).to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop-bench"));
+    command.args(["upload", "-c", "2", "-t", "x.torrent", "--listen", &addr, "--json"]);
+    command.current_dir(stage.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let upload = command.spawn().unwrap();
+    // A stranger who leaves at once, as soon as it listens: others can take the place.
+    while TcpStream::connect(&addr).is_err() {
+        thread::yield_now();
+    }
+    let (mut get, lines) = start_get(&stage, &["--bind", "127.0.9.3", "--peer", &addr]);
+    assert!(lines.last().is_some_and(|line| line.contains(r#""ok":1"#)));
+    assert!(get.wait().unwrap().success());
+    let output = upload.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((count(&report, "handshakes"), count(&report, "connected")), (1, 2));
+    assert_eq!(report["results"]["ending"], "done");
 }
 
 #[test]

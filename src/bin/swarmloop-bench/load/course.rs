@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use swarmloop::time::Instant;
 
 use super::Load;
-use super::conn::{Role, Signal};
+use super::conn::Role;
 use super::hold::Hold;
 use super::options::Until;
 use super::outcome::{Ending, Meter, Outcome};
@@ -47,7 +47,9 @@ impl Load<'_> {
             return Some(Ending::Done(self.shared.complete));
         }
         let is_dialling = self.dialler.is_some() && !self.vacant.is_empty();
-        if self.conns.is_empty() && !is_dialling && self.listener.is_none() {
+        // A client that has closed every connection may still have work to do before it ends.
+        let is_awaited = self.options.until == Until::Exit && self.shared.all_sent();
+        if self.conns.is_empty() && !is_dialling && self.listener.is_none() && !is_awaited {
             return Some(Ending::NobodyLeft);
         }
         if self.meter.has_exited() {
@@ -78,7 +80,8 @@ impl Load<'_> {
             || match self.options.until {
                 Until::Complete => self.shared.complete.is_some(),
                 Until::Sent => self.shared.all_sent(),
-                Until::Closed => self.shared.complete == Some(Signal::Closed),
+                // Whatever sign came before that.
+                Until::Closed => self.conns.is_empty() && self.shared.all_sent(),
                 Until::Exit => false,
             }
     }

@@ -2,8 +2,10 @@
 //!
 //! [`Load::run`] is the loop. A connection ([`conn`]) is lean: it reads into one buffer that all
 //! share and parses there ([`inbox`]), serves what is asked of it with one vectored write of slices
-//! of the payload ([`outbox`]), asks for blocks from one list that all share ([`wanted`]) and
-//! compares what comes in place. What happened is counted in [`tally`] and told by [`outcome`].
+//! of the payload ([`outbox`]), asks for blocks from one list that all share ([`wanted`]), at the
+//! client's pace or at one of ours ([`pace`]), and compares what comes in place. When a load begins
+//! to count and when it is over is in [`course`]; what happened is counted in [`tally`] and told by
+//! [`outcome`].
 
 mod alarm;
 mod conn;
@@ -225,11 +227,19 @@ impl<'a> Load<'a> {
     }
 
     fn accept(&mut self, now: Instant) {
-        while let Some(Ok((socket, _))) = self.listener.as_ref().map(net::accept) {
-            if let Some(role) = self.vacant.pop()
-                && let Some(key) = self.add(socket, role, now)
-            {
-                self.on_open(key, now);
+        while let Some(accepted) = self.listener.as_ref().map(net::accept) {
+            match accepted {
+                // Those that are too many are closed.
+                Ok((socket, _)) => {
+                    if let Some(role) = self.vacant.pop()
+                        && let Some(key) = self.add(socket, role, now)
+                    {
+                        self.on_open(key, now);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The next tick tries again.
+                Err(error) => return self.shared.tally.end(Cause::of(&error)),
             }
         }
     }
@@ -438,6 +448,7 @@ impl<'a> Load<'a> {
             return;
         }
         self.next_tick = now + TICK;
+        self.accept(now);
         self.meter.look(now);
         self.start_if_due(now);
         if now >= self.next_sweep {
