@@ -108,6 +108,7 @@ impl Files {
                 continue;
             }
             let file = self.open(storage, span.file, Access::Write)?;
+            let _turn = file.turn_to_write();
             ranges = write_span(ranges, span, |ranges, at| rustix::io::pwritev(&*file, ranges, at))
                 .map_err(|halt| halt.into_error(DiskOp::Write, path_of(storage, span.file)))?;
         }

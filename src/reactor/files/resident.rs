@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -74,6 +75,9 @@ pub(super) struct OpenFile {
     is_memory: bool,
     /// Whether its file system was found not to know reads that do not wait.
     always_waits: AtomicBool,
+    /// Held while it is written to. The system lets one write to a file at a time, and makes the
+    /// others spin for it; who waits here sleeps, and leaves the processor to the loop.
+    writing: Mutex<()>,
 }
 
 impl OpenFile {
@@ -81,7 +85,12 @@ impl OpenFile {
     pub(super) fn new(file: File) -> Self {
         let is_memory =
             rustix::fs::fstatfs(&file).is_ok_and(|system| i128::from(system.f_type) == TMPFS);
-        Self { file, is_memory, always_waits: AtomicBool::new(false) }
+        Self { file, is_memory, always_waits: AtomicBool::new(false), writing: Mutex::new(()) }
+    }
+
+    /// Waits until no other thread writes to it; who means to write keeps what is returned.
+    pub(super) fn turn_to_write(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what is in memory at `offset`: 0 at the end of the file, and an error if nothing is.
