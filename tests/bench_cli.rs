@@ -9,6 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
@@ -342,4 +344,41 @@ fn a_client_that_never_unchokes_is_counted_when_the_time_is_over() {
     let (why, report) = stage.failing(&args, 1);
     assert!(why.contains("not done after 1 s"), "{why}");
     assert_eq!(report["errors"]["choked"], 2);
+}
+
+#[test]
+fn connections_that_the_client_leaves_choked_are_not_active() {
+    static GUESTS: AtomicUsize = AtomicUsize::new(0);
+    static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
+    let stage = Stage::new();
+    let made = stage.run(&["gen", "-s", "4M", "-p", "64K", "-t", "y.torrent", "--data", "."]);
+    assert!(made.status.success());
+    PAYLOAD.set(std::fs::read(stage.path().join("y")).unwrap()).unwrap();
+    // Only the first of two is let ask, and is answered once.
+    let addr = client(|mut stream| {
+        greet(&mut stream)?;
+        stream.write_all(&[0, 0, 0, 9, 5, 255, 255, 255, 255, 255, 255, 255, 255])?;
+        if GUESTS.fetch_add(1, Ordering::Relaxed) > 0 {
+            thread::spawn(move || stream.read_to_end(&mut Vec::new()));
+            return Ok(());
+        }
+        thread::spawn(move || -> std::io::Result<()> {
+            stream.write_all(&[0, 0, 0, 1, 1])?;
+            let mut said = [0; 5 + 17];
+            stream.read_exact(&mut said)?;
+            // The numbers of a piece of 64 KiB, and of a byte in it.
+            let at = usize::from(said[13]) << 16 | usize::from(said[16]) << 8;
+            let block = &PAYLOAD.get().unwrap()[at..][..1 << 14];
+            stream.write_all(&[&[0, 0, 0x40, 9, 7], &said[10..18], block].concat())?;
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        });
+        Ok(())
+    });
+    let addr = addr.to_string();
+    let args = ["download", "-c", "2", "-k", "1", "-d", &addr, "-t", "x.torrent", "-T", "1"];
+    let output = stage.run(&[&args[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((count(&report, "handshakes"), count(&report, "active")), (2, 1), "{report}");
+    assert_eq!((count(&report, "requests"), report["errors"]["choked"].as_u64()), (1, Some(1)));
 }

@@ -253,6 +253,16 @@ impl GeneratorReport {
             .ok_or_else(|| format!("the generator left no report{}", generator.last_words()))
     }
 
+    /// Refuses what was measured on fewer connections than there were to be: one that was turned
+    /// away, or never unchoked, costs a client nothing.
+    pub(super) fn expect_active(&self, conns: u32) -> Result<(), Trouble> {
+        let active = self.figure("active")?;
+        if active < f64::from(conns) {
+            return Err(format!("{active} of {conns} connections were served"));
+        }
+        Ok(())
+    }
+
     /// Returns one of its figures.
     pub(super) fn figure(&self, key: &str) -> Result<f64, Trouble> {
         let figure = self.0["results"][key].as_f64();
@@ -269,4 +279,20 @@ fn machine_cpu() -> Duration {
 fn free_port() -> io::Result<u16> {
     let probe = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     Ok(probe.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_measured_on_fewer_connections_is_void() {
+        let report = |active| GeneratorReport(json!({ "results": { "active": active } }));
+        assert_eq!(report(4).expect_active(4), Ok(()));
+        let few = Err("3 of 4 connections were served".to_owned());
+        assert_eq!(report(3).expect_active(4), few);
+        assert!(GeneratorReport(json!({})).expect_active(4).is_err(), "nothing is known");
+    }
 }

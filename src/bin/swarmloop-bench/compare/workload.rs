@@ -28,7 +28,7 @@ pub(super) enum Workload {
     Idle,
     /// Answer handshakes
     Handshakes,
-    /// Answer single requests at half of the rate that it is capable of
+    /// Answer single requests on every connection, at half of the rate that it is capable of
     Latency,
 }
 
@@ -214,6 +214,7 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let args = ["-c", conns.as_str(), "--outstanding", "1", "-T", seconds.as_str()];
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
+    report.expect_active(bench.conns)?;
     let most = report.figure("requests_per_s")?;
     // The connections of the first part are gone when the client has come to rest.
     running.wait_until_ready()?;
@@ -223,6 +224,7 @@ fn latency(bench: &Bench<'_>, running: &mut Running) -> Result<Vec<f64>, Trouble
     let mut generator = bench.generator("download", running.listen, &args)?;
     let report = GeneratorReport::await_from(&mut generator, running.deadline)?;
     let cpu = running.spent(meter)?.client.as_secs_f64();
+    report.expect_active(bench.conns)?;
     let requests = report.figure("requests")?;
     let mut values = vec![most];
     for quantile in ["p50", "p99", "p999", "max"] {

@@ -93,6 +93,8 @@ pub(crate) struct Conn {
     pub(crate) is_hungry: bool,
     /// Whether the client lets us ask.
     choked: bool,
+    /// Whether a block has come on it.
+    served: bool,
     /// Whether we let the client ask.
     choking: bool,
     /// What the client offers besides BEP 3.
@@ -148,6 +150,7 @@ impl Conn {
             is_dirty: false,
             is_hungry: false,
             choked: true,
+            served: false,
             choking: true,
             reserved: Reserved::default(),
             has: 0,
@@ -193,6 +196,11 @@ impl Conn {
     /// Tells whether this is a leech that the client has not unchoked.
     pub(crate) fn is_choked(&self) -> bool {
         self.role == Role::Leech && self.choked
+    }
+
+    /// Tells whether the client has answered a request here.
+    pub(crate) const fn is_served(&self) -> bool {
+        self.served
     }
 
     /// Tells whether there is something to say; leeches may have nothing to ask for.
@@ -368,6 +376,7 @@ impl Conn {
             shared.wanted.give_back(Cursor::default(), [block].into_iter());
             return Err(Cause::Mismatch);
         }
+        self.served = true;
         let tally = &mut shared.tally;
         tally.block_latency.record(nanos(now, asked.due));
         tally.received += u64::from(block.len);

@@ -89,6 +89,7 @@ impl Load<'_> {
     /// Returns what the load did.
     pub(super) fn finish(self, ending: Ending, now: Instant) -> Outcome {
         let choked = self.conns.iter().filter(|(_, conn)| conn.is_choked()).count();
+        let active = self.conns.iter().filter(|(_, conn)| conn.is_served()).count();
         // The only clock that other processes have too.
         let wall_clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok();
         let since_first = |first| wall_clock?.checked_sub(self.clock.now() - first);
@@ -98,6 +99,7 @@ impl Load<'_> {
             began: self.started.or(self.shared.tally.first_connect),
             ended: now,
             choked: u64::try_from(choked).expect("a count of sockets"),
+            active: u64::try_from(active).expect("a count of sockets"),
             backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
             held: self.hold.as_ref().and_then(Hold::held),
             known_pieces: self.shared.wanted.known_count(),

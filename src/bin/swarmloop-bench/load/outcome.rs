@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Leeches that the client did not let ask at the end.
     pub(crate) choked: u64,
+    /// Leeches, open at the end, on which the client has answered a request.
+    pub(crate) active: u64,
     /// Requests that were due and not made: the client was too slow for the open loop.
     pub(crate) backlog: u64,
     /// Pieces that the client has said to have.
@@ -247,6 +249,7 @@ impl Outcome {
             let requests = tally.blocks_received;
             report.result("requests", Figure::Count(requests));
             report.result("requests", Figure::PerSecond(per_second(requests, moving)));
+            report.result("active", Figure::Count(self.active));
             report.result("client_pieces", Figure::Count(self.known_pieces.into()));
         }
         if tally.haves_sent > 0 {
