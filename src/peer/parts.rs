@@ -28,16 +28,23 @@ pub(super) struct Upload {
 /// How long a part is of no use before it is put away: long past what any pause between two
 /// requests takes, so that the same memory is not freed and taken again and again.
 const PUT_AWAY_AFTER: Duration = Duration::from_secs(60);
+/// How long a block that we have given up may still come before it counts as one that was never
+/// asked for: well past the time in which a remote that says nothing is closed, for a slow one says
+/// it behind all that it had queued.
+const FORGET_LATE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 impl Download {
     pub(super) const fn new(request_limit: usize, now: Instant) -> Self {
         Self { pipeline: Pipeline::new(request_limit, now), rate: RateEstimator::new(now) }
     }
 
-    /// Tells whether nothing is lost with it: nothing is outstanding, nothing was for long, and
-    /// there is nothing to be held against the remote.
+    /// Tells whether it will not be missed: nothing is outstanding, nothing was for long, there is
+    /// nothing to be held against the remote, and what it may still send that we have given up
+    /// will not be.
     pub(super) fn is_of_no_use(&self, now: Instant) -> bool {
-        self.pipeline.is_at_rest() && now - self.pipeline.progress_at() >= PUT_AWAY_AFTER
+        let late = self.pipeline.expects_late();
+        let after = if late { FORGET_LATE_AFTER } else { PUT_AWAY_AFTER };
+        self.pipeline.is_at_rest() && now - self.pipeline.progress_at() >= after
     }
 }
 
@@ -60,5 +67,26 @@ impl Upload {
     /// Tells whether nothing is lost with it: nothing was asked for in a long time.
     pub(super) fn is_of_no_use(&self, now: Instant) -> bool {
         self.requests.is_empty() && now - self.used_at >= PUT_AWAY_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{BLOCK_LEN, PieceIndex};
+
+    #[test]
+    fn a_download_is_kept_for_as_long_as_what_was_given_up_may_still_come() {
+        let block = Block { piece: PieceIndex(0), begin: 0, len: BLOCK_LEN };
+        let mut download = Download::new(250, Instant::ZERO);
+        let at_rest = Instant::ZERO + PUT_AWAY_AFTER;
+        assert!(download.is_of_no_use(at_rest));
+        download.pipeline.push(block, Instant::ZERO);
+        assert!(download.pipeline.cancel(block));
+        assert!(!download.is_of_no_use(at_rest));
+        let forgotten = Instant::ZERO + FORGET_LATE_AFTER;
+        assert!(download.is_of_no_use(forgotten), "a remote need not answer at all");
+        download.pipeline.rejected(block);
+        assert!(download.is_of_no_use(at_rest), "this one has");
     }
 }

@@ -225,6 +225,11 @@ impl Pipeline {
         self.outstanding.is_empty() && !self.snubbed && self.refusals == 0
     }
 
+    /// Tells whether something that was given up may still come.
+    pub fn expects_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
     /// Returns the number of requests outstanding.
     pub fn len(&self) -> usize {
         self.outstanding.len()

@@ -1,6 +1,8 @@
 //! Downloading: who is asked for what, what becomes of requests that are not answered, and of data
 //! that is wrong.
 
+use std::collections::VecDeque;
+
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
@@ -283,6 +285,35 @@ fn a_peer_that_sends_every_block_again_and_again_is_banned_after_a_mebibyte() {
         assert!(sent < 100, "{sent} blocks five times each");
     }
     assert!(world.is_banned(seed));
+}
+
+#[test]
+fn what_was_cancelled_long_ago_may_still_come_from_one_who_was_slow_to_hear_of_it() {
+    let mut world = Setup::default().pieces(60).build();
+    // It has all but the first piece, so that it is no seed when we are one.
+    let slow = world.join(FAST);
+    let mut bits = [0xff; 8];
+    (bits[0], bits[7]) = (0x7f, 0xf0);
+    world.send(slow, &bitfield(&bits));
+    world.say(slow, &[Message::Unchoke]);
+    let mut asked = VecDeque::from(world.asked(slow));
+    while asked.len() < 80 {
+        let block = asked.pop_front().expect("it is asked for something");
+        world.give(slow, &[block]);
+        asked.extend(world.asked(slow));
+    }
+    let fast = world.join_seed();
+    world.serve(fast);
+    assert!(world.disk_is_right());
+    let cancels = world.messages(slow).into_iter();
+    let cancelled = cancels.filter(|message| matches!(message, Message::Cancel(_))).count();
+    assert!(cancelled >= 70, "{cancelled} are more than a MiB");
+    for _ in 0..4 {
+        world.advance_s(60);
+        world.say(slow, &[Message::KeepAlive]);
+    }
+    world.give(slow, asked.make_contiguous());
+    assert!(world.is_open(slow), "{:?}", world.closed_with(slow));
 }
 
 #[test]
