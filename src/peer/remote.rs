@@ -29,10 +29,13 @@ pub enum RemotePieces {
     },
 }
 
-/// The most pieces that are listed one by one, of a torrent of `pieces`: half of what a bitfield
-/// takes, so that a form is left once and for good as the remote's pieces grow.
-const fn max_listed(pieces: u32) -> usize {
-    (pieces / 64) as usize
+/// The most pieces that are ever listed one by one: 4 KiB, which is what one `have` may move.
+const MAX_LISTED: usize = 1024;
+
+/// The most pieces that are listed one by one, of a torrent of `pieces`: at most half of what a
+/// bitfield takes, so that a form is left once and for good as the remote's pieces grow.
+fn max_listed(pieces: u32) -> usize {
+    ((pieces / 64) as usize).min(MAX_LISTED)
 }
 
 /// What [`RemotePieces::forget_which`] does not find worth forgetting, in bytes: the bitfield of
@@ -209,6 +212,24 @@ mod tests {
             };
             assert!(form, "{} pieces: {remote:?}", 640 - piece);
         }
+    }
+
+    #[test]
+    fn a_have_moves_no_more_than_a_page_however_many_pieces_there_are() {
+        let pieces = 1 << 21;
+        let few = u32::try_from(MAX_LISTED).expect("few");
+        let mut bits = Bitfield::new(pieces);
+        (0..few).for_each(|piece| _ = bits.insert(piece));
+        let mut remote = RemotePieces::from_bits(bits);
+        assert!(matches!(&remote, RemotePieces::Few(list) if size_of_val(&**list) == 4096));
+        assert!(remote.insert(few, pieces) && matches!(remote, RemotePieces::Some(..)));
+        let mut bits = Bitfield::new(pieces);
+        (0..pieces - few - 1).for_each(|piece| _ = bits.insert(piece));
+        let mut remote = RemotePieces::from_bits(bits);
+        assert!(matches!(remote, RemotePieces::Some(..)));
+        assert!(remote.insert(pieces - 1, pieces));
+        assert!(matches!(&remote, RemotePieces::AllBut(list) if size_of_val(&**list) == 4096));
+        assert_eq!(remote.count(pieces), pieces - few);
     }
 
     #[test]
