@@ -29,14 +29,18 @@ pub(super) struct Check {
     done: u32,
 }
 
-/// How many bytes one check job hashes at the most, and how many jobs are out at one time: enough
-/// to keep two workers busy, short enough that progress shows.
+/// How many bytes one check job hashes unless the pieces are long, and how many jobs are out at one
+/// time: enough to keep two workers busy, short enough that progress shows.
 const JOB_BYTES: u64 = 32 << 20;
 const JOBS_OUT: u32 = 4;
 
-/// The fewest pieces in a check job if there are as many, however long they are: so many can be
-/// hashed side by side at nearly full speed.
-const MIN_PIECES_A_JOB: u32 = 4;
+/// The fewest pieces in a check job if there are as many and they fit in [`MAX_JOB_BYTES`]: so many
+/// can be hashed side by side at nearly full speed.
+const MIN_PIECES_A_JOB: u64 = 4;
+
+/// The most bytes that one check job hashes, if that is a piece at all: a worker hears of nothing
+/// else meanwhile, and no progress shows.
+const MAX_JOB_BYTES: u64 = 128 << 20;
 
 impl Check {
     pub(super) fn new(pieces: u32) -> Self {
@@ -77,8 +81,7 @@ impl Torrent {
             .collect();
         check.done = self.geometry.pieces() - u32::try_from(present.len()).unwrap_or(u32::MAX);
         check.files = files;
-        let per_job = u32::try_from(JOB_BYTES / u64::from(self.geometry.piece_len())).unwrap_or(1);
-        check.todo = ranges(&mut present, per_job.max(MIN_PIECES_A_JOB));
+        check.todo = ranges(&mut present, pieces_a_job(self.geometry.piece_len()));
         self.check_on(ctx)
     }
 
@@ -167,6 +170,13 @@ impl Torrent {
     }
 }
 
+/// Returns the most pieces of `piece_len` bytes that one job hashes.
+fn pieces_a_job(piece_len: u32) -> u32 {
+    let piece_len = u64::from(piece_len);
+    let least = MIN_PIECES_A_JOB.min(MAX_JOB_BYTES / piece_len).max(1);
+    u32::try_from(least.max(JOB_BYTES / piece_len)).unwrap_or(1)
+}
+
 /// Returns runs of consecutive numbers of at most `most`, as (first, count), the last first.
 fn ranges(pieces: &mut Vec<u32>, most: u32) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -183,6 +193,14 @@ fn ranges(pieces: &mut Vec<u32>, most: u32) -> Vec<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_hashes_pieces_side_by_side_within_bounds() {
+        for (piece_mib, pieces) in [(1, 32), (8, 4), (16, 4), (32, 4), (64, 2), (128, 1), (512, 1)]
+        {
+            assert_eq!(pieces_a_job(piece_mib << 20), pieces, "pieces of {piece_mib} MiB");
+        }
+    }
 
     #[test]
     fn pieces_become_jobs_in_order_of_bounded_length() {
