@@ -284,12 +284,11 @@ impl Session {
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
-        self.half_open -= usize::from(!incoming);
-        let Some(entry) = self.entry_mut(torrent) else { return };
         entry.last_dial_error = None;
-        self.work.stats.counters.established += 1;
-        let Some(entry) = self.entry_mut(torrent) else { return };
         entry.torrent.peer_joined(id, &mut peer);
+        entry.telling.left += usize::from(entry.telling.at.is_some());
+        self.half_open -= usize::from(!incoming);
+        self.work.stats.counters.established += 1;
         self.conns.replace(id, Kind::Peer { torrent, peer });
         self.touch(torrent);
         self.queues.events.push_back(Event::PeerConnected { torrent, addr, peer_id, incoming });

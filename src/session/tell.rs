@@ -17,8 +17,9 @@ use super::conns::Kind;
 /// Where a torrent is in telling its peers.
 #[derive(Debug, Default)]
 pub(super) struct Telling {
-    /// Peers that have not been looked at since the last piece came.
-    left: usize,
+    /// Peers that have not been looked at since the last piece came. Who joins meanwhile counts,
+    /// too: knowing all there is, it would take the turn of one who does not.
+    pub left: usize,
     /// The one that was looked at last.
     after: Option<PeerId>,
     /// When the next few are looked at; `None` while there is nothing to tell.
@@ -42,7 +43,9 @@ impl Session {
             let Some(entry) = self.entry_mut(torrent) else { continue };
             if std::mem::take(&mut entry.tell_peers) {
                 self.tell_first(torrent, now);
-            } else if entry.telling.at.is_some_and(|at| at <= now) {
+            }
+            let telling = self.entry(torrent).map(|entry| &entry.telling);
+            if telling.and_then(|telling| telling.at).is_some_and(|at| at <= now) {
                 self.tell_next(torrent, now);
             }
         }

@@ -3,7 +3,7 @@
 use swarmloop::proto::message::Message;
 use swarmloop::time::Duration;
 
-use crate::common::{FAST, Remote, Said, World};
+use crate::common::{FAST, Remote, Said, Setup, World};
 
 /// More peers than are told of a piece as soon as it is there.
 const MANY: usize = 70;
@@ -81,4 +81,44 @@ fn whoever_is_spoken_to_anyhow_is_told_with_it() {
     assert!(!came.is_empty());
     world.say(peers[9], &[Message::Interested]);
     assert_eq!(told(&mut world, peers[9]), came);
+}
+
+#[test]
+fn whoever_joins_during_a_round_takes_nobodys_turn_in_it() {
+    let mut world = Setup::default().pieces(40).build();
+    let peers: Vec<Remote> = (0..MANY).map(|_| join(&mut world)).collect();
+    let seed = world.join_seed();
+    assert!(!deliver(&mut world, seed).is_empty());
+    world.advance(Duration::from_millis(500));
+    for peer in &peers {
+        told(&mut world, *peer);
+    }
+    // A round begins amid the peers, and those who join now stand before the first of them.
+    let came = deliver(&mut world, seed);
+    let last = *came.last().expect("a piece");
+    let newcomers: Vec<Remote> = (0..40).map(|_| join(&mut world)).collect();
+    world.advance(Duration::from_millis(2_000));
+    for (at, peer) in peers.into_iter().enumerate() {
+        assert!(told(&mut world, peer).contains(&last), "peer {at}");
+    }
+    for newcomer in newcomers {
+        assert_eq!(told(&mut world, newcomer), [0; 0], "it was told as it joined");
+    }
+}
+
+#[test]
+fn a_part_of_a_round_that_is_due_is_told_though_a_piece_comes_in_the_same_turn() {
+    let mut world = Setup::default().pieces(40).build();
+    let peers: Vec<Remote> = (0..MANY).map(|_| join(&mut world)).collect();
+    let seed = world.join_seed();
+    assert!(!deliver(&mut world, seed).is_empty());
+    world.disk.held = true;
+    assert!(deliver(&mut world, seed).is_empty());
+    world.now += Duration::from_millis(60);
+    let before = world.events.len();
+    world.disk.held = false;
+    world.turn();
+    assert!(world.events.len() > before, "pieces came");
+    let told = peers.iter().filter(|peer| !told(&mut world, **peer).is_empty()).count();
+    assert!((1..MANY / 2).contains(&told), "{told} of {MANY}");
 }
