@@ -30,9 +30,9 @@ impl Session {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         let kind = self.welcome(listener, addr, now);
         let counters = &mut self.work.stats.counters;
-        let is_peer = matches!(kind, Some(Kind::Handshaking(_)));
-        counters.accepted += u64::from(is_peer);
-        counters.refused += u64::from(kind.is_none());
+        let is_peer = listener == Listener::Peers;
+        counters.accepted += u64::from(is_peer && kind.is_some());
+        counters.refused += u64::from(is_peer && kind.is_none());
         let id = self.conns.insert(kind?);
         if is_peer {
             self.note(id, None, What::Accepted, now);
@@ -175,8 +175,6 @@ impl Session {
                 let Some(torrent) = stranger.torrent else { return Ok(()) };
                 // The deadline was set when the stream was opened.
                 let took = now + self.config.handshake_timeout - stranger.deadline;
-                self.work.stats.histograms.record_duration(Metric::Handshake, took);
-                self.note(id, torrent, What::Wire(Note::Received(Said::Handshake)), now);
                 let Some(entry) = self.entry(torrent) else {
                     return Err(CloseReason::UnknownTorrent.into());
                 };
@@ -201,6 +199,8 @@ impl Session {
                 let geometry = &entry.torrent.geometry;
                 let mut peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
                 peer.dialled = peer.dialled.or(inherited);
+                self.work.stats.histograms.record_duration(Metric::Handshake, took);
+                self.note(id, torrent, What::Wire(Note::Received(Said::Handshake)), now);
                 self.establish(id, torrent, peer);
                 Ok(())
             }

@@ -29,7 +29,7 @@ pub struct Counters {
     pub dialled: u64,
     /// Streams from peers that were let in.
     pub accepted: u64,
-    /// Streams that were not let in, for want of room.
+    /// Streams from peers that were not let in: for want of room, or because we shut down.
     pub refused: u64,
     /// Handshakes that led to an established peer.
     pub established: u64,

@@ -81,7 +81,7 @@ pub enum Metric {
     /// How long a remote let us wait for an unchoke while we were interested in it: from its choke,
     /// the start of the connection or our interest, whichever was last.
     ChokeToUnchoke,
-    /// From an open stream to the remote's whole handshake.
+    /// From an open stream to the remote's whole handshake, if it made a peer.
     Handshake,
     /// From the start of an announce, its name lookup first, to the tracker's answer or its
     /// failure, redirects included. One that is given up because its torrent stops is not counted.

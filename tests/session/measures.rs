@@ -4,10 +4,11 @@ use swarmloop::disk::job::Times;
 use swarmloop::id::BLOCK_LEN;
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
+use swarmloop::session::io::Listener;
 use swarmloop::stats::{Histogram, Metric};
 use swarmloop::time::Duration;
 
-use crate::common::{FAST, PLAIN, Setup, World, peer_id};
+use crate::common::{FAST, PLAIN, Said, Setup, World, peer_id};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -40,6 +41,26 @@ fn a_handshake_is_measured_from_the_open_stream_to_its_last_byte_whoever_dialled
     world.advance(ms(700));
     world.send(accepted, &encode(FAST, world.info_hash, peer_id(2)));
     assert_recorded(&world, Metric::Handshake, &[ms(300), ms(1_000)]);
+}
+
+#[test]
+fn a_handshake_that_makes_no_peer_is_not_measured() {
+    let mut world = World::leech();
+    // Who has our own id is heard out by the end that accepted it, read after read.
+    let ourselves = world.accept();
+    world.send(ourselves, &encode(FAST, world.info_hash, peer_id(1))[..48]);
+    let Some(Said::Handshake(_, _, ours)) = world.hear(ourselves).pop() else {
+        panic!("it is told who we are");
+    };
+    world.send(ourselves, &ours.0);
+    world.send(ourselves, &[0; 4]);
+    let first = world.accept();
+    world.send(first, &encode(FAST, world.info_hash, peer_id(1)));
+    let twin = world.accept();
+    world.send(twin, &encode(FAST, world.info_hash, peer_id(1)));
+    assert!(world.is_open(first) && !world.is_open(twin));
+    assert_eq!(world.session.counters().established, 1);
+    assert_recorded(&world, Metric::Handshake, &[ms(0)]);
 }
 
 #[test]
@@ -212,4 +233,16 @@ fn bytes_blocks_and_connections_are_counted() {
     // `interested` and a request from the other.
     assert_eq!(counters.protocol().0, 2 * 68 + 5 + 5 + 4 * 13 + 5 + 5 + 17);
     assert!(counters.protocol().1 > 2 * 68, "{counters:?}");
+}
+
+#[test]
+fn only_streams_from_peers_count_as_refused() {
+    let mut world = Setup::seed().config(|config| config.max_pending_handshakes = 1).build();
+    world.accept();
+    let addr = world.next_addr();
+    // There is no tracker here whose client that could be.
+    assert!(world.session.handle_accepted(Listener::Tracker, addr, world.now).is_none());
+    assert!(world.knock(addr).is_none());
+    let counters = world.session.counters();
+    assert_eq!((counters.accepted, counters.refused), (1, 1));
 }
