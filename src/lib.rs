@@ -48,7 +48,8 @@
 //! moves by value into the piece's row ([`torrent::pieces`]), and with the whole row into a
 //! [`disk::job::Verify`]; a worker hashes it, compares, and only then writes it in one run. The
 //! [`disk::job::Outcome`] brings the frames back, peers are told `have`. In user space the payload
-//! is not copied: one read takes in a [chain](wire::scratch) of blocks, each into a frame.
+//! is not copied as a rule: one read takes in a [chain](wire::scratch) of blocks, each into a
+//! frame.
 //!
 //! # The life of a timer
 //!

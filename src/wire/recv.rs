@@ -5,7 +5,7 @@
 //!           ▼                                                                         │
 //!        Header ──piece──▶ (owner decides) ──accept──▶ Payload ──full──▶ Step::Block ─┤
 //!           │                     └─────────discard──▶ Discard ──done─────────────────┤
-//!           ├──bitfield──▶ Body ──full──▶ Step::Bitfield ─────────────────────────────┤
+//!           ├──bitfield──▶ Bitfield ──full──▶ Step::Bitfield ─────────────────────────┤
 //!           └──unknown id──────────────▶ Discard ─────────────────────────────────────┘
 //! ```
 //!
