@@ -14,8 +14,8 @@ use crate::rng::Rng;
 const MAX_PROBES: u32 = 4;
 
 /// Up to how many copies the rarest pieces are told apart exactly. Of more, an eighth more or less
-/// says nothing about which piece may be lost, and to find it out is a look at every count: a remote
-/// that is not a seed makes its own pieces commoner by one than those that it lacks.
+/// says nothing about which piece may be lost, and to find it out is a look at every count: a
+/// remote that is not a seed makes its own pieces commoner by one than those that it lacks.
 const EXACT_COPIES: i32 = 8;
 
 /// The fewest copies of a piece that is chosen: a remote that has it counts.
@@ -187,8 +187,8 @@ struct Step {
 /// Returns a step with the least count of all candidates.
 ///
 /// Looks at the steps whose floor is the least, from `start` round, then at those with the next
-/// floor, until a candidate is as rare as what is left could be, see [`EXACT_COPIES`]. Where a floor
-/// turns out to be stale it is raised.
+/// floor, until a candidate is as rare as what is left could be, see [`EXACT_COPIES`]. Where a
+/// floor turns out to be stale it is raised.
 fn rarest(
     candidates: Candidates<'_>,
     availability: &mut Availability,
