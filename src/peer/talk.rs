@@ -384,11 +384,6 @@ impl Peer {
         (self.traffic.uploaded - self.traffic.uploaded_at_unchoke, self.traffic.unchoked_at)
     }
 
-    /// Returns the payload received from and sent to the remote in all, in bytes.
-    pub const fn moved(&self) -> (u64, u64) {
-        (self.traffic.downloaded, self.traffic.uploaded)
-    }
-
     /// Returns how many requests the remote has queued with us.
     pub fn queued_uploads(&self) -> usize {
         self.upload.as_ref().map_or(0, |upload| upload.requests.len())

@@ -32,7 +32,7 @@ enum Item {
     /// So many bytes of the control buffer.
     Control(usize),
     /// A `piece` message, `sent` bytes of header and payload already gone.
-    Block { block: Block, header: [u8; PIECE_HEADER_LEN], frame: Frame, sent: usize },
+    Block { header: [u8; PIECE_HEADER_LEN], frame: Frame, sent: usize },
 }
 
 /// Buffers above this many bytes are freed when the queue runs empty. What a turn asks of a fast
@@ -64,22 +64,7 @@ impl SendQueue {
     pub fn block(&mut self, block: Block, frame: Frame) {
         debug_assert_eq!(block.len, frame.len());
         self.blocks += 1;
-        self.items.push_back(Item::Block { block, header: piece_header(block), frame, sent: 0 });
-    }
-
-    /// Takes a block back that was not begun to be sent; `None` if it is not queued or already
-    /// under way.
-    pub fn cancel(&mut self, wanted: Block) -> Option<Frame> {
-        let at = self.items.iter().position(
-            |item| matches!(item, Item::Block { block, sent: 0, .. } if *block == wanted),
-        )?;
-        match self.items.remove(at) {
-            Some(Item::Block { frame, .. }) => {
-                self.blocks -= 1;
-                Some(frame)
-            }
-            _ => None,
-        }
+        self.items.push_back(Item::Block { header: piece_header(block), frame, sent: 0 });
     }
 
     /// Returns the next byte ranges to write, in order; empty if nothing waits.
@@ -96,7 +81,7 @@ impl SendQueue {
                     out.push(&self.control[at..at + len]);
                     at += len;
                 }
-                Item::Block { header, frame, sent, .. } => {
+                Item::Block { header, frame, sent } => {
                     out.push(header.get(*sent..).unwrap_or_default());
                     out.push(&frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..]);
                 }
@@ -254,19 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_block_can_be_taken_back_until_its_first_byte_has_left() {
+    fn a_queue_that_is_dropped_gives_back_the_frames_of_its_blocks() {
         let (mut queue, mut frames) = (SendQueue::default(), Vec::new());
         queue.block(block(0, 10), frame(1, 10));
         queue.message(&Message::Choke);
         queue.block(block(10, 10), frame(2, 10));
         queue.advance(1, &mut frames);
-        assert!(queue.cancel(block(0, 10)).is_none(), "under way");
-        assert!(queue.cancel(block(10, 10)).is_some());
-        assert!(queue.cancel(block(10, 10)).is_none(), "gone");
-        queue.advance(22, &mut frames);
-        assert_eq!(gather(&queue), [0, 0, 0, 1, 0]);
+        assert!(frames.is_empty(), "it is under way");
         queue.clear(&mut frames);
-        assert!(queue.is_empty() && queue.blocks() == 0 && frames.len() == 1);
+        assert!(queue.is_empty() && queue.blocks() == 0 && frames.len() == 2);
     }
 
     #[test]
