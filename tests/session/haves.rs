@@ -97,7 +97,7 @@ fn whoever_joins_during_a_round_takes_nobodys_turn_in_it() {
     let came = deliver(&mut world, seed);
     let last = *came.last().expect("a piece");
     let newcomers: Vec<Remote> = (0..40).map(|_| join(&mut world)).collect();
-    world.advance(Duration::from_millis(2_000));
+    world.advance(Duration::from_secs(2));
     for (at, peer) in peers.into_iter().enumerate() {
         assert!(told(&mut world, peer).contains(&last), "peer {at}");
     }
