@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::thread;
 
 use serde_json::Value;
@@ -265,6 +265,35 @@ fn wrong_usage_and_unusable_torrents_have_their_codes() {
     assert!(why.contains("bad torrent file 'x.torrent'"), "{why}");
 }
 
+#[test]
+fn reconnects_that_a_clock_cannot_tell_apart_are_refused() {
+    let output = Stage::new().run(&["download", "-r", "1000001", "-t", "x.torrent"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn an_interrupted_load_has_not_done_what_it_was_to() {
+    let stage = Stage::new();
+    static CAME: Barrier = Barrier::new(2);
+    let addr = client(|mut stream| {
+        greet(&mut stream)?;
+        CAME.wait();
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop-bench"));
+    command.args(["download", "-c", "1", "-d", &addr.to_string(), "-t", "x.torrent"]);
+    command.current_dir(stage.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut load = command.spawn().unwrap();
+    // Its threads are there, and so is what hears the signal, when it has dialled.
+    CAME.wait();
+    let pid = rustix::process::Pid::from_child(&load);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut why = String::new();
+    load.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert_eq!(why, "swarmloop-bench: error: interrupted\n");
+    assert_eq!(load.wait().unwrap().code(), Some(1));
+}
+
 /// Answers each connection on a thread until the test is over.
 fn client(answer: fn(TcpStream) -> std::io::Result<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -381,4 +410,92 @@ fn connections_that_the_client_leaves_choked_are_not_active() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((count(&report, "handshakes"), count(&report, "active")), (2, 1), "{report}");
     assert_eq!((count(&report, "requests"), report["errors"]["choked"].as_u64()), (1, Some(1)));
+    // What comes to a stop has the rate of all of the time that was asked for.
+    let requests = number(&report, "requests_per_s") * number(&report, "elapsed_s");
+    assert!((requests - 1.0).abs() < 1e-3, "{report}");
+    assert!(report["results"].get("handshakes_per_s").is_none(), "no storm: {report}");
+}
+
+/// Says on a stream that it has each of 64 pieces, lets the other side ask, and reads a request.
+fn hear_request(stream: &mut TcpStream) -> std::io::Result<[u8; 17]> {
+    greet(stream)?;
+    stream.write_all(&[0, 0, 0, 9, 5, 255, 255, 255, 255, 255, 255, 255, 255])?;
+    stream.write_all(&[0, 0, 0, 1, 1])?;
+    let mut said = [0; 5 + 17];
+    stream.read_exact(&mut said)?;
+    Ok(said[5..].try_into().unwrap())
+}
+
+#[test]
+fn an_open_loop_charges_for_what_is_never_answered() {
+    let stage = Stage::new();
+    let addr = client(|mut stream| {
+        hear_request(&mut stream)?;
+        // The request is void, and has to be made again.
+        stream.write_all(&[0, 0, 0, 1, 0, 0, 0, 0, 1, 1])?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let addr = addr.to_string();
+    let args = ["download", "-c", "1", "-k", "1", "--rate", "1", "-T", "2", "-d", &addr];
+    let output = stage.run(&[&args[..], &["-t", "x.torrent", "--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(count(&report, "requests"), 0);
+    let unanswered = count(&report, "unanswered");
+    assert!(unanswered >= 2, "one was made, and another fell due a second later: {report}");
+    assert_eq!(count(&report, "latency_count"), unanswered);
+    // The first was due at the start, for all that it was made twice.
+    let longest = number(&report, "latency_max_s");
+    assert!(longest > number(&report, "elapsed_s") / 2.0, "{report}");
+}
+
+#[test]
+fn a_block_that_was_under_way_at_a_choke_is_let_pass() {
+    static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
+    let stage = Stage::new();
+    let made = stage.run(&["gen", "-s", "16K", "-p", "16K", "-t", "y.torrent", "--data", "."]);
+    assert!(made.status.success());
+    PAYLOAD.set(std::fs::read(stage.path().join("y")).unwrap()).unwrap();
+    let addr = client(|mut stream| {
+        greet(&mut stream)?;
+        stream.write_all(&[0, 0, 0, 2, 5, 128, 0, 0, 0, 1, 1])?;
+        stream.read_exact(&mut [0; 5 + 17])?;
+        let head = [0, 0, 0x40, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0];
+        let block = [&head[..], PAYLOAD.get().unwrap()].concat();
+        stream.write_all(&[&[0, 0, 0, 1, 0], &block[..], &[0, 0, 0, 1, 1]].concat())?;
+        stream.read_exact(&mut [0; 17])?;
+        stream.write_all(&block)?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
+    });
+    let addr = addr.to_string();
+    let args = ["download", "-c", "1", "-d", &addr, "-t", "y.torrent", "--json"];
+    let output = stage.run(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((count(&report, "requests"), count(&report, "received_bytes")), (1, 16 << 10));
+    assert!(report["errors"].get("unrequested").is_none(), "{report}");
+}
+
+#[test]
+fn a_storm_goes_on_behind_connections_that_fail() {
+    static GUESTS: AtomicUsize = AtomicUsize::new(0);
+    let stage = Stage::new();
+    // The second guest is turned away.
+    let addr = client(|mut stream| match GUESTS.fetch_add(1, Ordering::Relaxed) {
+        1 => Ok(()),
+        _ => greet(&mut stream),
+    });
+    let args = ["storm", "-c", "1", "-T", "1", "-d", &addr.to_string(), "-t", "x.torrent"];
+    let output = stage.run(&[&args[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["results"]["ending"], "time_over");
+    assert!(count(&report, "handshakes") >= 2, "{report}");
+}
+
+#[test]
+fn an_upload_that_nobody_comes_for_has_failed() {
+    let addr = free_addr(4).to_string();
+    let (why, _) = Stage::new().failing(&["upload", "--listen", &addr, "--limit", "1"], 1);
+    assert_eq!(why, "swarmloop-bench: error: nobody came\n");
 }

@@ -44,8 +44,11 @@ pub(crate) struct Shared<'a> {
     pub(crate) complete: Option<Signal>,
     /// Requests that a leech has outstanding at most.
     pub(crate) outstanding: usize,
-    /// Whether watching connections say something at a rate.
-    pub(crate) trickles: bool,
+    /// Whether what connections say falls due by the clock.
+    pub(crate) paced: bool,
+    /// When requests were due that were made and came to nothing: they are to be made again, and
+    /// their time counts on.
+    pub(crate) owed: VecDeque<Instant>,
 }
 
 /// How the client tells that it has every piece.
@@ -105,6 +108,9 @@ pub(crate) struct Conn {
     outbox: Outbox,
     /// What we have asked for, in order.
     asked: VecDeque<Asked>,
+    /// What we asked for before a choke that made it void, the latest last: at most as many as may
+    /// be outstanding.
+    void: VecDeque<Block>,
     cursor: Cursor,
     /// Pieces that we have told of.
     told: u32,
@@ -157,6 +163,7 @@ impl Conn {
             inbox: Inbox::new(),
             outbox: Outbox::default(),
             asked: VecDeque::new(),
+            void: VecDeque::new(),
             cursor: Cursor::default(),
             told: 0,
             ended: false,
@@ -184,7 +191,7 @@ impl Conn {
         let is_open = self.phase == Phase::Open;
         match self.role {
             Role::Leech => is_open && !self.choked && self.asked.len() < shared.outstanding,
-            Role::Watch => is_open && shared.trickles && !self.has_output(),
+            Role::Watch => is_open && shared.paced && !self.has_output(),
             Role::Flood => {
                 let is_more = self.told < shared.payload.geometry.pieces();
                 is_open && is_more && self.outbox.control.len() < FLOOD_LEN
@@ -330,9 +337,12 @@ impl Conn {
             Message::Choke => {
                 self.choked = true;
                 // Others can go on with the piece. A fast peer rejects each request (BEP 6); of
-                // those that are not, all are void (BEP 3).
+                // those that are not, all are void (BEP 3), but it may be in the middle of a block.
                 shared.wanted.give_back(std::mem::take(&mut self.cursor), std::iter::empty());
                 if !self.reserved.fast() {
+                    self.void.extend(self.asked.iter().map(|asked| asked.block));
+                    let surplus = self.void.len().saturating_sub(shared.outstanding);
+                    self.void.drain(..surplus);
                     self.give_back(shared);
                 }
             }
@@ -346,7 +356,8 @@ impl Conn {
             }
             Message::RejectRequest(block) => {
                 shared.tally.rejected += 1;
-                if self.no_longer_asked(block).is_some() {
+                if let Some(asked) = self.no_longer_asked(block) {
+                    shared.owe(asked.due);
                     shared.wanted.give_back(Cursor::default(), [block].into_iter());
                 }
             }
@@ -371,7 +382,12 @@ impl Conn {
         shared: &mut Shared<'_>,
         now: Instant,
     ) -> Result<(), Cause> {
-        let asked = self.no_longer_asked(block).ok_or(Cause::Unrequested)?;
+        let Some(asked) = self.no_longer_asked(block) else {
+            // It was under way when the choke came; somebody else is asked for it now.
+            let at = self.void.iter().position(|void| *void == block);
+            self.void.remove(at.ok_or(Cause::Unrequested)?);
+            return if good { Ok(()) } else { Err(Cause::Mismatch) };
+        };
         if !good {
             shared.wanted.give_back(Cursor::default(), [block].into_iter());
             return Err(Cause::Mismatch);
@@ -394,11 +410,26 @@ impl Conn {
     /// Hands what was asked for here to other connections.
     pub(crate) fn give_back(&mut self, shared: &mut Shared<'_>) {
         let cursor = std::mem::take(&mut self.cursor);
+        for asked in &self.asked {
+            shared.owe(asked.due);
+        }
         shared.wanted.give_back(cursor, self.asked.drain(..).map(|asked| asked.block));
+    }
+
+    /// Returns when the requests that are not answered were due.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = Instant> {
+        self.asked.iter().map(|asked| asked.due)
     }
 }
 
 impl Shared<'_> {
+    /// Notes that a request came to nothing; in a closed loop only its block matters.
+    fn owe(&mut self, due: Instant) {
+        if self.paced {
+            self.owed.push_back(due);
+        }
+    }
+
     /// Tells whether as much as the torrent has was sent.
     pub(crate) fn all_sent(&self) -> bool {
         self.tally.sent >= self.payload.geometry.total_len()
@@ -437,6 +468,6 @@ fn extension_handshake(out: &mut Vec<u8>) {
 }
 
 /// Returns the time between two moments for a histogram.
-fn nanos(now: Instant, since: Instant) -> u64 {
+pub(crate) fn nanos(now: Instant, since: Instant) -> u64 {
     u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use swarmloop::time::Instant;
 
 use super::Load;
-use super::conn::Role;
+use super::conn::{Role, nanos};
 use super::hold::Hold;
 use super::options::Until;
 use super::outcome::{Ending, Meter, Outcome};
@@ -28,6 +28,7 @@ impl Load<'_> {
         };
         if may_start {
             self.started = Some(now);
+            self.handshakes_before = tally.handshakes;
             self.meter = Meter::start(self.options.pid);
         }
     }
@@ -87,7 +88,8 @@ impl Load<'_> {
     }
 
     /// Returns what the load did.
-    pub(super) fn finish(self, ending: Ending, now: Instant) -> Outcome {
+    pub(super) fn finish(mut self, ending: Ending, now: Instant) -> Outcome {
+        let (backlog, unanswered) = self.charge_unanswered(now);
         let choked = self.conns.iter().filter(|(_, conn)| conn.is_choked()).count();
         let active = self.conns.iter().filter(|(_, conn)| conn.is_served()).count();
         // The only clock that other processes have too.
@@ -100,11 +102,35 @@ impl Load<'_> {
             ended: now,
             choked: u64::try_from(choked).expect("a count of sockets"),
             active: u64::try_from(active).expect("a count of sockets"),
-            backlog: self.pace.map_or(0, |pace| pace.backlog(now)),
+            backlog,
+            unanswered,
+            handshakes_before: self.handshakes_before,
             held: self.hold.as_ref().and_then(Hold::held),
             known_pieces: self.shared.wanted.known_count(),
             spent: self.meter.stop(),
             tally: self.shared.tally,
         }
+    }
+
+    /// Charges the client for what it has left unanswered in an open loop: requests that were made,
+    /// and those that fell due and found no connection free. Their time up to now is the least that
+    /// they would have taken. Returns how many were not made, and how many there are in all.
+    fn charge_unanswered(&mut self, now: Instant) -> (u64, u64) {
+        let Some(pace) = &mut self.pace else { return (0, 0) };
+        let owed = u64::try_from(self.shared.owed.len()).expect("a count of requests");
+        let backlog = pace.backlog(now) + owed;
+        if !self.options.has_leeches() {
+            return (backlog, 0);
+        }
+        let made = self.conns.iter().flat_map(|(_, conn)| conn.unanswered());
+        // Without a given time there is an end of what can be asked for.
+        let is_endless = self.options.time.is_some();
+        let due = std::iter::from_fn(|| pace.take(now)).take_while(|_| is_endless);
+        let latencies = &mut self.shared.tally.block_latency;
+        let answered = latencies.count();
+        for due in made.chain(self.shared.owed.drain(..)).chain(due) {
+            latencies.record(nanos(now, due));
+        }
+        (backlog, latencies.count() - answered)
     }
 }

@@ -87,8 +87,12 @@ pub(crate) struct Load<'a> {
     vacant: Vec<Role>,
     /// When the time that was asked for began: all connections were there.
     started: Option<Instant>,
+    /// Handshakes that were answered before that.
+    handshakes_before: u64,
     /// Connections whose handshake is not answered yet.
     opening: usize,
+    /// Until then nothing is dialled.
+    resting_until: Instant,
     next_tick: Instant,
     next_sweep: Instant,
     next_churn: Instant,
@@ -143,14 +147,17 @@ impl<'a> Load<'a> {
                 rng: Rng::new(seeds.rng),
                 complete: None,
                 outstanding: options.outstanding,
-                trickles: options.rate.is_some(),
+                paced: options.rate.is_some(),
+                owed: VecDeque::new(),
             },
             lists: Lists::default(),
             pace: None,
             stop: stop::on_signals()?,
             meter: Meter::start(options.pid),
             started: None,
+            handshakes_before: 0,
             opening: 0,
+            resting_until: Instant::ZERO,
             next_tick: Instant::ZERO,
             next_sweep: Instant::ZERO,
             next_churn: Instant::ZERO,
@@ -185,7 +192,8 @@ impl<'a> Load<'a> {
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now = self.clock.now();
         let mut timeout = self.next_tick - now;
-        if !self.lists.ready.is_empty() || !self.lists.dirty.is_empty() {
+        let is_owed = !self.shared.owed.is_empty() && !self.lists.hungry.is_empty();
+        if !self.lists.ready.is_empty() || !self.lists.dirty.is_empty() || is_owed {
             timeout = Duration::ZERO;
         } else if let Some(pace) = &self.pace
             && !self.lists.hungry.is_empty()
@@ -247,14 +255,17 @@ impl<'a> Load<'a> {
     /// Dials as many connections as may be under way.
     fn open_more(&mut self, now: Instant) {
         let allowed = self.hold.as_ref().map_or(self.options.conns, Hold::allowed);
-        while self.opening < self.options.in_flight && self.conns.len() < allowed {
+        while self.opening < self.options.in_flight
+            && self.conns.len() < allowed
+            && self.clock.now() >= self.resting_until
+        {
             let Some(dialler) = &mut self.dialler else { return };
             let Some(role) = self.vacant.pop() else { return };
             match dialler.dial() {
                 Ok(socket) => {
                     self.add(socket, role, now);
                 }
-                Err(error) => self.shared.tally.end(Cause::of(&error)),
+                Err(error) => self.fail(role, Cause::of(&error)),
             }
         }
     }
@@ -273,7 +284,7 @@ impl<'a> Load<'a> {
             _ => registered,
         };
         if let Err(error) = prepared {
-            self.shared.tally.end(Cause::of(&error));
+            self.fail(role, Cause::of(&error));
             return None;
         }
         entry.insert(Conn::new(socket, role, Phase::Connecting, now));
@@ -381,7 +392,7 @@ impl<'a> Load<'a> {
                 continue;
             }
             let due = match &mut self.pace {
-                Some(pace) => pace.take(now),
+                Some(pace) => self.shared.owed.pop_front().or_else(|| pace.take(now)),
                 None => Some(now),
             };
             let Some(due) = due else { return };
@@ -425,12 +436,23 @@ impl<'a> Load<'a> {
     /// Closes a connection that has failed, if it is still there.
     fn close(&mut self, key: usize, cause: Cause) {
         let Some(role) = self.remove(key) else { return };
-        self.shared.tally.end(cause);
-        if self.listener.is_some() {
-            self.vacant.push(role);
-        }
+        self.fail(role, cause);
         if self.conns.is_empty() && self.shared.all_sent() {
             self.shared.signal(Signal::Closed);
+        }
+    }
+
+    /// Counts a connection that has failed. Another one takes its place where they come by
+    /// themselves, and in a storm, which would calm down otherwise; but only once the client has
+    /// answered at all, and not at once if it, or the system, takes no more just now.
+    fn fail(&mut self, role: Role, cause: Cause) {
+        self.shared.tally.end(cause);
+        let is_storm = role == Role::Knock && self.shared.tally.handshakes > 0;
+        if self.listener.is_some() || is_storm {
+            self.vacant.push(role);
+        }
+        if matches!(cause, Cause::Refused | Cause::NoAddress | Cause::NoDescriptor) {
+            self.resting_until = self.clock.now() + TICK;
         }
     }
 

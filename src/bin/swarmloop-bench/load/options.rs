@@ -35,6 +35,7 @@ pub(crate) struct LoadArgs {
     pub(crate) listen: Option<SocketAddr>,
     /// Close and open so many connections a second
     #[arg(short = 'r', long, value_name = "N", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..=MAX_CHURN))]
     pub(crate) churn: u32,
     /// Go on for so many seconds [default: until all of the payload is moved]
     #[arg(short = 'T', long, value_name = "SECS")]
@@ -58,6 +59,9 @@ pub(crate) struct LoadArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) in_flight: u32,
 }
+
+/// The most reconnects a second: what a microsecond tells apart.
+const MAX_CHURN: i64 = 1_000_000;
 
 /// The longest run, in seconds: a year.
 const MAX_SECS: u64 = 366 * 86_400;

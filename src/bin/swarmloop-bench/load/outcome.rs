@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use swarmloop::time::Instant;
 
-use super::conn::Signal;
+use super::conn::{Role, Signal};
 use super::hold::Held;
 use super::options::Options;
 use super::tally::{Cause, Tally};
@@ -24,7 +24,7 @@ pub(crate) enum Ending {
     NobodyLeft,
     /// The payload was not moved in time.
     LimitReached,
-    /// A signal has come; what happened until then counts.
+    /// A signal has come.
     Stopped,
 }
 
@@ -42,8 +42,12 @@ pub(crate) struct Outcome {
     pub(crate) choked: u64,
     /// Leeches, open at the end, on which the client has answered a request.
     pub(crate) active: u64,
-    /// Requests that were due and not made: the client was too slow for the open loop.
+    /// Requests that were due and are not made: the client was too slow for the open loop.
     pub(crate) backlog: u64,
+    /// Those, and requests that were made and not answered; their latencies end with the load.
+    pub(crate) unanswered: u64,
+    /// Handshakes answered before time began to count.
+    pub(crate) handshakes_before: u64,
     /// Pieces that the client has said to have.
     pub(crate) known_pieces: u32,
     /// What holding connections cost.
@@ -153,9 +157,11 @@ fn client_usage(pid: u32) -> Option<Usage> {
 }
 
 impl Outcome {
-    /// Returns the time in which payload was moved, up to its last byte.
-    fn moving(&self) -> Option<Duration> {
-        Some(self.tally.last_payload? - self.began?)
+    /// Returns the time in which payload was moved: up to its last byte or, in a run of a given
+    /// time, all of it, so that a stall at its end counts.
+    fn moving(&self, options: &Options) -> Option<Duration> {
+        let end = if options.time.is_some() { self.ended } else { self.tally.last_payload? };
+        Some(end - self.began?)
     }
 
     /// Returns why the load did not do what it was to, in one line.
@@ -166,9 +172,15 @@ impl Outcome {
             let wrong = tally.ended(Cause::Mismatch);
             return Some(format!("{wrong} blocks had wrong bytes"));
         }
+        if self.ending == Ending::Stopped && options.until != super::Until::Exit {
+            return Some("interrupted".to_owned());
+        }
         if tally.connected == 0 {
-            let (cause, _) = self.main_cause()?;
-            return Some(format!("no connection to {place} ({})", cause.name()));
+            return Some(match self.main_cause() {
+                Some((cause, _)) => format!("no connection to {place} ({})", cause.name()),
+                None if options.target.is_none() => "nobody came".to_owned(),
+                None => format!("no connection to {place}"),
+            });
         }
         if tally.handshakes == 0 {
             return Some(match self.main_cause() {
@@ -198,7 +210,10 @@ impl Outcome {
         report.result("connected", Figure::Count(tally.connected));
         let open_for = self.ended - self.began.unwrap_or(self.ended);
         report.result("handshakes", Figure::Count(tally.handshakes));
-        report.result("handshakes", Figure::PerSecond(per_second(tally.handshakes, open_for)));
+        if options.roles.rest == Role::Knock {
+            let handshakes = tally.handshakes - self.handshakes_before;
+            report.result("handshakes", Figure::PerSecond(per_second(handshakes, open_for)));
+        }
         report.result("most_open", Figure::Count(tally.most_open));
         report.result("ending", Figure::Text(self.ending.name().to_owned()));
         self.describe_payload(options, report);
@@ -234,7 +249,7 @@ impl Outcome {
     fn describe_payload(&self, options: &Options, report: &mut Report) {
         let tally = &self.tally;
         let began = self.began.unwrap_or(self.ended);
-        let moving = self.moving().unwrap_or_default();
+        let moving = self.moving(options).unwrap_or_default();
         if options.has_seeds() {
             report.result("sent", Figure::Bytes(tally.sent));
             report.result("blocks_sent", Figure::Count(tally.blocks_sent));
@@ -268,6 +283,9 @@ impl Outcome {
         report.result("elapsed", Figure::Time(self.ended - began));
         if options.rate.is_some() {
             report.result("backlog", Figure::Count(self.backlog));
+            if options.has_leeches() {
+                report.result("unanswered", Figure::Count(self.unanswered));
+            }
         }
         if options.churn > 0 {
             report.result("churned", Figure::Count(tally.churned));
