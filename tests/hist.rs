@@ -148,6 +148,11 @@ fn tables_and_pages_are_written_to_new_files_only() {
         let start = "swarmloop: error: 'mine' exists already. Nothing was written\nhint: ";
         assert!(error.starts_with(start), "{flag}: {error}");
     }
+    let three = ["--html", "new.html", "-o", "new.hlog", "--hgrm", "mine"];
+    refused(folder.path(), &[&one[..], &three].concat());
+    for name in ["new.html", "new.hlog"] {
+        assert!(!folder.path().join(name).exists(), "nothing was written, it said");
+    }
     assert_eq!(read("mine"), "mine");
     let (code, error) = refused(folder.path(), &["a.hlog", "--hgrm", "b.hgrm"]);
     assert_eq!(code, Some(2));

@@ -17,7 +17,7 @@ use super::args::hist::{HistArgs, HistCommand, HistDiffArgs, HistUnit, SelectArg
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
-use super::new_file::{NewFile, write_new};
+use super::new_file::NewFile;
 use super::ui::Ui;
 
 /// Runs the subcommand.
@@ -34,7 +34,10 @@ fn run_print(args: &HistArgs, ui: &mut Ui) -> Result<(), Failure> {
     check_stdin(&args.files)?;
     let logs = args.files.iter().map(|file| Log::open(file, &args.select));
     let mut logs = logs.collect::<Result<Vec<_>, _>>()?;
-    let merged = args.output.as_deref().map(NewFile::create).transpose()?;
+    // All of them first: if one cannot be made, none stays.
+    let create = |path: Option<&Path>| path.map(NewFile::create).transpose();
+    let (merged, page) = (create(args.output.as_deref())?, create(args.html.as_deref())?);
+    let table = create(args.hgrm.as_deref().filter(|path| *path != Path::new("-")))?;
     let mut merged = merged.map(|file| Merged { file, start: None, counts: BTreeSet::new() });
     let mut report = Report::default();
     while let Some(log) = next_log(&mut logs)? {
@@ -48,21 +51,22 @@ fn run_print(args: &HistArgs, ui: &mut Ui) -> Result<(), Failure> {
         }
     }
     check_not_empty(&report, &logs, &args.select)?;
-    let table = args.hgrm.as_deref().map(|path| Ok((path, hgrm_of(&report)?))).transpose()?;
-    if let Some(path) = &args.html {
-        let page = page::page(&title(&args.files), &report, &Value::Null);
-        write_new(path, page.as_bytes())?;
+    let hgrm = args.hgrm.as_ref().map(|_| hgrm_of(&report)).transpose()?;
+    if let Some(mut file) = page {
+        file.write(page::page(&title(&args.files), &report, &Value::Null).as_bytes())?;
+        file.finish()?;
     }
     if let Some(Merged { file, .. }) = merged {
         file.finish()?;
     }
-    match table {
-        Some((path, table)) if path == Path::new("-") => ui.result(table.trim_end()),
-        Some((path, table)) => {
-            write_new(path, table.as_bytes())?;
+    match (hgrm, table) {
+        (Some(hgrm), None) => ui.result(hgrm.trim_end()),
+        (Some(hgrm), Some(mut file)) => {
+            file.write(hgrm.as_bytes())?;
+            file.finish()?;
             print(&report, ui);
         }
-        None => print(&report, ui),
+        (None, _) => print(&report, ui),
     }
     for _ in &logs {
         ui.count_ok();
