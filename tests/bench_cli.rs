@@ -238,6 +238,21 @@ fn results_go_into_a_file_on_demand() {
 }
 
 #[test]
+fn what_is_there_is_not_written_over() {
+    let stage = Stage::new();
+    let mine = stage.path().join("mine");
+    std::fs::write(&mine, "mine").unwrap();
+    for args in [&["-t", "mine"][..], &["-t", "mine.torrent", "--data", "."]] {
+        let output = stage.run(&[&["gen", "-s", "1M"], args].concat());
+        assert_eq!(output.status.code(), Some(6), "{args:?}");
+        let why = text(&output.stderr);
+        assert!(why.ends_with("mine' exists already\n") && why.lines().count() == 1, "{why}");
+        assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+        assert!(!stage.path().join("mine.torrent").exists(), "half of it was written");
+    }
+}
+
+#[test]
 fn an_absent_client_is_one_line() {
     let stage = Stage::new();
     // A port that was free just now, on an address that is nobody's.

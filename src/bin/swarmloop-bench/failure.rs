@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Usage,
     /// 4: a torrent, its data or a host is not there or not usable.
     Input,
+    /// 6: a file is where another is to be made.
+    InTheWay,
 }
 
 /// The exit codes as `--help` lists them.
@@ -22,7 +24,8 @@ Exit codes:
   0    the workload was carried out as asked for
   1    it was not: nobody answered, bytes were wrong, the time was over; or an error of the system
   2    wrong usage
-  4    a torrent, its data or a host is not there or not usable";
+  4    a torrent, its data or a host is not there or not usable
+  6    a file is where another is to be made";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -31,6 +34,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Input => 4,
+            Exit::InTheWay => 6,
         })
     }
 }
@@ -58,6 +62,13 @@ impl Failure {
     /// What was to be measured does not work.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, message: message.into() }
+    }
+
+    /// Something is where a file is to be made; it is left alone.
+    pub(crate) fn in_the_way(path: &std::path::Path) -> Self {
+        let shown = path.to_string_lossy();
+        let message = format!("'{}' exists already", swarmloop::text::Escaped(&shown));
+        Self { exit: Exit::InTheWay, message }
     }
 
     /// The system refused an operation; `what` reads "cannot WHAT".

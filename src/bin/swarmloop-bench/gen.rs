@@ -1,7 +1,8 @@
 //! `gen`: writes a torrent of synthetic payload, and the payload if asked.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use swarmloop::geometry::Geometry;
@@ -46,12 +47,22 @@ const MAX_FILES: i64 = 1_000_000;
 /// Writes what was asked for.
 pub(crate) fn run(args: &GenArgs) -> Result<Report, Failure> {
     let plan = plan(args)?;
+    // Before the work; that nothing came meanwhile is asked of the system when a file is made.
+    let data = args.data.iter().flat_map(|dir| plan.paths(dir));
+    if let Some(path) =
+        std::iter::once(args.torrent.clone()).chain(data).find(|path| is_there(path))
+    {
+        return Err(Failure::in_the_way(&path));
+    }
     let began = Instant::now();
     let bytes = plan.torrent_file();
     let hashing = began.elapsed();
     let shown = args.torrent.to_string_lossy();
-    let cannot_write = |error| Failure::io(format_args!("write '{}'", Escaped(&shown)), &error);
-    fs::write(&args.torrent, &bytes).map_err(cannot_write)?;
+    let written = File::create_new(&args.torrent).and_then(|mut file| file.write_all(&bytes));
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::in_the_way(&args.torrent),
+        _ => Failure::io(format_args!("write '{}'", Escaped(&shown)), &error),
+    })?;
 
     let info_hash = Metainfo::parse(&bytes.into()).expect("our own torrent").info_hash;
     let mut report = Report::new("gen");
@@ -69,6 +80,11 @@ pub(crate) fn run(args: &GenArgs) -> Result<Report, Failure> {
         report.result("writing", Figure::Time(began.elapsed()));
     }
     Ok(report)
+}
+
+/// Tells whether something is there, a link to nowhere included.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 fn plan(args: &GenArgs) -> Result<Plan, Failure> {

@@ -63,7 +63,15 @@ fn document(report: &Report) -> Value {
 
 fn write_file(dir: &Path, name: &str, document: &Value) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    fs::write(dir.join(format!("{name}.json")), format!("{document:#}\n"))
+    // Under another name until it is whole: what was there before is replaced, never cut off.
+    let draft = dir.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = fs::write(&draft, format!("{document:#}\n"))
+        .and_then(|()| fs::rename(&draft, dir.join(format!("{name}.json"))));
+    if written.is_err() {
+        // The first error is the one that matters.
+        let _ = fs::remove_file(&draft);
+    }
+    written
 }
 
 /// Writes a line to stderr; a closed stderr leaves nobody to tell.

@@ -65,7 +65,7 @@ impl Plan {
         info.key(SEED_KEY).int(self.seed.into());
     }
 
-    /// Writes the files below `dir`, whatever was there before.
+    /// Writes the files below `dir`; one that is there already is an error.
     pub(crate) fn write_data(&self, dir: &Path) -> io::Result<()> {
         /// Bytes a write; the kernel is asked often enough if it is a part of the table.
         const WRITE_LEN: usize = 256 * 1024;
@@ -76,7 +76,7 @@ impl Plan {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            let mut file = File::create(path)?;
+            let mut file = File::create_new(path)?;
             let end = offset + len;
             while offset < end {
                 let left = usize::try_from(end - offset).unwrap_or(usize::MAX);
@@ -126,7 +126,7 @@ impl Plan {
     }
 
     /// Returns where the files are below `dir`, in torrent order.
-    fn paths(&self, dir: &Path) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, dir: &Path) -> Vec<PathBuf> {
         let top = dir.join(&self.name);
         if self.files == 1 {
             return vec![top];
