@@ -6,8 +6,8 @@
 //! aria2 by "Seeding is over", which with a seeding time of none follows the last piece at once;
 //! Transmission by its change of state. What they still write behind their word is in their favour.
 //!
-//! No client looks beyond loopback, encrypts, or limits its rates; all may have as many peers as the
-//! workload has connections. How many they upload to at one time is their own affair where it
+//! No client looks beyond loopback, encrypts, or limits its rates; all may have as many peers as
+//! the workload has connections. How many they upload to at one time is their own affair where it
 //! cannot be set (aria2) or is part of the default settings that are compared (libtorrent): on a
 //! workload that needs all connections served, such a client's turn is void.
 

@@ -10,6 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::grid::{Short, aligned, number};
 
+/// The fewest rounds that have a winner: of two, the ranges overlap by luck alone too seldom.
+const MIN_ROUNDS: usize = 3;
+
 /// Something that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Metric {
@@ -121,8 +124,11 @@ impl Table {
     }
 
     /// Returns the row whose worst round is better than the best round of all others; `None` if
-    /// there is none, or nobody to compare with, or the metric is not judged.
+    /// there is none, or nobody to compare with, or too few rounds, or the metric is not judged.
     pub(super) fn winner(&self, metric: usize) -> Option<usize> {
+        if !self.is_enough() {
+            return None;
+        }
         let beats = |one: Spread, other: Spread| match self.metrics[metric].better {
             Better::Higher => one.min > other.max,
             Better::Lower => one.max < other.min,
@@ -137,7 +143,15 @@ impl Table {
         spreads.iter().find(|(row, own)| won(*row, *own)).map(|(row, _)| *row)
     }
 
-    /// Returns everything: the metrics in their order, each round, medians and ranges, ratios a round, winners.
+    /// Tells whether there are enough rounds to judge by, none of them void. A client that cannot
+    /// do it at all spoils nothing.
+    fn is_enough(&self) -> bool {
+        let mut able = self.rows.iter().filter(|row| row.rounds.iter().any(Result::is_ok));
+        able.all(|row| row.rounds.len() >= MIN_ROUNDS && row.rounds.iter().all(Result::is_ok))
+    }
+
+    /// Returns everything: the metrics in their order, each round, medians and ranges, ratios a
+    /// round, winners.
     pub(super) fn to_json(&self) -> Map<String, Value> {
         let clients: Vec<Value> = (0..self.rows.len()).map(|row| self.row_to_json(row)).collect();
         let judged = self.judged();
@@ -223,7 +237,10 @@ impl fmt::Display for Table {
             let title = self.metrics[metric].title;
             match self.winner(metric) {
                 Some(row) => writeln!(f, "best {title}: {}", self.rows[row].name)?,
-                None => writeln!(f, "best {title}: none, the ranges overlap")?,
+                None if self.is_enough() => {
+                    writeln!(f, "best {title}: none, the ranges overlap")?;
+                }
+                None => writeln!(f, "best {title}: none, too few valid rounds")?,
             }
         }
         for row in &self.rows {
@@ -263,6 +280,13 @@ mod tests {
         Table { metrics: METRICS, rows: vec![ours, one, two] }
     }
 
+    /// [`table`] without its void round.
+    fn whole() -> Table {
+        let mut table = table();
+        table.rows[1].rounds[2] = Ok(vec![1.2, 1.2, 1.0]);
+        table
+    }
+
     fn assert_spread(spread: Option<Spread>, median: f64, min: f64, max: f64) {
         let spread = spread.expect("a spread");
         for (found, wanted) in [(spread.median, median), (spread.min, min), (spread.max, max)] {
@@ -296,8 +320,24 @@ mod tests {
     }
 
     #[test]
+    fn few_or_void_rounds_have_no_winner() {
+        let ours = row("ours", &[Ok([2.0; 3]), Ok([2.0; 3]), Ok([2.0; 3])]);
+        let once = row("once", &[Ok([1.0; 3]), Err("slow"), Err("slow")]);
+        let table = Table { metrics: METRICS, rows: vec![ours.clone(), once] };
+        assert_eq!(table.winner(0), None, "the other has a single round");
+        assert!(table.to_string().contains("best GiB/s: none, too few valid rounds"));
+        let short = |name, value| row(name, &[Ok([value; 3]), Ok([value; 3])]);
+        let table = Table { metrics: METRICS, rows: vec![short("a", 2.0), short("b", 1.0)] };
+        assert_eq!(table.winner(0), None, "two rounds");
+        let never = row("never", &[Err("a"), Err("b"), Err("c")]);
+        let other = row("other", &[Ok([1.0; 3]), Ok([1.0; 3]), Ok([1.0; 3])]);
+        let table = Table { metrics: METRICS, rows: vec![ours, other, never] };
+        assert_eq!(table.winner(0), Some(0), "one that cannot do it spoils nothing");
+    }
+
+    #[test]
     fn overlapping_ranges_have_no_winner() {
-        let table = table();
+        let table = whole();
         assert_eq!(table.winner(0), Some(0));
         assert_eq!(table.winner(1), None, "the worst of ours is the best of another");
         assert_eq!(table.winner(2), None, "not judged");
@@ -307,7 +347,7 @@ mod tests {
 
     #[test]
     fn one_without_a_valid_round_neither_wins_nor_spoils_it() {
-        let mut table = table();
+        let mut table = whole();
         table.rows.push(row("broken", &[Err("a"), Err("b"), Err("c")]));
         assert_eq!(table.winner(0), Some(0));
         assert_eq!(table.spread(3, 0), None);
@@ -331,8 +371,7 @@ ours 1     3.00 (2.00-4.00)  0.700 (0.500-1.00)     9.00
         assert!(text.lines().take(4).map(|line| width(&line)).is_sorted(), "{text}");
         for line in [
             "ours to two: GiB/s 5.00 (4.00-8.00), CPU s/GiB 0.350 (0.250-0.500)",
-            "best GiB/s: ours",
-            "best CPU s/GiB: none, the ranges overlap",
+            "best GiB/s: none, too few valid rounds",
             "void: one, round 3: no 'end'",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -348,7 +387,10 @@ ours 1     3.00 (2.00-4.00)  0.700 (0.500-1.00)     9.00
             value["metrics"][2],
             json!({"key": "rss_mib", "title": "RSS MiB", "better": null})
         );
-        assert_eq!(value["winners"], json!({ "rate_gib_per_s": "ours", "cpu_s_per_gib": null }));
+        let nobody = json!({ "rate_gib_per_s": null, "cpu_s_per_gib": null });
+        assert_eq!(value["winners"], nobody, "a round is void");
+        let winners = Value::Object(whole().to_json())["winners"].clone();
+        assert_eq!(winners, json!({ "rate_gib_per_s": "ours", "cpu_s_per_gib": null }));
         let [ours, one, _] = &value["clients"].as_array().expect("an array")[..] else {
             panic!("three clients")
         };
