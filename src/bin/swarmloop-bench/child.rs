@@ -36,7 +36,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(100);
 /// Time over which a child must do next to nothing, twice in a row, to count as idle.
 const IDLE_WINDOW: Duration = Duration::from_millis(100);
 
-/// Childor time in [`IDLE_WINDOW`] that is next to nothing.
+/// Processor time in [`IDLE_WINDOW`] that is next to nothing.
 const IDLE_CPU: Duration = Duration::from_millis(2);
 
 /// How long a child may take to end after a polite request.
@@ -253,9 +253,29 @@ struct Said {
 
 impl Said {
     fn last_words(&self) -> String {
-        let lines: Vec<String> = self.tail.iter().map(|line| Escaped(line).to_string()).collect();
+        let lines: Vec<String> =
+            self.tail.iter().map(|line| Escaped(&relative(line)).to_string()).collect();
         if lines.is_empty() { String::new() } else { format!(": {}", lines.join(" / ")) }
     }
+}
+
+/// Returns a line with absolute paths in it, whatever they stick to, as file names: what a client
+/// says ends up in results, which are to be shown.
+fn relative(line: &str) -> String {
+    let shorten = |word: &str| {
+        let ends = |c: char| matches!(c, '\'' | '"' | ',' | ':' | ';' | ')' | ']' | '.');
+        let end = word.trim_end_matches(ends).len();
+        let (path, rest) = word.split_at(end);
+        // A URL, a share or a date has a slash too, but nothing that begins with one.
+        let start = path.find('/').filter(|&at| {
+            let before = path[..at].chars().next_back();
+            let is_flag = path.starts_with('-');
+            is_flag || before.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '.' | ':'))
+        });
+        let Some((start, slash)) = start.zip(path.rfind('/')) else { return word.to_owned() };
+        format!("{}{}{rest}", &path[..start], &path[slash + 1..])
+    };
+    line.split(' ').map(shorten).collect::<Vec<_>>().join(" ")
 }
 
 impl Heard {
@@ -410,6 +430,18 @@ mod tests {
         while !ended() {
             assert!(Instant::now() < deadline, "it lives");
             rest(LOOK_INTERVAL);
+        }
+    }
+
+    #[test]
+    fn last_words_name_no_absolute_path() {
+        for (line, shown) in [
+            ("cannot open /tmp/a/x.torrent: no", "cannot open x.torrent: no"),
+            ("bad '/tmp/x', \"/home/me/y\".", "bad 'x', \"y\"."),
+            ("-t/tmp/x --dir=/tmp/y (/z/k)", "-tx --dir=y (k)"),
+            ("3/4 of a/b at http://h/x", "3/4 of a/b at http://h/x"),
+        ] {
+            assert_eq!(relative(line), shown);
         }
     }
 
