@@ -208,6 +208,19 @@ impl Child {
         self.heard.lock().last_words()
     }
 
+    /// Lets it go on for so long.
+    pub(crate) fn rest(&self, time: Duration) -> Result<(), Trouble> {
+        let end = Instant::now() + time;
+        loop {
+            self.check_stop()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            rest(left.min(STOP_INTERVAL));
+        }
+    }
+
     fn check_stop(&self) -> Result<(), Trouble> {
         if self.stop.load(Ordering::Relaxed) { Err("interrupted".to_owned()) } else { Ok(()) }
     }
@@ -413,6 +426,7 @@ mod tests {
         assert_eq!(child.wait_for("ready", deadline).map(|_| ()), interrupted);
         assert_eq!(child.wait(deadline).map(|_| ()), interrupted);
         assert_eq!(child.wait_until("idle", deadline, || false), interrupted);
+        assert_eq!(child.rest(PATIENCE), interrupted);
         assert!(Instant::now() < deadline);
     }
 

@@ -166,7 +166,7 @@ impl Swarm<'_> {
         let mut child = self.generator("download", &flags)?;
         self.wait_for_peers(args.idle + args.conns, &mut child, deadline)?;
         let before = self.client.take_histograms().map_err(ended)?;
-        rest(Duration::from_secs(args.seconds));
+        child.rest(Duration::from_secs(args.seconds))?;
         let interval = self.client.take_histograms().map_err(ended)?;
         child.stop();
         drop(idlers);
