@@ -288,8 +288,8 @@ fn reconnects_that_a_clock_cannot_tell_apart_are_refused() {
 
 #[test]
 fn an_interrupted_load_has_not_done_what_it_was_to() {
-    let stage = Stage::new();
     static CAME: Barrier = Barrier::new(2);
+    let stage = Stage::new();
     let addr = client(|mut stream| {
         greet(&mut stream)?;
         CAME.wait();
