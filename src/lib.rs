@@ -75,8 +75,8 @@
 //! * No clock, socket, file, thread, environment variable or system entropy below layer 6.
 //! * No reference from a peer to its torrent, or from a torrent to its session: events go up as
 //!   values, and the owner decides.
-//! * No `unsafe`, no lock, no reference count on mutable state, no hash map with random order
-//!   below layer 6.
+//! * No lock, no reference count on mutable state, no hash map with random order below layer 6;
+//!   and no `unsafe` anywhere but in [`disk`]'s SHA-1 kernels.
 //! * No queue, buffer or list that peer input can grow without a named `MAX_*`.
 //!
 //! # Where to start reading
