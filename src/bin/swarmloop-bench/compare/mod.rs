@@ -6,7 +6,7 @@
 //! processor time of client, generator and machine can be told apart. A run in which a client does
 //! not finish in time, or in which a byte is wrong, is void.
 //!
-//! [`client`] knows the clients, [`workload`] what is measured, [`bench`] what a turn
+//! [`client`] knows the clients, [`workload`] what is measured, [`mod@bench`] what a turn
 //! needs; [`table`] makes medians, ratios and winners of it.
 
 mod bench;
