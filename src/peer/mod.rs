@@ -332,6 +332,12 @@ impl Peer {
         self.download.take_if(|download| download.is_of_no_use(now));
         let sending = self.wants_send();
         self.upload.take_if(|upload| !sending && upload.is_of_no_use(now));
+        self.put_send_away();
+    }
+
+    /// Frees the send queue if it is empty, unless there is traffic: whoever is at work sends again
+    /// at once.
+    fn put_send_away(&mut self) {
         let resting = self.download.is_none() && self.upload.is_none();
         self.send.take_if(|send| resting && send.is_empty());
     }

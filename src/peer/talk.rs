@@ -269,9 +269,7 @@ impl Peer {
     ) -> u64 {
         let Some(send) = &mut self.send else { return 0 };
         let payload = send.advance(n, frames);
-        // Whoever is at work sends again at once; the memory of all others is freed.
-        let resting = self.download.is_none() && self.upload.is_none();
-        self.send.take_if(|send| resting && send.is_empty());
+        self.put_send_away();
         if payload > 0 {
             self.traffic.uploaded += payload;
             self.upload_mut(now).rate.add(payload, now);
