@@ -86,12 +86,12 @@ fn download(metainfo: &Metainfo, piece: &[u8], peers: u8) -> f64 {
     let addr = client.listen_addrs()[0];
     client
         .add_torrent(AddTorrent {
-            metainfo: metainfo.clone(),
-            dir: dir.path().to_owned(),
-            mode: Mode::Download { overwrite: false },
-            sequential: false,
             use_trackers: false,
-            peers: Vec::new(),
+            ..AddTorrent::new(
+                metainfo.clone(),
+                dir.path().to_owned(),
+                Mode::Download { overwrite: false },
+            )
         })
         .expect("a new torrent");
     // Peers that come while the folder is looked at are sent away.

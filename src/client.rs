@@ -38,6 +38,18 @@ pub struct ClientConfig {
     pub workers: usize,
 }
 
+impl Default for ClientConfig {
+    /// Listens nowhere, and has two workers.
+    fn default() -> Self {
+        Self {
+            session: Config::default(),
+            listen: Vec::new(),
+            tracker_listen: Vec::new(),
+            workers: 2,
+        }
+    }
+}
+
 /// The client could not start, a command was refused, or the loop has ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -92,24 +92,17 @@
 //! ```no_run
 //! use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
 //! use swarmloop::proto::metainfo::Metainfo;
-//! use swarmloop::session::{config::Config, io::Event};
+//! use swarmloop::session::io::Event;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::start(ClientConfig {
-//!     session: Config::default(),
 //!     listen: vec!["0.0.0.0:6881".parse()?],
-//!     tracker_listen: Vec::new(),
-//!     workers: 2,
+//!     ..ClientConfig::default()
 //! })?;
 //! let torrent = std::fs::read("debian.torrent")?;
-//! client.add_torrent(AddTorrent {
-//!     metainfo: Metainfo::parse(&torrent.into())?,
-//!     dir: "downloads".into(),
-//!     mode: Mode::Download { overwrite: false },
-//!     sequential: false,
-//!     use_trackers: true,
-//!     peers: Vec::new(),
-//! })?;
+//! let metainfo = Metainfo::parse(&torrent.into())?;
+//! let mode = Mode::Download { overwrite: false };
+//! client.add_torrent(AddTorrent::new(metainfo, "downloads".into(), mode))?;
 //! for event in client.events() {
 //!     if let Event::Complete { elapsed, .. } = event {
 //!         println!("complete after {elapsed:?}");

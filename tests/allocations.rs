@@ -97,19 +97,16 @@ fn client(ip: [u8; 4]) -> Client {
     let mut session = Config::default();
     session.bind = vec![ip.into()];
     let listen = vec![SocketAddr::from((ip, 0))];
-    Client::start(ClientConfig { session, listen, tracker_listen: Vec::new(), workers: 1 })
+    Client::start(ClientConfig { session, listen, workers: 1, ..ClientConfig::default() })
         .expect("loopback can be listened on")
 }
 
 fn add(client: &Client, metainfo: &Metainfo, dir: &Path, mode: Mode, peer: Option<SocketAddr>) {
     let peers = peer.map(|peer| (peer.ip().to_string(), peer.port())).into_iter().collect();
     let torrent = AddTorrent {
-        metainfo: metainfo.clone(),
-        dir: dir.to_owned(),
-        mode,
-        sequential: false,
         use_trackers: false,
         peers,
+        ..AddTorrent::new(metainfo.clone(), dir.to_owned(), mode)
     };
     client.add_torrent(torrent).expect("a new torrent");
 }

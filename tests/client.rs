@@ -61,7 +61,7 @@ fn client(ip: [u8; 4]) -> Client {
     let mut session = Config::default();
     session.bind = vec![ip.into()];
     let listen = vec![SocketAddr::from((ip, 0))];
-    Client::start(ClientConfig { session, listen, tracker_listen: Vec::new(), workers: 1 })
+    Client::start(ClientConfig { session, listen, workers: 1, ..ClientConfig::default() })
         .expect("loopback can be listened on")
 }
 
@@ -74,12 +74,8 @@ fn add(
 ) -> TorrentId {
     client
         .add_torrent(AddTorrent {
-            metainfo: metainfo.clone(),
-            dir: dir.to_owned(),
-            mode,
-            sequential: false,
-            use_trackers: true,
             peers: peer.map(|p| (p.ip().to_string(), p.port())).into_iter().collect(),
+            ..AddTorrent::new(metainfo.clone(), dir.to_owned(), mode)
         })
         .expect("a new torrent")
 }
@@ -265,14 +261,8 @@ fn two_torrents_that_would_write_the_same_file_are_told_apart_before_a_byte_is_w
     let leech = client([127, 7, 6, 3]);
     let mode = Mode::Download { overwrite: false };
     add(&leech, &one, to.path(), mode, None);
-    let again = AddTorrent {
-        metainfo: two,
-        dir: to.path().to_owned(),
-        mode,
-        sequential: false,
-        use_trackers: false,
-        peers: Vec::new(),
-    };
+    let again =
+        AddTorrent { use_trackers: false, ..AddTorrent::new(two, to.path().to_owned(), mode) };
     let error = leech.add_torrent(again.clone()).expect_err("the path is taken");
     assert_eq!(error.to_string(), "another torrent has the file file.bin");
     let elsewhere = AddTorrent { dir: to.path().join("elsewhere"), ..again };

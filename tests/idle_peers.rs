@@ -88,12 +88,8 @@ impl World {
         let seeds = Seeds { rng: 1, secret: [2; 32] };
         let mut session = Session::new(config, seeds, Instant::ZERO);
         let new = NewTorrent {
-            metainfo,
-            dir: "/downloads".into(),
-            mode: Mode::Download { overwrite: false },
-            sequential: false,
             use_trackers: false,
-            peers: Vec::new(),
+            ..NewTorrent::new(metainfo, "/downloads".into(), Mode::Download { overwrite: false })
         };
         session.add_torrent(new, Instant::ZERO).expect("the first torrent");
         let mut world = Self { session, now: Instant::ZERO, info_hash, seeding, peers: 0 };

@@ -168,14 +168,7 @@ fn start(
 }
 
 fn torrent(metainfo: &Metainfo, dir: PathBuf, mode: Mode) -> AddTorrent {
-    AddTorrent {
-        metainfo: metainfo.clone(),
-        dir,
-        mode,
-        sequential: false,
-        use_trackers: true,
-        peers: Vec::new(),
-    }
+    AddTorrent::new(metainfo.clone(), dir, mode)
 }
 
 /// Names where a client listens.

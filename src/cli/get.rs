@@ -104,12 +104,14 @@ fn result_path(dir: Option<&Path>, torrent: &Loaded) -> PathBuf {
 
 fn to_add(args: &GetArgs, torrent: Loaded) -> AddTorrent {
     AddTorrent {
-        metainfo: torrent.metainfo,
-        dir: args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
-        mode: Mode::Download { overwrite: args.overwrite },
         sequential: args.sequential,
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
+        ..AddTorrent::new(
+            torrent.metainfo,
+            args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
+            Mode::Download { overwrite: args.overwrite },
+        )
     }
 }
 

@@ -286,14 +286,7 @@ mod tests {
     fn add(name: &str) -> AddTorrent {
         let mut metainfo = metainfo(&[("top/a", 25, false), ("top/pad", 5, true)]);
         metainfo.name = name.to_owned();
-        AddTorrent {
-            metainfo,
-            dir: ".".into(),
-            mode: Mode::Seed,
-            sequential: false,
-            use_trackers: true,
-            peers: Vec::new(),
-        }
+        AddTorrent::new(metainfo, ".".into(), Mode::Seed)
     }
 
     #[test]

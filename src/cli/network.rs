@@ -28,8 +28,8 @@ pub(crate) fn start(args: &NetworkArgs, trace_records: usize) -> Result<Client, 
         Client::start(ClientConfig {
             session,
             listen,
-            tracker_listen: Vec::new(),
             workers: workers(),
+            ..ClientConfig::default()
         })
     })
     .map_err(|error| Failure::start(&error, "--port"))

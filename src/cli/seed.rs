@@ -42,11 +42,8 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
 
 fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {
     AddTorrent {
-        metainfo: torrent.metainfo,
-        dir,
-        mode: Mode::Seed,
-        sequential: false,
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
+        ..AddTorrent::new(torrent.metainfo, dir, Mode::Seed)
     }
 }

@@ -77,12 +77,8 @@ impl Seed {
         session
             .add_torrent(
                 NewTorrent {
-                    metainfo: torrent,
-                    dir: dir.path().to_owned(),
-                    mode: Mode::Seed,
-                    sequential: false,
                     use_trackers: false,
-                    peers: Vec::new(),
+                    ..NewTorrent::new(torrent, dir.path().to_owned(), Mode::Seed)
                 },
                 now,
             )

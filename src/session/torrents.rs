@@ -40,6 +40,14 @@ pub struct NewTorrent {
     pub peers: Vec<(String, u16)>,
 }
 
+impl NewTorrent {
+    /// Returns a torrent to work on below `dir`: rarest first, with its own trackers, and with no
+    /// other peers than theirs.
+    pub const fn new(metainfo: Metainfo, dir: PathBuf, mode: Mode) -> Self {
+        Self { metainfo, dir, mode, sequential: false, use_trackers: true, peers: Vec::new() }
+    }
+}
+
 /// A torrent cannot be added.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]

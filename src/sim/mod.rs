@@ -153,12 +153,14 @@ impl Sim {
     ) -> TorrentId {
         let peers = options.peers.iter().map(|peer| self.hosts[peer.0].peer_addr());
         let new = NewTorrent {
-            metainfo: source.metainfo.clone(),
-            dir: self.hosts[host.0].root.clone(),
-            mode: options.mode,
             sequential: options.sequential,
             use_trackers: options.use_trackers,
             peers: peers.map(|addr| (addr.ip().to_string(), addr.port())).collect(),
+            ..NewTorrent::new(
+                source.metainfo.clone(),
+                self.hosts[host.0].root.clone(),
+                options.mode,
+            )
         };
         let (at, now) = (&mut self.hosts[host.0], self.agenda.now());
         let session = at.session.as_mut().expect("the host is up");

@@ -71,12 +71,8 @@ impl Own {
         let ended = |error| Failure::failed(format!("--self: {error}"));
         let client = self.client.as_ref().expect("it was started");
         let id = client.add_torrent(AddTorrent {
-            metainfo: payload.metainfo.clone(),
-            dir: self.folder.path().to_owned(),
-            mode,
-            sequential: false,
             use_trackers: false,
-            peers: Vec::new(),
+            ..AddTorrent::new(payload.metainfo.clone(), self.folder.path().to_owned(), mode)
         });
         let id = id.map_err(ended)?;
         let began = Instant::now();

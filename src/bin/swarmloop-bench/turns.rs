@@ -118,12 +118,8 @@ fn start(
     });
     let client = client.map_err(|error| error.to_string())?;
     let added = client.add_torrent(AddTorrent {
-        metainfo,
-        dir: scratch.path().to_owned(),
-        mode: Mode::Seed,
-        sequential: false,
         use_trackers: false,
-        peers: Vec::new(),
+        ..AddTorrent::new(metainfo, scratch.path().to_owned(), Mode::Seed)
     });
     let id = added.map_err(|error| error.to_string())?;
     let deadline = Instant::now() + PATIENCE;

@@ -153,12 +153,8 @@ impl Setup {
         let seeds = Seeds { rng: 11, secret: [self.secret; 32] };
         let mut session = Session::new(self.config, seeds, Instant::ZERO);
         let new = NewTorrent {
-            metainfo,
-            dir: "/downloads".into(),
-            mode: self.mode,
-            sequential: false,
-            use_trackers: true,
             peers: self.peers,
+            ..NewTorrent::new(metainfo, "/downloads".into(), self.mode)
         };
         let torrent = session.add_torrent(new, Instant::ZERO).expect("the first torrent");
         let mut bytes = vec![0; total];
