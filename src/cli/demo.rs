@@ -15,7 +15,7 @@ use swarmloop::session::config::Config;
 use swarmloop::session::io::{Event, Phase};
 use swarmloop::tracker::TrackerEvent;
 
-use super::args::DemoArgs;
+use super::args::demo::DemoArgs;
 use super::exit::{Exit, Failure};
 use super::get::STOPPING;
 use super::network::workers;

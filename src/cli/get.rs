@@ -7,7 +7,7 @@ use std::time::Instant;
 use swarmloop::client::{AddTorrent, Mode};
 use swarmloop::text::Escaped;
 
-use super::args::GetArgs;
+use super::args::get::GetArgs;
 use super::exit::{Exit, Failure};
 use super::input::{self, Loaded};
 use super::instruments::Instruments;

@@ -9,7 +9,7 @@ use swarmloop::client::{Client, ClientError};
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::Event;
 
-use super::args::InstrumentArgs;
+use super::args::network::InstrumentArgs;
 use super::exit::{Exit, Failure};
 use super::peers::PeerView;
 use super::profile::Profile;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use swarmloop::client::{Client, ClientConfig, ClientError};
 use swarmloop::session::config::Config;
 
-use super::args::NetworkArgs;
+use super::args::network::NetworkArgs;
 use super::exit::Failure;
 
 /// The ports that `BitTorrent` clients have listened on since the first one (BEP 3 names 6881 to

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use swarmloop::client::{AddTorrent, Mode};
 
-use super::args::SeedArgs;
+use super::args::seed::SeedArgs;
 use super::exit::{Exit, Failure};
 use super::get::{STOPPING, warn_of_notes};
 use super::input::{self, Loaded, data_dir};

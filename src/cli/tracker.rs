@@ -7,7 +7,7 @@ use std::time::Duration;
 use swarmloop::client::{Client, ClientConfig, ClientError};
 use swarmloop::session::config::Config;
 
-use super::args::TrackerArgs;
+use super::args::tracker::TrackerArgs;
 use super::exit::{Exit, Failure};
 use super::json;
 use super::network::workers;

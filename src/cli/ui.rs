@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use swarmloop::session::io::Phase;
 
-use super::args::{LINE_INTERVAL, OutputArgs, ProgressArg, When};
+use super::args::output::{LINE_INTERVAL, OutputArgs, ProgressArg, When};
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;

@@ -76,3 +76,14 @@ pub(crate) enum HistUnit {
     /// Plain counts.
     Count,
 }
+
+/// What the long help of `hist` adds.
+pub(super) const HIST_HELP: &str = "\
+Logs are those of HdrHistogram's writers in any language (formats 1.2 and 1.3, V2 histograms), and
+of `swarmloop get --profile`. All that are named are added up by tag.
+
+`hist diff` prints the second log's figures in parts of the first's: 2.00x is twice as long. There
+is none where a log has too few values to tell. A file named diff is reached as ./diff.
+
+Exit codes:
+  see `swarmloop --help`";

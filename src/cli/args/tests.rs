@@ -1,5 +1,11 @@
 //! Command lines, by tables.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::later::LATER;
+use super::network::NetworkArgs;
+use super::output::{LINE_INTERVAL, ProgressArg, When};
 use super::*;
 
 fn read(args: &[&str]) -> Result<Cli, Refusal> {

@@ -8,7 +8,7 @@ use swarmloop::id::PieceIndex;
 use swarmloop::session::io::FileInTheWay;
 
 use super::*;
-use crate::cli::args::OutputArgs;
+use crate::cli::args::output::OutputArgs;
 use crate::cli::files::tests::metainfo;
 use crate::cli::snapshot::sample;
 use crate::cli::ui::tests::{Written, plain, recorded};
@@ -195,7 +195,7 @@ fn a_signal_before_the_end_says_what_is_kept() {
 #[test]
 fn nothing_follows_the_last_error() {
     let failed = Snapshot { phase: Phase::Stopped(Some(StopReason::Disk)), ..sample() };
-    let lines = crate::cli::args::ProgressArg::Lines(Duration::ZERO);
+    let lines = crate::cli::args::output::ProgressArg::Lines(Duration::ZERO);
     let args = OutputArgs { progress: lines, ..plain() };
     let script = Script::new(vec![disk_event(1, DiskErrorKind::Full)], failed);
     let (.., err) = play(watch(GET, 1, &sample()), &script, &[], &args);
@@ -287,7 +287,7 @@ fn a_seed_says_what_it_has() {
         (checking, Exit::Signal(2), "stopped  t1"),
         (unchecked, Exit::Signal(2), "stopped  t1"),
     ] {
-        let args = OutputArgs { progress: crate::cli::args::ProgressArg::Never, ..plain() };
+        let args = OutputArgs { progress: crate::cli::args::output::ProgressArg::Never, ..plain() };
         let script = Script::new(vec![], snapshot.clone());
         let (_, got, _, err) = play(watch(Goal::Seed, 1, &snapshot), &script, &[INTERRUPT], &args);
         assert_eq!(got, exit, "{err}");
@@ -353,7 +353,11 @@ fn json_tells_of_every_step_in_order() {
         Event::PieceVerified { torrent: id, piece: PieceIndex(1) },
         complete_event(1),
     ];
-    let args = OutputArgs { json: true, progress: crate::cli::args::ProgressArg::Never, ..plain() };
+    let args = OutputArgs {
+        json: true,
+        progress: crate::cli::args::output::ProgressArg::Never,
+        ..plain()
+    };
     let (_, _, out, err) = play(watch(GET, 1, &sample()), &Script::new(events, done()), &[], &args);
     let kinds: Vec<&str> =
         out.lines().map(|line| line.split('"').nth(3).expect("a type")).collect();

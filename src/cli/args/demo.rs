@@ -1,0 +1,20 @@
+//! The arguments of `demo`.
+
+use swarmloop::text::parse_size;
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// How much to transfer; twice that much room is needed in the folder for temporary files
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = demo_size)]
+    pub(crate) size: u64,
+}
+
+/// Reads what `demo --size` takes: at least a byte, because a torrent of nothing is none.
+fn demo_size(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(0) => Err("there must be something to transfer".to_owned()),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}

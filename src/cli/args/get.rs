@@ -1,0 +1,58 @@
+//! The arguments of `get`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueHint;
+
+use super::network::{InstrumentArgs, NetworkArgs};
+use super::values;
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub(crate) struct GetArgs {
+    /// Torrent files; - is stdin
+    #[arg(required = true, value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+    pub(crate) torrents: Vec<OsString>,
+    /// Folder to put the files into [default: the current one]
+    #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Fetch pieces in order
+    #[arg(long)]
+    pub(crate) sequential: bool,
+    /// Keep uploading when complete, until interrupted
+    #[arg(long)]
+    pub(crate) seed: bool,
+    /// Give up after this time without progress (such as 90s or 10m)
+    #[arg(long, value_name = "TIME", value_parser = values::timeout)]
+    pub(crate) timeout: Option<Duration>,
+    /// Replace existing bytes that are not the torrent's
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Accepted for wget's and curl's sake: resuming is what always happens.
+    #[arg(short = 'c', long = "continue", hide = true)]
+    pub(crate) resume: bool,
+    /// Peers and trackers.
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// What looks inside.
+    #[command(flatten)]
+    pub(crate) instruments: InstrumentArgs,
+}
+
+/// What the long help of `get` adds.
+pub(super) const GET_HELP: &str = "\
+Peer flags (-v):
+  D    downloading from it           d    we would, but it chokes us
+  U    uploading to it               u    it wants to, but we choke it
+  K    it lets us, we want nothing   ?    we let it, it wants nothing
+  I    it dialled us                 S    it has stopped answering requests
+
+Signals:
+  ^C, SIGTERM and SIGHUP stop gracefully, a second one at once. SIGUSR1 prints the status.
+
+Exit codes:
+  see `swarmloop --help`";

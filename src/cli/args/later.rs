@@ -1,0 +1,80 @@
+//! Flags of features that do not exist yet. They are known, so that they are refused by name and
+//! never silently accepted; a flag that *forbids* such a feature is accepted, because the promise
+//! is kept ([`super::network`]).
+//!
+//! Whoever builds the feature takes its line out of [`LATER`] and puts the flag where it belongs.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches};
+
+/// Flags that later versions have: long name, letter, and whether a value follows.
+pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
+    ("alloc", None, true),
+    ("announce-ip", None, true),
+    ("announce-port", None, true),
+    ("blocklist", None, true),
+    ("ca-file", None, true),
+    ("check", None, false),
+    ("config", None, true),
+    ("connect-timeout", None, true),
+    ("deadline", None, true),
+    ("dht-bootstrap", None, true),
+    ("dscp", None, true),
+    ("encryption", None, true),
+    ("exclude", Some('x'), true),
+    ("first-last", None, false),
+    ("input-file", Some('i'), true),
+    ("insecure", None, false),
+    ("ipv4", None, false),
+    ("ipv6", None, false),
+    ("jobs", Some('j'), true),
+    ("keepalive", None, true),
+    ("limit-down", None, true),
+    ("limit-up", None, true),
+    ("list", Some('l'), false),
+    ("log-file", None, true),
+    ("log-format", None, true),
+    ("log-level", None, true),
+    ("max-half-open", None, true),
+    ("metadata-only", None, false),
+    ("no-config", None, false),
+    ("no-resume", None, false),
+    ("no-webseeds", None, false),
+    ("on-complete", None, true),
+    ("peer-id-prefix", None, true),
+    ("peer-timeout", None, true),
+    ("port-map", None, false),
+    ("priority", None, true),
+    ("proxy", None, true),
+    ("proxy-peers", None, false),
+    ("request-timeout", None, true),
+    ("save-torrent", None, false),
+    ("seed-ratio", None, true),
+    ("seed-time", None, true),
+    ("select", Some('s'), true),
+    ("stdout", None, true),
+    ("stop-if-slow", None, true),
+    ("stop-timeout", None, true),
+    ("tracker", None, true),
+];
+
+/// Returns the flags of [`LATER`] for clap, hidden.
+pub(super) fn args() -> impl Iterator<Item = Arg> {
+    LATER.iter().map(|&(long, short, takes_value)| {
+        let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
+        let arg = Arg::new(long).long(long).action(action).hide(true);
+        // Optional, so that the flag is refused and not its missing value.
+        let arg = if takes_value { arg.num_args(0..=1) } else { arg };
+        if let Some(short) = short { arg.short(short) } else { arg }
+    })
+}
+
+/// Refuses the first flag of [`LATER`] that was given, with its verb: "--proxy is".
+pub(super) fn refuse(matches: &ArgMatches) -> Result<(), String> {
+    let is_given = |long: &str| matches.value_source(long) == Some(ValueSource::CommandLine);
+    // Not every subcommand has these flags, and clap panics when asked for one that it does not
+    // know.
+    let is_known = |long: &str| matches.try_contains_id(long).is_ok();
+    let given = LATER.iter().find(|(long, ..)| is_known(long) && is_given(long));
+    given.map_or(Ok(()), |(long, ..)| Err(format!("--{long} is")))
+}

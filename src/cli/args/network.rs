@@ -1,0 +1,91 @@
+//! The flags that `get` and `seed` share: peers and trackers, and what looks inside.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::ValueHint;
+
+/// Arguments that `get` and `seed` share.
+#[derive(Clone, Default, Debug, clap::Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkArgs {
+    /// Port or range of ports to listen on [default: the first free one of 6881-6889, else any]
+    #[arg(short, long, value_name = "N[-M]", value_parser = ports)]
+    pub(crate) port: Option<RangeInclusive<u16>>,
+    /// Local address that every connection uses
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<IpAddr>,
+    /// Dial this peer besides those that trackers name; may be repeated
+    #[arg(long = "peer", value_name = "HOST:PORT", value_parser = peer)]
+    pub(crate) peers: Vec<(String, u16)>,
+    /// Most connected peers of a torrent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_peers: Option<u16>,
+    /// Most connections in all, trackers and handshakes included
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_conns: Option<u16>,
+    /// Peers of a torrent that are uploaded to at one time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) unchoke_slots: Option<u16>,
+    /// Do not ask trackers
+    #[arg(long)]
+    pub(crate) no_trackers: bool,
+    /// What no version so far does anyway.
+    #[command(flatten)]
+    pub(crate) absent: AbsentArgs,
+}
+
+/// Flags that forbid what does not exist yet: accepted, because they are obeyed.
+#[derive(Clone, Default, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line, never read")]
+pub(crate) struct AbsentArgs {
+    #[arg(long, hide = true)]
+    no_dht: bool,
+    #[arg(long, hide = true)]
+    no_pex: bool,
+    #[arg(long, hide = true)]
+    no_lsd: bool,
+    #[arg(long, hide = true)]
+    no_port_map: bool,
+    #[arg(long, hide = true)]
+    no_utp: bool,
+}
+
+/// Arguments of `get` and `seed` for a look inside.
+#[derive(Clone, Default, Debug, clap::Args)]
+#[command(next_help_heading = "Instruments")]
+pub(crate) struct InstrumentArgs {
+    /// Write latency histograms, a summary and a page with plots into this folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) profile: Option<PathBuf>,
+    /// Write what was said and done last into this file, as a trace for ui.perfetto.dev
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// Reads `6881` or `6881-6889`; 0 is any free port and stands alone.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.parse().map_err(|_| format!("'{text}' is no port (0 to 65535)"));
+    let ports: RangeInclusive<u16> = port(first)?..=port(last)?;
+    match (*ports.start(), *ports.end()) {
+        (0, 1..) => Err("port 0 (any free one) cannot begin a range".to_owned()),
+        (first, last) if first > last => Err("the range ends before it begins".to_owned()),
+        _ => Ok(ports),
+    }
+}
+
+/// Reads `host:port`, `1.2.3.4:port` or `[2001:db8::1]:port`.
+fn peer(text: &str) -> Result<(String, u16), String> {
+    let form = || "a peer is HOST:PORT, an IPv6 address in brackets".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
+    let port = port.parse().ok().filter(|&port| port > 0).ok_or_else(form)?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().map_err(|_| form())?.to_string(),
+        None if host.is_empty() || host.contains([':', '[', ']', '/', '@']) => return Err(form()),
+        None if host.contains(|c: char| c.is_whitespace() || c.is_control()) => return Err(form()),
+        None => host.to_owned(),
+    };
+    Ok((host, port))
+}

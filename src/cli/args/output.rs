@@ -1,0 +1,71 @@
+//! The flags of every subcommand that say what is printed.
+
+use std::time::Duration;
+
+use clap::ArgAction;
+
+/// Flags of every subcommand that say what is printed.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Show no progress (errors and results are still printed)
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Show peers and trackers; twice: every connection
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// How to show progress: auto, always, never, line, or line:TIME for a line every TIME
+    #[arg(long, global = true, value_name = "MODE", default_value = "auto")]
+    #[arg(value_parser = progress)]
+    pub(crate) progress: ProgressArg,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: When,
+}
+
+/// What `--color` takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum When {
+    /// If stderr is a terminal and the environment does not object.
+    Auto,
+    /// Even into files.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What `--progress` takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ProgressArg {
+    /// Redrawn lines on a terminal, plain lines elsewhere.
+    Auto,
+    /// Redrawn lines even where stderr is no terminal.
+    Always,
+    /// Nothing.
+    Never,
+    /// Plain lines this often, and at every change of state.
+    Lines(Duration),
+}
+
+/// Time between plain progress lines unless told otherwise.
+pub(crate) const LINE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Reads what `--progress` takes.
+fn progress(text: &str) -> Result<ProgressArg, String> {
+    match text {
+        "auto" => Ok(ProgressArg::Auto),
+        "always" => Ok(ProgressArg::Always),
+        "never" => Ok(ProgressArg::Never),
+        "line" => Ok(ProgressArg::Lines(LINE_INTERVAL)),
+        _ => {
+            let time =
+                text.strip_prefix("line:").ok_or("one of auto, always, never, line, line:TIME")?;
+            humantime::parse_duration(time)
+                .map(ProgressArg::Lines)
+                .map_err(|error| error.to_string())
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The arguments of `seed`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ValueHint;
+
+use super::network::{InstrumentArgs, NetworkArgs};
+
+/// Arguments of `seed`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SeedArgs {
+    /// Torrent file; - is stdin
+    #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+    pub(crate) torrent: OsString,
+    /// The data, or the folder that it is in [default: the current one]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: Option<PathBuf>,
+    /// The folder that the data is in
+    #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
+    #[arg(value_hint = ValueHint::DirPath, conflicts_with = "path")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Peers and trackers.
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// What looks inside.
+    #[command(flatten)]
+    pub(crate) instruments: InstrumentArgs,
+}
