@@ -4,11 +4,17 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
 
+use std::path::{Path, PathBuf};
+
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::fault::{Halt, kind_of};
+use super::run::{MAX_IOV, in_full};
 use super::*;
-use crate::disk::layout::{FileSpec, Layout};
+use crate::disk::layout::{FileSpec, Layout, Span};
 use crate::id::{BLOCK_LEN, InfoHash};
 
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;

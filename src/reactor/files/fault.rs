@@ -1,0 +1,59 @@
+//! What the system's errors mean for a torrent.
+
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Storage};
+
+pub(super) fn path_of(storage: &Storage, index: usize) -> PathBuf {
+    storage.root.join(&storage.layout.files()[index].path)
+}
+
+pub(super) fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
+    let message = match errno {
+        // The system's words for these are about loops and folders, not about what is the matter.
+        Errno::LOOP => "a symlink is in the way".to_owned(),
+        Errno::NOTDIR => "a symlink or a file is where a folder belongs".to_owned(),
+        errno => std::io::Error::from(errno).to_string(),
+    };
+    DiskError { op, path, kind: kind_of(errno), message }
+}
+
+/// Sorts the system's errors by what a torrent can do about them.
+pub(super) const fn kind_of(errno: Errno) -> DiskErrorKind {
+    match errno {
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => DiskErrorKind::Full,
+        Errno::ACCESS | Errno::PERM => DiskErrorKind::Permission,
+        Errno::ROFS => DiskErrorKind::ReadOnly,
+        Errno::NOENT => DiskErrorKind::Missing,
+        // ENXIO is what opening a socket, or a pipe that nobody reads, gives.
+        Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO => DiskErrorKind::InTheWay,
+        _ => DiskErrorKind::Other,
+    }
+}
+
+/// Why bytes stopped moving.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Halt {
+    /// A call moved nothing, which for a read means the end of the file.
+    Nothing {
+        /// Bytes from the start of the file to where it happened.
+        offset: u64,
+    },
+    /// A call failed.
+    Failed(Errno),
+}
+
+impl Halt {
+    pub(super) fn into_error(self, op: DiskOp, path: PathBuf) -> DiskError {
+        let (kind, message) = match self {
+            Self::Failed(errno) => return failed(op, path, errno),
+            Self::Nothing { offset } if op == DiskOp::Read => {
+                (DiskErrorKind::Missing, format!("the file ends before byte {offset}"))
+            }
+            Self::Nothing { .. } => (DiskErrorKind::Other, "nothing was written".to_owned()),
+        };
+        DiskError { op, path, kind, message }
+    }
+}

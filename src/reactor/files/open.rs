@@ -1,0 +1,155 @@
+//! Opening files of a torrent below its download folder, name by name.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Storage};
+use crate::disk::layout::LayoutFile;
+
+use super::cache::Access;
+use super::fault::failed;
+use super::mark;
+
+/// Opens a file of a torrent; for [`Access::Write`], makes it and its folders if need be.
+pub(super) fn open_below(
+    storage: &Storage,
+    file: &LayoutFile,
+    access: Access,
+) -> Result<File, DiskError> {
+    let path = storage.root.join(&file.path);
+    let (folder, name) = open_parent(storage, file, access)?;
+    let open = |flags| {
+        let flags = FILE | flags | links(storage);
+        rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666))
+    };
+    let opened = match access {
+        Access::Read => open(OFlags::RDONLY),
+        Access::Write => match open(OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+            Ok(made) => {
+                mark::put_on(storage, &made);
+                Ok(made)
+            }
+            Err(Errno::EXIST) => open(OFlags::RDWR),
+            Err(errno) => Err(errno),
+        },
+    };
+    let opened = opened.map_err(|errno| failed(DiskOp::Open, path.clone(), errno))?;
+    let stat =
+        rustix::fs::fstat(&opened).map_err(|errno| failed(DiskOp::Stat, path.clone(), errno))?;
+    regular_len(&stat, path)?;
+    Ok(File::from(opened))
+}
+
+/// Returns the file's length, `None` if it or a folder on the way to it is not there.
+pub(super) fn len_on_disk(storage: &Storage, file: &LayoutFile) -> Result<Option<u64>, DiskError> {
+    let (folder, name) = match open_parent(storage, file, Access::Read) {
+        Ok(found) => found,
+        Err(error) if error.kind == DiskErrorKind::Missing => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let path = storage.root.join(&file.path);
+    let links = if storage.writable { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+    match rustix::fs::statat(&folder, name, links) {
+        Ok(stat) => regular_len(&stat, path).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(failed(DiskOp::Stat, path, errno)),
+    }
+}
+
+/// Returns a regular file's length; everything else is in the way.
+pub(super) fn regular_len(stat: &Stat, path: PathBuf) -> Result<u64, DiskError> {
+    if FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+    }
+    let message = "not a regular file".to_owned();
+    Err(DiskError { op: DiskOp::Open, path, kind: DiskErrorKind::InTheWay, message })
+}
+
+/// Opens the folder that a file is in and returns it with the file's name.
+pub(super) fn open_parent<'a>(
+    storage: &Storage,
+    file: &'a LayoutFile,
+    access: Access,
+) -> Result<(OwnedFd, &'a OsStr), DiskError> {
+    let mut folder = open_root(&storage.root, access)?;
+    let mut path = storage.root.clone();
+    let mut names = file.path.components();
+    let name = plain_name(names.next_back(), &file.path)?;
+    for component in names {
+        let step = plain_name(Some(component), &file.path)?;
+        path.push(step);
+        folder = open_folder(&folder, step, &path, FOLDER | links(storage), access)?;
+    }
+    Ok((folder, name))
+}
+
+/// Lets through only a name that stays below the folder it is looked up in. The metainfo parser
+/// refuses all others; this is the second lock on that door.
+pub(super) fn plain_name<'a>(
+    component: Option<Component<'a>>,
+    path: &Path,
+) -> Result<&'a OsStr, DiskError> {
+    if let Some(Component::Normal(name)) = component {
+        return Ok(name);
+    }
+    let message = "not a path of plain names".to_owned();
+    let (op, path) = (DiskOp::Open, path.to_owned());
+    Err(DiskError { op, path, kind: DiskErrorKind::Other, message })
+}
+
+/// Opens the download folder, through symlinks if the user has made it one.
+pub(super) fn open_root(root: &Path, access: Access) -> Result<OwnedFd, DiskError> {
+    let open = || rustix::fs::openat(CWD, root, FOLDER, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) if access == Access::Write => {
+            std::fs::create_dir_all(root).map_err(|error| {
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                failed(DiskOp::CreateFolder, root.to_owned(), errno)
+            })?;
+            open()
+        }
+        opened => opened,
+    };
+    opened.map_err(|errno| failed(DiskOp::Open, root.to_owned(), errno))
+}
+
+/// Says what becomes of symlinks below the download folder: a torrent that may write follows none;
+/// a pure seed may be kept together by links, for it can neither be led astray nor serve a byte
+/// that the torrent's hashes do not promise.
+pub(super) fn links(storage: &Storage) -> OFlags {
+    if storage.writable { OFlags::NOFOLLOW } else { OFlags::empty() }
+}
+
+/// Opens one folder in another.
+pub(super) fn open_folder(
+    parent: &OwnedFd,
+    name: &OsStr,
+    path: &Path,
+    flags: OFlags,
+    access: Access,
+) -> Result<OwnedFd, DiskError> {
+    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+    let opened = match open() {
+        Err(Errno::NOENT) if access == Access::Write => {
+            match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+                // Another thread was faster.
+                Ok(()) | Err(Errno::EXIST) => open(),
+                Err(errno) => return Err(failed(DiskOp::CreateFolder, path.to_owned(), errno)),
+            }
+        }
+        opened => opened,
+    };
+    opened.map_err(|errno| failed(DiskOp::Open, path.to_owned(), errno))
+}
+
+/// Opens folders for nothing but walking through them, so search permission is enough.
+pub(super) const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Opens files. Without `NONBLOCK` a named pipe in the way would block the thread for good; on
+/// regular files it means nothing.
+pub(super) const FILE: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
