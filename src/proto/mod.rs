@@ -9,4 +9,5 @@ pub mod message;
 pub mod metainfo;
 pub mod tracker_http;
 pub mod tracker_serve;
+pub mod tracker_udp;
 pub mod url;
