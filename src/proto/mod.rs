@@ -5,6 +5,7 @@ pub mod bencode;
 pub mod compact;
 pub mod handshake;
 pub mod http;
+pub mod magnet;
 pub mod message;
 pub mod metainfo;
 pub mod tracker_http;

@@ -9,9 +9,9 @@ use super::Notes;
 use crate::proto::bencode::{Dict, Value};
 
 /// Trackers kept, over all tiers: the longest public lists have some 150.
-const MAX_TRACKERS: usize = 256;
+pub const MAX_TRACKERS: usize = 256;
 /// Web seeds kept.
-const MAX_WEB_SEEDS: usize = 256;
+pub const MAX_WEB_SEEDS: usize = 256;
 /// Bytes of a URL at most; servers take 8 KiB for a whole request line.
 const MAX_URL_LEN: usize = 4096;
 
@@ -92,7 +92,7 @@ impl Urls {
 
 /// Whether a text is worth giving to who speaks its scheme: `scheme://something`, without control
 /// characters. Spaces and the like are in real announce URLs and are that one's to encode.
-fn looks_like_url(text: &str) -> bool {
+pub(in crate::proto) fn looks_like_url(text: &str) -> bool {
     let scheme_ok = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))

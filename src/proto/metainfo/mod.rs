@@ -14,6 +14,7 @@ mod announce;
 mod error;
 mod files;
 mod path;
+mod write;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,9 +22,13 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
+pub use self::announce::{MAX_TRACKERS, MAX_WEB_SEEDS};
 pub use self::error::{Expected, MetainfoError, Problem, Unsupported};
 pub use self::files::MAX_TOTAL_LEN;
 pub use self::path::{MAX_COMPONENT_LEN, MAX_PATH_LEVELS};
+pub use self::write::{Edit, Info, Payload, TorrentFile, auto_piece_len};
+
+pub(in crate::proto) use self::announce::looks_like_url;
 
 use self::error::broken;
 use crate::id::{InfoHash, PieceIndex};
