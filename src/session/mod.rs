@@ -108,6 +108,8 @@ struct Queues {
     dirty: Vec<ConnId>,
     /// Torrents to be looked at, each once ([`Entry::touched`]).
     touched: Vec<TorrentId>,
+    /// Peers that are to be told of a piece. Empty between calls.
+    told: Vec<ConnId>,
     /// Connections that wait for the credit of an upload, first come, first served.
     upload_waiters: VecDeque<ConnId>,
     /// Connections with something to send, each once ([`conns::Conn::queued`]).

@@ -53,44 +53,47 @@ impl Session {
 
     /// A piece came: tells those who wait for it, and begins a round of all others.
     fn tell_first(&mut self, torrent: TorrentId, now: Instant) {
+        let mut told = std::mem::take(&mut self.queues.told);
         let Some(entry) = self.entry_mut(torrent) else { return };
         let peers = &entry.torrent.peers;
         let unchoked = entry.torrent.unchoked();
-        let told: Vec<ConnId> = if peers.len() <= MAX_TOLD_AT_ONCE {
-            peers.values().copied().collect()
+        if peers.len() <= MAX_TOLD_AT_ONCE {
+            told.extend(peers.values());
         } else {
             entry.telling.left = peers.len();
             entry.telling.at.get_or_insert(now + TELL_INTERVAL);
-            let few = unchoked.len() <= MAX_TOLD_AT_ONCE;
-            unchoked.iter().copied().filter(|_| few).collect()
-        };
-        self.mark_lacking(&told);
+            if unchoked.len() <= MAX_TOLD_AT_ONCE {
+                told.extend(unchoked);
+            }
+        }
+        self.mark_lacking(told);
     }
 
     /// Tells the next few of a large swarm.
     fn tell_next(&mut self, torrent: TorrentId, now: Instant) {
+        let mut told = std::mem::take(&mut self.queues.told);
         let Some(entry) = self.entry_mut(torrent) else { return };
         let (peers, telling) = (&entry.torrent.peers, &mut entry.telling);
         let part = peers.len().div_ceil(TELL_PARTS).min(telling.left);
         let from = telling.after.map_or(Bound::Unbounded, Bound::Excluded);
         let next = peers.range((from, Bound::Unbounded)).chain(peers);
-        let mut told = Vec::with_capacity(part);
         for (peer_id, conn) in next.take(part) {
             telling.after = Some(*peer_id);
             told.push(*conn);
         }
         telling.left -= part;
         telling.at = (telling.left > 0 && part > 0).then(|| now + TELL_INTERVAL);
-        self.mark_lacking(&told);
+        self.mark_lacking(told);
     }
 
-    /// Marks those of `peers` that lack something; a seed lacks nothing.
-    fn mark_lacking(&mut self, peers: &[ConnId]) {
-        for id in peers {
-            let kind = self.conns.find(*id).map(|conn| &conn.kind);
+    /// Marks those of `told` that lack something; a seed lacks nothing.
+    fn mark_lacking(&mut self, mut told: Vec<ConnId>) {
+        for id in told.drain(..) {
+            let kind = self.conns.find(id).map(|conn| &conn.kind);
             if matches!(kind, Some(Kind::Peer { peer, .. }) if !peer.is_seed()) {
-                self.mark(*id);
+                self.mark(id);
             }
         }
+        self.queues.told = told;
     }
 }

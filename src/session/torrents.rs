@@ -313,7 +313,8 @@ impl Session {
         if self.work.news.is_empty() {
             return;
         }
-        for news in std::mem::take(&mut self.work.news) {
+        let mut all = std::mem::take(&mut self.work.news);
+        for news in all.drain(..) {
             let event = match news {
                 TorrentEvent::Phase(phase) => Event::Phase { torrent, phase },
                 TorrentEvent::PieceVerified(piece) => {
@@ -335,6 +336,10 @@ impl Session {
                 }
             };
             self.queues.events.push_back(event);
+        }
+        // Keep the list's capacity, unless passing them on has made others meanwhile.
+        if self.work.news.is_empty() {
+            self.work.news = all;
         }
     }
 

@@ -79,11 +79,14 @@ impl Session {
     /// of them has given it back.
     fn share_credit(&mut self, now: Instant) {
         if self.free_credit() > self.credit_left {
-            for torrent in std::mem::take(&mut self.work.lines.short) {
+            let mut short = std::mem::take(&mut self.work.lines.short);
+            for torrent in short.drain(..) {
                 if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
                     entry.torrent.credit_came_free(&mut self.work.lines);
                 }
             }
+            // Empty again, and its capacity is kept: what came free adds to the other line.
+            self.work.lines.short = short;
             self.serve_hungry(now);
         }
     }

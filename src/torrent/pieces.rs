@@ -17,8 +17,8 @@ use crate::wire::frame::Frame;
 pub struct OpenPieces {
     /// In piece order. Bounded by the credits of the frame pool: each piece holds at least one.
     open: Vec<OpenPiece>,
-    /// Emptied rows, kept for their capacity.
-    spare: Vec<Vec<Slot>>,
+    /// Records of closed pieces, emptied, kept for their capacity.
+    spare: Vec<Row>,
     /// The most blocks of a streamed piece that one job takes.
     run_blocks: usize,
 }
@@ -41,6 +41,13 @@ pub struct OpenPiece {
     slots: Vec<Slot>,
     /// The state of a piece that leaves in runs; `None` for one that is kept whole.
     stream: Option<Stream>,
+}
+
+/// The lists of an open piece.
+#[derive(Debug, Default)]
+struct Row {
+    slots: Vec<Slot>,
+    contributors: Vec<SocketAddr>,
 }
 
 /// How far a piece that leaves in runs is.
@@ -92,7 +99,7 @@ impl OpenPieces {
     /// or, if that is less than its blocks, to leave in runs.
     pub fn open(&mut self, piece: PieceIndex, blocks: u32, credit: u32) {
         let Err(at) = self.open.binary_search_by_key(&piece, |open| open.piece) else { return };
-        let mut slots = self.spare.pop().unwrap_or_default();
+        let Row { mut slots, contributors } = self.spare.pop().unwrap_or_default();
         slots.resize_with(blocks as usize, Slot::default);
         let stream = (credit < blocks).then(|| Stream {
             run_blocks: self.run_blocks,
@@ -100,7 +107,6 @@ impl OpenPieces {
             midstate: Some(Box::default()),
             block_hashes: Vec::new(),
         });
-        let contributors = Vec::new();
         let open = OpenPiece {
             piece,
             contributors,
@@ -135,14 +141,21 @@ impl OpenPieces {
         self.open.len()
     }
 
-    /// Closes `piece` and gives its frames to `frames`; the rest of the record is returned.
+    /// Closes `piece` and gives its frames to `frames`; the rest of the record is returned, and
+    /// is best given back to [`OpenPieces::recycle`].
     pub fn close(&mut self, piece: PieceIndex, frames: &mut Vec<Frame>) -> Option<OpenPiece> {
         let at = self.open.binary_search_by_key(&piece, |open| open.piece).ok()?;
         let mut open = self.open.remove(at);
-        let mut slots = std::mem::take(&mut open.slots);
-        frames.extend(slots.drain(..).filter_map(|slot| slot.frame));
-        self.spare.push(slots);
+        frames.extend(open.slots.drain(..).filter_map(|slot| slot.frame));
         Some(open)
+    }
+
+    /// Takes back the record of a closed piece, so that the next one costs no allocation.
+    pub fn recycle(&mut self, closed: OpenPiece) {
+        let OpenPiece { mut slots, mut contributors, .. } = closed;
+        slots.clear();
+        contributors.clear();
+        self.spare.push(Row { slots, contributors });
     }
 
     /// Returns the open pieces of which no job has blocks.

@@ -72,7 +72,9 @@ impl Torrent {
     }
 
     fn on_good(&mut self, piece: PieceIndex, hashes: &[[u8; 20]], ctx: &mut Ctx<'_>) -> After {
-        self.drop_row(piece, ctx.pool);
+        if let Some(closed) = self.drop_row(piece, ctx.pool) {
+            self.pieces.recycle(closed);
+        }
         for addr in self.blame.settle(piece, hashes) {
             self.ban(addr, Misbehaviour::CorruptBlock, ctx);
         }
