@@ -140,10 +140,16 @@ impl Layout {
     /// Panics if the torrent has no such file: a caller's bug.
     pub fn pieces_of_file(&self, file: usize) -> Range<u32> {
         let file = &self.files[file];
+        self.pieces_of_range(file.offset, file.len)
+    }
+
+    /// Returns the pieces that hold the `len` bytes from `start` on in the torrent; empty if `len`
+    /// is 0. The range must be within the torrent.
+    pub fn pieces_of_range(&self, start: u64, len: u64) -> Range<u32> {
         let piece_len = u64::from(self.piece_len);
         let number = |piece: u64| u32::try_from(piece).expect("at most the piece count");
-        let first = number(file.offset / piece_len);
-        if file.len == 0 { first..first } else { first..number(file.end().div_ceil(piece_len)) }
+        let first = number(start / piece_len);
+        if len == 0 { first..first } else { first..number((start + len).div_ceil(piece_len)) }
     }
 
     fn start_of(&self, piece: PieceIndex) -> u64 {

@@ -7,5 +7,6 @@
 pub mod hash;
 pub mod job;
 pub mod layout;
+pub mod selection;
 pub mod sha1_lanes;
 pub mod verdict;

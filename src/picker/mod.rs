@@ -13,6 +13,7 @@
 mod ask;
 mod availability;
 mod fresh;
+mod levels;
 mod partial;
 #[cfg(test)]
 mod tests;
@@ -23,8 +24,10 @@ pub use self::ask::{Ask, OpenFacts, Order, PickError, Picked, Pieces, Progress, 
 
 use self::availability::Availability;
 use self::fresh::{Fresh, Rule};
+use self::levels::Levels;
 use self::partial::{OpenPiece, Partial, Race};
 use crate::bitfield::Bitfield;
+use crate::disk::selection::LEVELS;
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, PieceIndex};
 use crate::rng::Rng;
@@ -60,6 +63,8 @@ pub struct Picker {
     wanted: Bitfield,
     /// Invariant: the pieces in `wanted`.
     missing: u32,
+    /// Invariant: tells the pieces in `wanted` apart, no others.
+    levels: Levels,
     /// Pieces that failed their hash and have not been verified since. Invariant: none of them is
     /// in `have`.
     suspects: Bitfield,
@@ -101,6 +106,7 @@ impl Picker {
             have,
             have_count,
             missing: geometry.pieces() - have_count,
+            levels: Levels::default(),
             suspects: Bitfield::new(geometry.pieces()),
             suspect_count: 0,
             availability: Availability::new(geometry.pieces()),
@@ -115,6 +121,33 @@ impl Picker {
     /// Sets the order in which pieces are opened from now on.
     pub const fn set_order(&mut self, order: Order) {
         self.order = order;
+    }
+
+    /// Sets which pieces are to be downloaded, and which of them before which: disjoint sets, the
+    /// most urgent first. Pieces that are verified may be in them. O(pieces).
+    ///
+    /// Open pieces stay open; those that are not wanted any more are the caller's to
+    /// [`Picker::close`], unless they are being verified. Panics if a set is over another number of
+    /// pieces: a bug of the caller.
+    pub fn set_wanted(&mut self, mut levels: [Bitfield; LEVELS]) {
+        let mut wanted = Bitfield::new(self.geometry.pieces());
+        for level in &mut levels {
+            assert_eq!(level.len(), self.geometry.pieces(), "a bitfield of another torrent");
+            self.have.ones().for_each(|piece| _ = level.remove(piece));
+            level.ones().for_each(|piece| _ = wanted.insert(piece));
+        }
+        let open: Vec<u32> = self.open.iter().map(|(_, open)| open.piece()).collect();
+        for piece in self.wanted.ones().filter(|piece| !wanted.contains(*piece)) {
+            self.fresh.remove(piece, &mut self.availability);
+        }
+        for piece in wanted.ones().filter(|piece| !self.wanted.contains(*piece)) {
+            if open.binary_search(&piece).is_err() {
+                self.fresh.insert(piece, &mut self.availability);
+            }
+        }
+        self.missing = wanted.count();
+        self.wanted = wanted;
+        self.levels = Levels::new(levels);
     }
 
     /// Sets how many blocks of a longer piece may be requested ahead of what was
@@ -136,7 +169,9 @@ impl Picker {
     /// 2. free blocks of other open pieces, the most complete first, then the oldest;
     /// 3. a new piece: first one that was corrupt before; at random while fewer than
     ///    [`RANDOM_FIRST_PIECES`] are verified; else the rarest, ties at random (of pieces with
-    ///    more than eight copies, one that is rarer than most); in sequential order the next;
+    ///    more than eight copies, one that is rarer than most); in sequential order the next; each
+    ///    of this in the most urgent level of [`Picker::set_wanted`] that the remote has a piece
+    ///    of;
     /// 4. end game: when every wanted block that some remote has is requested, blocks that others
     ///    were asked for: those with the fewest owners, then those that have been out longest
     ///    (BEP 3, "endgame mode", which asks everybody for everything).
@@ -190,10 +225,14 @@ impl Picker {
             let (urgency, age) = (u64::from(urgency), open.age());
             if ask.slow { (u64::MAX - urgency, u64::MAX - age) } else { (urgency, age) }
         };
+        let level = |open: &OpenPiece| {
+            let level = self.levels.of(open.piece());
+            if ask.slow { LEVELS - level } else { level }
+        };
         self.open
             .pickable()
             .filter(|(_, open)| ask.allows(open.piece()) && open.is_open_to(ask.owner))
-            .min_by_key(|(_, open)| (!open.works(ask.owner), rank(open)))
+            .min_by_key(|(_, open)| (!open.works(ask.owner), level(open), rank(open)))
             .map(|(place, _)| place)
     }
 
@@ -203,12 +242,14 @@ impl Picker {
             let fresh = only.iter().map(|piece| piece.0).filter(|piece| {
                 self.fresh.contains(*piece) && ask.pieces.contains(PieceIndex(*piece))
             });
-            fresh.min_by_key(|piece| self.availability.of(*piece))?
+            fresh.min_by_key(|piece| (self.levels.of(*piece), self.availability.of(*piece)))?
         } else if let Some(piece) = self.next_of_run(ask, *run) {
             piece
         } else {
-            run.blocks_left = RUN_BLOCKS;
-            self.search_fresh(ask, rng)?
+            let piece = self.search_fresh(ask, rng)?;
+            // Beside a piece that was corrupt before there may be others that are less urgent.
+            run.blocks_left = if self.suspects.contains(piece) { 0 } else { RUN_BLOCKS };
+            piece
         };
         let blocks = self.geometry.blocks_of(PieceIndex(piece));
         *run = Run { next: piece + 1, blocks_left: run.blocks_left.saturating_sub(blocks) };
@@ -217,7 +258,10 @@ impl Picker {
 
     fn next_of_run(&self, ask: &Ask<'_>, run: Run) -> Option<u32> {
         let end = if run.blocks_left > 0 { run.next.saturating_add(RUN_GAP) } else { run.next };
-        (run.next..end).find(|piece| self.fresh.contains(*piece) && ask.allows(*piece))
+        (run.next..end).find(|piece| {
+            let is_next = self.fresh.contains(*piece) && ask.allows(*piece);
+            is_next && self.levels.of(*piece) == self.levels.of(run.next - 1)
+        })
     }
 
     fn search_fresh(&mut self, ask: &Ask<'_>, rng: &mut Rng) -> Option<u32> {
@@ -236,7 +280,9 @@ impl Picker {
             (Order::RarestFirst, false) => Rule::Rarest,
             (Order::RarestFirst, true) => Rule::Commonest,
         };
-        self.fresh.choose(rule, ask.pieces, None, &mut self.availability, rng)
+        self.levels.search(ask.slow).find_map(|level| {
+            self.fresh.choose(rule, ask.pieces, level, &mut self.availability, rng)
+        })
     }
 
     /// Picks blocks that others were asked for, if there is nothing else: rule 4. Returns how many.
@@ -340,6 +386,7 @@ impl Picker {
     /// learn whom to cancel. Panics if the torrent has no such piece: a bug of the caller.
     pub fn verified(&mut self, piece: PieceIndex) -> u32 {
         self.missing -= u32::from(self.wanted.remove(piece.0));
+        self.levels.remove(piece.0);
         self.suspect_count -= u32::from(self.suspects.remove(piece.0));
         self.have_count += u32::from(self.have.insert(piece.0));
         self.fresh.remove(piece.0, &mut self.availability);
@@ -540,6 +587,7 @@ impl Picker {
         assert_eq!(self.have.count(), self.have_count);
         assert_eq!(self.wanted.count(), self.missing);
         assert_eq!(self.suspects.count(), self.suspect_count);
+        self.levels.check_invariants(&self.wanted);
         for piece in 0..self.geometry.pieces() {
             let open = self.open.find(piece).is_some();
             let wanted = self.wanted.contains(piece);

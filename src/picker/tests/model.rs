@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::disk::selection::LEVELS;
 use crate::rng::Rng;
 
 const PIECES: u32 = 9;
@@ -26,6 +27,8 @@ struct Model {
     open: BTreeMap<u32, u32>,
     suspect: Vec<u32>,
     have: Vec<u32>,
+    /// The level of each piece that is wanted if it is not verified.
+    level: BTreeMap<u32, usize>,
     /// What each remote has, if it is connected.
     remotes: [Option<Vec<u32>>; REMOTES],
     /// Pairs that were asked once and may still send.
@@ -49,13 +52,14 @@ fn key(block: Block) -> (u32, u32) {
 impl World {
     fn new(seed: u64) -> Self {
         let picker = Picker::new(geometry(), Bitfield::new(PIECES));
-        Self { picker, model: Model::default(), rng: Rng::new(seed) }
+        let level = (0..PIECES).map(|piece| (piece, 0)).collect();
+        Self { picker, model: Model { level, ..Model::default() }, rng: Rng::new(seed) }
     }
 
     /// One random operation.
     fn step(&mut self) {
         let remote = self.rng.below(REMOTES);
-        match self.rng.below(16) {
+        match self.rng.below(17) {
             0..6 => self.pick(remote),
             6..10 => self.answer(remote),
             10 => self.let_go(remote),
@@ -63,7 +67,11 @@ impl World {
             12 => self.have(remote),
             13 => self.settle(),
             14 => self.send_late(),
-            _ => self.close(),
+            15 => self.want_others(),
+            _ => {
+                let piece = self.rng.below_u32(PIECES);
+                self.close(piece);
+            }
         }
         self.check();
     }
@@ -88,9 +96,10 @@ impl World {
         let picked = self.picker.pick(&ask, &mut self.rng, &mut out);
         let first_race = out.len() - picked.endgame as usize;
         let before = self.model.open.clone();
+        self.check_levels(&ask, &before, &out[..first_race]);
         for (at, block) in out.iter().enumerate() {
             assert!(geometry().is_block(*block) && ask.allows(block.piece.0), "{block:?}");
-            assert!(!self.model.have.contains(&block.piece.0));
+            assert!(self.is_wanted(block.piece.0), "{block:?} is not wanted");
             assert!(!self.model.sent.contains_key(&key(*block)), "{block:?} is here");
             self.model.open.entry(block.piece.0).or_insert(geometry().blocks_of(block.piece));
             let asked = self.model.asked.entry(key(*block)).or_default();
@@ -113,6 +122,45 @@ impl World {
         }
     }
 
+    /// A piece is opened only if the owner has none of a more urgent level that could be.
+    fn check_levels(&self, ask: &Ask<'_>, before: &BTreeMap<u32, u32>, out: &[Block]) {
+        let opened: Vec<u32> = out.iter().map(|block| block.piece.0).collect();
+        let fresh = (0..PIECES).filter(|piece| ask.allows(*piece) && self.is_wanted(*piece));
+        let left = fresh.filter(|piece| !before.contains_key(piece) && !opened.contains(piece));
+        let suspects = |piece: &u32| self.model.suspect.contains(piece);
+        for piece in opened.iter().filter(|piece| !before.contains_key(piece) && !suspects(piece)) {
+            let level = self.model.level[piece];
+            for left in left.clone() {
+                let other = self.model.level[&left];
+                let fits =
+                    if ask.slow && ask.only.is_none() { level >= other } else { level <= other };
+                assert!(fits, "piece {piece} before {left}");
+            }
+        }
+    }
+
+    /// Wants other pieces than before and gives up those that are open and not wanted, as the
+    /// torrent does.
+    fn want_others(&mut self) {
+        let mut levels = [(); LEVELS].map(|()| Bitfield::new(PIECES));
+        self.model.level.clear();
+        for piece in 0..PIECES {
+            // A fifth of them not at all.
+            let level = self.rng.below(LEVELS + 1);
+            if let Some(set) = levels.get_mut(level) {
+                set.insert(piece);
+                self.model.level.insert(piece, level);
+            }
+        }
+        self.picker.set_wanted(levels);
+        let open: Vec<OpenFacts> = self.picker.open_pieces().collect();
+        for facts in open.iter().filter(|facts| facts.received < facts.blocks) {
+            if !self.picker.is_wanted(facts.piece) {
+                self.close(facts.piece.0);
+            }
+        }
+    }
+
     /// A pick that stops early has left nothing that the owner could have been asked for.
     fn check_stop(&self, ask: &Ask<'_>, picked: Picked, picked_blocks: usize) {
         let takeable = (0..PIECES).filter(|piece| ask.allows(*piece) && self.free(*piece) > 0);
@@ -122,9 +170,8 @@ impl World {
         });
         let (open, fresh): (Vec<u32>, Vec<u32>) =
             takeable.partition(|piece| self.model.open.contains_key(piece));
-        let wanted = (0..PIECES).any(|piece| {
-            ask.pieces.contains(PieceIndex(piece)) && !self.model.have.contains(&piece)
-        });
+        let wanted = (0..PIECES)
+            .any(|piece| ask.pieces.contains(PieceIndex(piece)) && self.is_wanted(piece));
         match picked.stop {
             Stop::Full => assert_eq!(picked_blocks, ask.room),
             Stop::NoCredit => assert!(open.is_empty() && !fresh.is_empty()),
@@ -140,7 +187,11 @@ impl World {
         let blocks = geometry().blocks_of(PieceIndex(piece)) as usize;
         let asked = taken(&mut self.model.asked.keys().copied());
         let sent = taken(&mut self.model.sent.keys().copied());
-        if self.model.have.contains(&piece) { 0 } else { blocks - asked - sent }
+        if self.is_wanted(piece) { blocks - asked - sent } else { 0 }
+    }
+
+    fn is_wanted(&self, piece: u32) -> bool {
+        self.model.level.contains_key(&piece) && !self.model.have.contains(&piece)
     }
 
     fn owners(&self, piece: u32) -> Vec<ConnId> {
@@ -278,8 +329,7 @@ impl World {
         self.model.sent.retain(|(of, _), _| *of != piece);
     }
 
-    fn close(&mut self) {
-        let piece = self.rng.below_u32(PIECES);
+    fn close(&mut self, piece: u32) {
         let mut cancels = Vec::new();
         let credit = self.picker.close(PieceIndex(piece), &mut cancels);
         assert_eq!(credit, self.model.open.remove(&piece).unwrap_or(0));
@@ -310,8 +360,8 @@ impl World {
         let open: Vec<_> =
             self.picker.open_pieces().map(|open| (open.piece.0, open.credit)).collect();
         assert_eq!(open, self.model.open.clone().into_iter().collect::<Vec<_>>());
-        let here = self.picker.missing() as usize + self.model.have.len();
-        assert_eq!(here, PIECES as usize);
+        let missing = (0..PIECES).filter(|piece| self.is_wanted(*piece));
+        assert_eq!(self.picker.missing() as usize, missing.count());
         let unavailable = |piece: &u32| self.free(*piece) > 0 && self.availability(*piece) > 0;
         let endgame = !(0..PIECES).any(|piece| unavailable(&piece)) && !self.model.asked.is_empty();
         assert_eq!(self.picker.in_endgame(), endgame);
@@ -319,6 +369,7 @@ impl World {
 
     /// Lets one honest seed do the rest.
     fn finish(&mut self) {
+        let wanted: Vec<u32> = self.model.level.keys().copied().collect();
         for remote in 0..REMOTES {
             if self.model.remotes[remote].is_some() {
                 self.join_or_leave(remote);
@@ -342,7 +393,8 @@ impl World {
                 assert!(progress.is_ok(), "{block:?}");
             }
         }
-        assert!(self.picker.is_complete(), "{:?}", self.picker);
+        assert_eq!(self.picker.missing(), 0, "{:?}", self.picker);
+        assert!(wanted.iter().all(|piece| self.picker.have().contains(*piece)));
         assert_eq!(cancels, []);
     }
 }

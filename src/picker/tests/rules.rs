@@ -519,3 +519,91 @@ fn tables_do_not_grow_once_they_are_warm() {
     }
     assert!(capacities.windows(2).all(|pair| pair[0] == pair[1]), "{capacities:?}");
 }
+
+// Wanted pieces and their levels.
+
+/// Wants these pieces, the most urgent first.
+fn want(bench: &mut Bench, pieces: u32, levels: [&[u32]; LEVELS]) {
+    bench.picker.set_wanted(levels.map(|level| bits(pieces, level)));
+    bench.picker.check_invariants();
+}
+
+#[test]
+fn what_is_not_wanted_is_not_asked_for_and_makes_nobody_interesting() {
+    let mut bench = Bench::started(8, 1).seeds(2);
+    want(&mut bench, 8, [&[], &[], &[1, 5, 6], &[]]);
+    assert_eq!(bench.picker.missing(), 2);
+    assert!(!bench.picker.is_interesting(Pieces::Some(&bits(8, &[1, 4, 7]))));
+    assert!(bench.picker.is_interesting(Pieces::Some(&bits(8, &[4, 6]))));
+    let (mut blocks, picked) = bench.pick_as(Ask { endgame_room: 9, ..ask(A) });
+    blocks.sort_unstable();
+    assert_eq!((blocks, picked.stop), (vec![(5, 0), (6, 0)], Stop::Busy));
+    for piece in [5, 6] {
+        assert_eq!(bench.receive((piece, 0), A), Ok(Progress::Complete));
+        bench.picker.verified(PieceIndex(piece));
+    }
+    assert_eq!(bench.picker.missing(), 0);
+    assert!(!bench.picker.is_complete());
+    assert_eq!(bench.pick_as(ask(A)).1.stop, Stop::NothingWanted);
+}
+
+#[test]
+fn the_most_urgent_level_comes_first_and_within_it_the_rarest() {
+    let mut bench = Bench::started(12, 1).seeds(1);
+    bench.picker.remote_joined(Pieces::Some(&bits(12, &[5, 6, 8, 10])));
+    want(&mut bench, 12, [&[5], &[6, 7], &[8, 9], &[10, 11]]);
+    let order = bench.pick(ask(A));
+    let pieces: Vec<u32> = order.iter().map(|(piece, _)| *piece).collect();
+    assert_eq!(pieces, [5, 7, 6, 9, 8, 11, 10]);
+}
+
+#[test]
+fn a_level_that_the_remote_has_nothing_of_does_not_hold_it_up() {
+    let mut bench = Bench::started(8, 1).seeds(1);
+    want(&mut bench, 8, [&[4], &[], &[5], &[6, 7]]);
+    assert_eq!(bench.pick(ask_for(B, &bits(8, &[5, 6]))), [(5, 0), (6, 0)]);
+}
+
+#[test]
+fn a_slow_owner_is_kept_away_from_what_is_urgent() {
+    let mut bench = Bench::started(8, 1).seeds(1);
+    want(&mut bench, 8, [&[4], &[5], &[6], &[7]]);
+    let order = bench.pick(Ask { slow: true, ..ask(A) });
+    assert_eq!(order, [(7, 0), (6, 0), (5, 0), (4, 0)]);
+}
+
+#[test]
+fn sequential_order_is_kept_within_a_level() {
+    let mut bench = Bench::started(12, 1).sequential().seeds(1);
+    want(&mut bench, 12, [&[11], &[8, 6], &[4, 5, 7, 9], &[]]);
+    let pieces: Vec<u32> = bench.pick(ask(A)).iter().map(|(piece, _)| *piece).collect();
+    assert_eq!(pieces, [11, 6, 8, 4, 5, 7, 9]);
+}
+
+#[test]
+fn open_pieces_of_an_urgent_level_are_shared_first() {
+    let mut bench = three_open();
+    want(&mut bench, 8, [&[], &[6], &[4, 5], &[]]);
+    let order: Vec<_> = bench.pick(Ask { room: 8, ..ask(D) });
+    assert_eq!(order, [run(6, 1..4), run(5, 2..4), run(4, 1..4)].concat());
+}
+
+#[test]
+fn what_is_wanted_can_change_on_the_way() {
+    let mut bench = Bench::started(8, 1).seeds(1);
+    want(&mut bench, 8, [&[], &[], &[4], &[]]);
+    assert_eq!(bench.fetch_one(A), 4);
+    bench.picker.verified(PieceIndex(4));
+    assert_eq!(bench.picker.missing(), 0);
+    want(&mut bench, 8, [&[], &[0, 4, 6], &[5], &[]]);
+    assert_eq!(bench.picker.missing(), 2);
+    let opened = bench.pick(Ask { room: 1, ..ask(A) });
+    assert_eq!(opened, [(6, 0)]);
+    want(&mut bench, 8, [&[], &[], &[5, 7], &[]]);
+    assert_eq!(bench.picker.missing(), 2);
+    bench.picker.close(PieceIndex(6), &mut bench.cancels);
+    assert_eq!(bench.cancels(), [(A, (6, 0))]);
+    let mut order = bench.pick(ask(A));
+    order.sort_unstable();
+    assert_eq!(order, [(5, 0), (7, 0)]);
+}
