@@ -8,6 +8,7 @@
 pub mod clock;
 mod conn;
 pub mod files;
+pub mod hashing;
 pub mod limits;
 pub mod net;
 pub mod resolver;

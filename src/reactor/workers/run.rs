@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::array::from_fn;
 use std::borrow::Cow;
-use std::iter::once;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,19 +15,12 @@ use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
     Append, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict, Verify,
 };
-use crate::disk::sha1_lanes::MAX_LANES;
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::reactor::files::Files;
+use crate::reactor::hashing;
 use crate::time::Duration;
 use crate::wire::frame::Frame;
-
-/// The most pieces that a check hashes side by side.
-const CHECK_LANES: usize = MAX_LANES;
-
-/// Bytes of a piece that a check reads and hashes at a time: long enough that a call costs nothing
-/// beside its copy, short enough that the bytes of all lanes are in a cache when they are hashed.
-pub(super) const CHECK_STEP: u32 = 128 << 10;
 
 /// What a batch was hashed to.
 pub(super) struct Hashed {
@@ -166,74 +159,8 @@ fn check(
     count: u32,
     buffer: &mut Vec<u8>,
 ) -> Result<Vec<bool>, DiskError> {
-    buffer.resize(CHECK_LANES * CHECK_STEP as usize, 0);
-    let mut good = Vec::new();
-    let mut pieces = (first.0..first.0.saturating_add(count)).map(PieceIndex);
-    let mut lanes = Vec::with_capacity(CHECK_LANES);
-    loop {
-        let next = pieces.by_ref().take(CHECK_LANES);
-        lanes.extend(next.map(|piece| Checked::new(storage, piece)));
-        let Some(longest) = lanes.iter().map(|lane| lane.len).max() else { return Ok(good) };
-        let mut begin = 0;
-        while begin < longest {
-            check_step(files, storage, begin, &mut lanes, buffer)?;
-            begin += CHECK_STEP;
-        }
-        good.extend(lanes.drain(..).map(|lane| lane.judge(storage)));
-    }
-}
-
-/// A piece that is being checked.
-#[derive(Debug)]
-struct Checked {
-    piece: PieceIndex,
-    len: u32,
-    /// Whether some of it is known not to be there: the rest does not matter any more.
-    missing: bool,
-    midstate: Midstate,
-}
-
-impl Checked {
-    fn new(storage: &Storage, piece: PieceIndex) -> Self {
-        let len = storage.layout.piece_len(piece);
-        Self { piece, len, missing: false, midstate: Midstate::default() }
-    }
-
-    /// Tells whether it is there and right, now that all of it was hashed.
-    fn judge(self, storage: &Storage) -> bool {
-        !self.missing && hash::finish(self.midstate) == storage.expected(self.piece)
-    }
-}
-
-/// Reads the next bytes of each of `lanes`, from `begin` on, and then hashes them side by side.
-fn check_step(
-    files: &Files,
-    storage: &Storage,
-    begin: u32,
-    lanes: &mut [Checked],
-    buffer: &mut [u8],
-) -> Result<(), DiskError> {
-    let mut parts: [&[u8]; CHECK_LANES] = [&[]; CHECK_LANES];
-    let rooms = buffer.chunks_exact_mut(CHECK_STEP as usize);
-    for ((lane, room), part) in lanes.iter_mut().zip(rooms).zip(&mut parts) {
-        let len = lane.len.saturating_sub(begin).min(CHECK_STEP);
-        if len == 0 || lane.missing {
-            continue;
-        }
-        let room = &mut room[..len as usize];
-        match files.read_into(storage, lane.piece, begin, room) {
-            Ok(()) => *part = room,
-            Err(error) if error.kind == DiskErrorKind::Missing => lane.missing = true,
-            Err(error) => return Err(error),
-        }
-    }
-    let mut streams: [_; CHECK_LANES] = from_fn(|at| {
-        let midstate = lanes.get(at).map(|lane| lane.midstate.clone());
-        (midstate.unwrap_or_default(), once(parts[at]))
-    });
-    hash::update_each(&mut streams[..lanes.len()]);
-    for (lane, (midstate, _)) in lanes.iter_mut().zip(streams) {
-        lane.midstate = midstate;
-    }
-    Ok(())
+    let go_on = |_| ControlFlow::Continue(());
+    let hashes = hashing::pieces(files, storage, first, count, buffer, go_on)?;
+    let expected = (first.0..).map(|piece| storage.expected(PieceIndex(piece)));
+    Ok(hashes.iter().zip(expected).map(|(hash, right)| *hash == Some(right)).collect())
 }

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::queue::class;
-use super::run::CHECK_STEP;
 use super::*;
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{Append, Appended, DiskErrorKind, OnDisk, Storage, Verdict, Verify};
 use crate::disk::layout::{FileSpec, Layout};
 use crate::id::{BLOCK_LEN, ConnId, InfoHash, PieceIndex, TorrentId};
+use crate::reactor::hashing::STEP;
 use crate::wire::frame::Frame;
 
 const PIECE_LEN: u32 = 3 * BLOCK_LEN;
@@ -201,7 +201,7 @@ fn a_read_fills_its_frames_or_gives_them_back() {
 #[test]
 fn a_check_tells_good_pieces_from_wrong_and_missing_ones() {
     let root = TempDir::new().unwrap();
-    let piece_len = CHECK_STEP + 5_000;
+    let piece_len = STEP + 5_000;
     // More pieces than are looked at side by side; the last one is shorter than a step.
     let len = 40 * piece_len as usize + 3_000;
     let (mut bytes, storage) = torrent_of_pieces(root.path(), len, piece_len);
@@ -216,7 +216,7 @@ fn a_check_tells_good_pieces_from_wrong_and_missing_ones() {
     fs::create_dir(root.path().join("t")).unwrap();
     // One is wrong in its first step, one in its second, and the file ends a byte too early.
     bytes[3 * piece_len as usize] ^= 1;
-    bytes[20 * piece_len as usize + CHECK_STEP as usize] ^= 1;
+    bytes[20 * piece_len as usize + STEP as usize] ^= 1;
     fs::write(root.path().join("t/a"), &bytes[..bytes.len() - 1]).unwrap();
     let right = |piece| ![3, 20, 40].contains(&piece);
     assert_eq!(good(40).unwrap(), (1..=40).map(right).collect::<Vec<_>>());
