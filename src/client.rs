@@ -90,7 +90,7 @@ pub struct Client {
 enum Command {
     Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
     Remove(TorrentId),
-    Status(TorrentId, mpsc::Sender<Option<TorrentStatus>>),
+    Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
@@ -166,7 +166,17 @@ impl Client {
     /// # Errors
     /// [`ClientError::Ended`]: the loop has ended, or there is no such torrent.
     pub fn status(&self, torrent: TorrentId) -> Result<TorrentStatus, ClientError> {
-        self.ask(|reply| Command::Status(torrent, reply))?.ok_or(ClientError::Ended)
+        self.statuses(&[torrent])?.pop().ok_or(ClientError::Ended)
+    }
+
+    /// Returns how several torrents stand, in one question to the loop; those that there are not
+    /// are left out. The loop answers between two turns: ask for hundreds at a time, not for
+    /// thousands.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn statuses(&self, torrents: &[TorrentId]) -> Result<Vec<TorrentStatus>, ClientError> {
+        self.ask(|reply| Command::Statuses(torrents.into(), reply))
     }
 
     /// Returns a torrent's established peers, the busiest first.
@@ -313,9 +323,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
             let (session, now) = reactor.session_mut();
             session.remove_torrent(torrent, now);
         }
-        Command::Status(torrent, reply) => {
+        Command::Statuses(torrents, reply) => {
             let (session, now) = reactor.session();
-            let _ = reply.send(session.torrent(torrent, now));
+            let statuses = torrents.iter().filter_map(|torrent| session.torrent(*torrent, now));
+            let _ = reply.send(statuses.collect());
         }
         Command::Peers(torrent, reply) => {
             let (session, now) = reactor.session();

@@ -42,7 +42,8 @@ Exit codes:
   6    no space, no permission, read-only, or foreign files in the way
   129, 130, 143
        ended by SIGHUP, SIGINT or SIGTERM before everything was complete; what is verified is kept
-  Others may be added; anything but 0 is a failure.";
+  Of several torrents the worst counts, in this order: 6, 1, 2, 4, 5. Other codes may be added;
+  anything but 0 is a failure.";
 
 impl Exit {
     /// Returns the number that the shell sees.
@@ -58,13 +59,21 @@ impl Exit {
         }
     }
 
-    /// Returns what failures add up to when `succeeded` other torrents came through: the code that
-    /// they share if nothing succeeded, else [`Exit::Failed`].
-    pub(crate) fn of_failures(failures: &[Self], succeeded: usize) -> Self {
-        match failures {
-            [] => Self::Success,
-            [first, rest @ ..] if succeeded == 0 && rest.iter().all(|exit| exit == first) => *first,
-            _ => Self::Failed,
+    /// Returns the worst of several ends, success if there are none: what needs the user's hand
+    /// before what may go better by itself next time.
+    pub(crate) fn worst(exits: impl IntoIterator<Item = Self>) -> Self {
+        exits.into_iter().max_by_key(|exit| exit.gravity()).unwrap_or(Self::Success)
+    }
+
+    const fn gravity(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::GaveUp => 1,
+            Self::Input => 2,
+            Self::Usage => 3,
+            Self::Failed => 4,
+            Self::Disk => 5,
+            Self::Signal(_) => 6,
         }
     }
 }
@@ -223,16 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn failures_keep_their_code_only_if_nothing_came_through() {
-        for (failures, succeeded, exit) in [
-            (&[][..], 2, Exit::Success),
-            (&[Exit::Input], 0, Exit::Input),
-            (&[Exit::Input], 1, Exit::Failed),
-            (&[Exit::Disk, Exit::Disk], 0, Exit::Disk),
-            (&[Exit::Disk, Exit::GaveUp], 0, Exit::Failed),
-        ] {
-            assert_eq!(Exit::of_failures(failures, succeeded), exit, "{failures:?}");
+    fn of_several_ends_the_worst_counts() {
+        let order = [Exit::Success, Exit::GaveUp, Exit::Input, Exit::Usage, Exit::Failed];
+        let order = [&order[..], &[Exit::Disk]].concat();
+        for (i, worse) in order.iter().enumerate() {
+            for better in &order[..=i] {
+                assert_eq!(Exit::worst([*better, *worse]), *worse);
+                assert_eq!(Exit::worst([*worse, *better]), *worse);
+            }
         }
+        assert_eq!(Exit::worst([]), Exit::Success);
+        let documented = "6, 1, 2, 4, 5";
+        let codes: Vec<String> =
+            order[1..].iter().rev().map(|exit| exit.code().to_string()).collect();
+        assert_eq!(codes.join(", "), documented);
+        assert!(EXIT_CODES.contains(documented));
     }
 
     #[test]

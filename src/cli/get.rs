@@ -1,6 +1,7 @@
 //! `get`: downloads torrents and exits when all are complete.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use super::args::get::GetArgs;
 use super::exit::{Exit, Failure};
 use super::input::{self, Loaded};
 use super::instruments::Instruments;
+use super::list;
 use super::network;
 use super::signals::Signals;
 use super::ui::Ui;
@@ -24,13 +26,9 @@ const MAX_NOTES: usize = 3;
 
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    if args.torrents.iter().filter(|argument| *argument == "-").count() > 1 {
-        let message = "'-' (stdin) can be named only once";
-        return Err(Failure::new(Exit::Usage, "stdin_twice", message));
-    }
-    let (torrents, lost) = load_all(args, ui);
+    let (torrents, lost) = load_all(&list::arguments(&args.torrents, &args.input_file)?, ui);
     if torrents.is_empty() {
-        return Ok(Exit::of_failures(&lost, 0));
+        return Ok(Exit::worst(lost));
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
@@ -60,13 +58,13 @@ fn title(torrents: &[(usize, Loaded)]) -> String {
     }
 }
 
-/// Reads every torrent of the command line; returns them with their numbers, and how the others
+/// Reads every torrent that was named; returns them with their numbers, and how the others
 /// ended.
-fn load_all(args: &GetArgs, ui: &mut Ui) -> (Vec<(usize, Loaded)>, Vec<Exit>) {
+fn load_all(arguments: &[OsString], ui: &mut Ui) -> (Vec<(usize, Loaded)>, Vec<Exit>) {
     let mut loaded = Vec::new();
     let mut lost = Vec::new();
     let mut seen = BTreeSet::new();
-    for (number, argument) in (1..).zip(&args.torrents) {
+    for (number, argument) in (1..).zip(arguments) {
         match input::load(argument) {
             Ok(torrent) if !seen.insert(torrent.metainfo.info_hash) => {
                 let shown = argument.to_string_lossy();

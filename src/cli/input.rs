@@ -41,9 +41,9 @@ pub(crate) fn load(argument: &OsStr) -> Result<Loaded, Failure> {
     let shown = argument.to_string_lossy();
     let shown = Escaped(&shown);
     let (bytes, source) = if argument == "-" {
-        (read_limited(io::stdin().lock()), "stdin")
+        (read_limited(io::stdin().lock(), MAX_TORRENT_BYTES), "stdin")
     } else {
-        (File::open(argument).and_then(read_limited), "file")
+        (File::open(argument).and_then(|file| read_limited(file, MAX_TORRENT_BYTES)), "file")
     };
     let bytes = bytes.map_err(|error| {
         Failure::new(Exit::Input, "cannot_read", format!("cannot read '{shown}': {error}"))
@@ -58,14 +58,14 @@ pub(crate) fn load(argument: &OsStr) -> Result<Loaded, Failure> {
     Ok(Loaded { metainfo, source })
 }
 
-/// Reads everything up to [`MAX_TORRENT_BYTES`]; more is an error.
-fn read_limited(from: impl Read) -> io::Result<Vec<u8>> {
+/// Reads everything up to so many bytes, whole MiB; more is an error.
+pub(crate) fn read_limited(from: impl Read, at_most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(MAX_TORRENT_BYTES + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|len| len <= MAX_TORRENT_BYTES) {
+    from.take(at_most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len <= at_most) {
         return Ok(bytes);
     }
-    let limit = MAX_TORRENT_BYTES >> 20;
+    let limit = at_most >> 20;
     Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {limit} MiB")))
 }
 
@@ -184,9 +184,10 @@ mod tests {
 
     #[test]
     fn more_than_the_limit_is_refused() {
-        let exactly = read_limited(io::repeat(0).take(MAX_TORRENT_BYTES)).map(|bytes| bytes.len());
+        let exactly = read_limited(io::repeat(0).take(MAX_TORRENT_BYTES), MAX_TORRENT_BYTES)
+            .map(|bytes| bytes.len());
         assert_eq!(exactly.ok(), usize::try_from(MAX_TORRENT_BYTES).ok());
-        let error = read_limited(io::repeat(0)).expect_err("endless input");
+        let error = read_limited(io::repeat(0), MAX_TORRENT_BYTES).expect_err("endless input");
         assert_eq!(error.to_string(), "larger than 32 MiB");
     }
 

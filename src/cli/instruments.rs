@@ -116,8 +116,8 @@ impl Engine for Watched<'_> {
         self.client.next_event(wait)
     }
 
-    fn snapshot(&self, torrent: TorrentId) -> Result<Snapshot, ClientError> {
-        self.client.snapshot(torrent)
+    fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
+        self.client.snapshots(torrents)
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {

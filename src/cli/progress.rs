@@ -9,6 +9,7 @@ use swarmloop::text::Escaped;
 use swarmloop::tracker::TrackerEvent;
 
 use super::peers::{PeerView, software};
+use super::roster::Totals;
 use super::size::{Size, brief, countdown, eta, percent, permille, rate, ratio, until};
 use super::snapshot::{Snapshot, TrackerView};
 use super::stall::{count, host_of, stall};
@@ -85,13 +86,14 @@ pub(crate) fn peer_lines(torrent: &Snapshot, peers: &[PeerView]) -> Vec<String> 
     lines
 }
 
-/// Returns a line for each of several torrents, the busiest first, and a line for all of them.
-pub(crate) fn overview_lines(torrents: &[(&str, &Snapshot)], paint: Paint) -> Vec<String> {
-    let mut order: Vec<_> = torrents.iter().collect();
-    order.sort_by_key(|(_, torrent)| std::cmp::Reverse(torrent.down_rate.max(torrent.up_rate)));
-    let mut lines: Vec<String> = order
+/// Returns a line for each of `busiest`, in that order, and a line for all torrents of the run.
+pub(crate) fn overview_lines(
+    busiest: &[(&str, &Snapshot)],
+    totals: &Totals,
+    paint: Paint,
+) -> Vec<String> {
+    let mut lines: Vec<String> = busiest
         .iter()
-        .take(MAX_TORRENT_LINES)
         .map(|(name, torrent)| {
             let waiting = stall(torrent).filter(|_| torrent.phase == Phase::Downloading);
             let text = match waiting {
@@ -101,26 +103,36 @@ pub(crate) fn overview_lines(torrents: &[(&str, &Snapshot)], paint: Paint) -> Ve
             format!("{}  {text}", paint.name(name))
         })
         .collect();
-    if let Some(more @ 1..) = torrents.len().checked_sub(MAX_TORRENT_LINES) {
+    if let Some(more @ 1..) = totals.torrents.checked_sub(busiest.len()) {
         lines.push(format!("(+{more})"));
     }
-    lines.push(total_line(torrents));
+    lines.push(total_line(totals));
     lines
 }
 
-fn total_line(torrents: &[(&str, &Snapshot)]) -> String {
-    let sum = |field: fn(&Snapshot) -> u64| {
-        torrents.iter().fold(0u64, |sum, (_, torrent)| sum.saturating_add(field(torrent)))
-    };
-    let (have, size) = (sum(|torrent| torrent.have), sum(|torrent| torrent.size));
-    let complete = torrents.iter().filter(|(_, torrent)| torrent.is_complete()).count();
+fn total_line(totals: &Totals) -> String {
     format!(
-        "total  {}  {}  ↓ {}/s  ↑ {}/s  {complete} of {} complete",
-        percent(have, size),
-        Size::pair(have, size, " "),
-        Size(sum(|torrent| torrent.down_rate)),
-        Size(sum(|torrent| torrent.up_rate)),
-        torrents.len()
+        "total  {}  {}  ↓ {}/s  ↑ {}/s  {} of {} complete",
+        percent(totals.have, totals.size),
+        Size::pair(totals.have, totals.size, " "),
+        Size(totals.down_rate),
+        Size(totals.up_rate),
+        totals.complete,
+        totals.torrents
+    )
+}
+
+/// Returns the line that is printed of all torrents where nothing can be redrawn.
+pub(crate) fn plain_total_line(time: SystemTime, totals: &Totals) -> String {
+    format!(
+        "{} total {} {} down={}/s up={}/s complete={}/{}",
+        humantime::format_rfc3339_seconds(time),
+        percent(totals.have, totals.size),
+        Size::pair(totals.have, totals.size, ""),
+        Size(totals.down_rate).compact(),
+        Size(totals.up_rate).compact(),
+        totals.complete,
+        totals.torrents
     )
 }
 

@@ -14,18 +14,15 @@ use super::args::output::{LINE_INTERVAL, OutputArgs, ProgressArg, When};
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
+use super::lines::LastLines;
 use super::peers::PeerView;
-use super::progress::{Paint, overview_lines, peer_lines, plain_line, torrent_lines};
+use super::progress::{Paint, overview_lines, plain_line, plain_total_line, torrent_lines};
+use super::roster::Totals;
 use super::screen::Screen;
 use super::snapshot::Snapshot;
-use super::stall::{Cause, stall};
 
 /// Time between two `progress` lines of JSON.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The least time between two plain lines that differ only in why a torrent waits: causes come and
-/// go quickly.
-const CAUSE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is shown of one torrent.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +34,17 @@ pub(crate) struct Row<'a> {
     pub(crate) torrent: &'a Snapshot,
     /// Empty unless [`Ui::wants_peers`].
     pub(crate) peers: &'a [PeerView],
+}
+
+/// What there is to show of a run at one time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Picture<'a> {
+    /// The busiest torrents, as many as a screen has room for; all of them if they are few.
+    pub(crate) shown: &'a [Row<'a>],
+    /// The torrents that were looked at just now; all of them if they are few.
+    pub(crate) looked_at: &'a [Row<'a>],
+    /// All torrents.
+    pub(crate) totals: Totals,
 }
 
 /// What of the process's surroundings decides how things are shown.
@@ -80,14 +88,14 @@ impl Surroundings {
 #[derive(Debug)]
 enum View {
     Redrawn(Screen),
-    Lines { interval: Duration, last: Vec<LastLine> },
+    Lines { interval: Duration, last: LastLines },
     Json { last: Option<Instant> },
     Nothing,
 }
 
 impl View {
     fn new(args: &OutputArgs, around: &Surroundings) -> Self {
-        let lines = |interval| Self::Lines { interval, last: Vec::new() };
+        let lines = |interval| Self::Lines { interval, last: LastLines::default() };
         let redrawn = || Self::Redrawn(Screen::on_stderr(around.stderr_is_terminal));
         match args.progress {
             _ if args.quiet => Self::Nothing,
@@ -98,32 +106,6 @@ impl View {
             ProgressArg::Auto => lines(LINE_INTERVAL),
             ProgressArg::Lines(interval) => lines(interval),
         }
-    }
-}
-
-/// What the last plain line of a torrent said, and when.
-#[derive(Clone, Debug)]
-struct LastLine {
-    number: usize,
-    state: &'static str,
-    cause: Option<Cause>,
-    at: Instant,
-}
-
-impl LastLine {
-    /// Tells whether a new line is due at `now`: the state is another one, the interval has passed,
-    /// or the cause of waiting changed a while after the last line.
-    fn is_outdated(
-        &self,
-        state: &str,
-        cause: Option<Cause>,
-        interval: Duration,
-        now: Instant,
-    ) -> bool {
-        let age = now.saturating_duration_since(self.at);
-        self.state != state
-            || age >= interval
-            || (self.cause != cause && age >= CAUSE_INTERVAL.min(interval))
     }
 }
 
@@ -223,6 +205,11 @@ impl Ui {
         }
     }
 
+    /// Tells whether JSON was asked for.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     /// Prints a line of JSON to stdout if JSON was asked for.
     pub(crate) fn record(&mut self, line: impl FnOnce() -> String) {
         if self.is_json {
@@ -259,14 +246,14 @@ impl Ui {
         self.counts.interrupted += 1;
     }
 
-    /// Shows how all torrents stand; called some times a second, draws as often as the form of
-    /// progress asks for.
-    pub(crate) fn draw(&mut self, rows: &[Row<'_>], now: Instant) {
+    /// Shows how a run stands; called some times a second, draws as often as the form of progress
+    /// asks for.
+    pub(crate) fn draw(&mut self, picture: &Picture<'_>, now: Instant) {
         let verbose = self.verbose > 0;
         let lines = match &mut self.view {
             View::Nothing => return,
             View::Redrawn(screen) => {
-                screen.show(&picture(rows, verbose, self.paint));
+                screen.show(&screen_lines(picture, verbose, self.paint));
                 return;
             }
             View::Json { last } => {
@@ -274,27 +261,30 @@ impl Ui {
                     return;
                 }
                 *last = Some(now);
-                for line in rows.iter().filter_map(json_progress).collect::<Vec<_>>() {
+                for line in picture.looked_at.iter().filter_map(json_progress).collect::<Vec<_>>() {
                     self.write_out(&line);
                 }
                 return;
             }
-            View::Lines { interval, last } => due_lines(rows, *interval, last, now),
+            View::Lines { interval, last } => last.due(picture, *interval, now),
         };
         for line in lines {
             self.write_err(&line);
         }
     }
 
-    /// Prints how all torrents stand now, in plain lines, whatever form progress has (SIGUSR1).
-    pub(crate) fn status(&mut self, rows: &[Row<'_>]) {
+    /// Prints how a run stands now, in plain lines, whatever form progress has (SIGUSR1).
+    pub(crate) fn status(&mut self, picture: &Picture<'_>) {
         let time = SystemTime::now();
-        for row in rows {
+        for row in picture.shown {
             if self.is_json {
                 self.write_err(&json::progress(row.number, row.torrent));
             } else {
                 self.write_err(&plain_line(time, row.name, row.torrent));
             }
+        }
+        if picture.totals.torrents > picture.shown.len() && !self.is_json {
+            self.write_err(&plain_total_line(time, &picture.totals));
         }
     }
 
@@ -350,36 +340,12 @@ impl Ui {
 }
 
 /// Returns the lines that are redrawn in place.
-fn picture(rows: &[Row<'_>], verbose: bool, paint: Paint) -> Vec<String> {
-    if let [row] = rows {
+fn screen_lines(picture: &Picture<'_>, verbose: bool, paint: Paint) -> Vec<String> {
+    if let ([row], 1) = (picture.shown, picture.totals.torrents) {
         return torrent_lines(row.name, row.torrent, verbose, row.peers, paint);
     }
-    let torrents: Vec<_> = rows.iter().map(|row| (row.name, row.torrent)).collect();
-    overview_lines(&torrents, paint)
-}
-
-/// Returns the plain lines that are due, and remembers them.
-fn due_lines(
-    rows: &[Row<'_>],
-    interval: Duration,
-    last: &mut Vec<LastLine>,
-    now: Instant,
-) -> Vec<String> {
-    let time = SystemTime::now();
-    let mut lines = Vec::new();
-    for row in rows {
-        let state = json::state(&row.torrent.phase);
-        let cause = stall(row.torrent).map(|stall| stall.cause);
-        let this = LastLine { number: row.number, state, cause, at: now };
-        match last.iter_mut().find(|last| last.number == row.number) {
-            Some(last) if !last.is_outdated(state, cause, interval, now) => continue,
-            Some(last) => *last = this,
-            None => last.push(this),
-        }
-        lines.push(plain_line(time, row.name, row.torrent));
-        lines.extend(peer_lines(row.torrent, row.peers));
-    }
-    lines
+    let torrents: Vec<_> = picture.shown.iter().map(|row| (row.name, row.torrent)).collect();
+    overview_lines(&torrents, &picture.totals, paint)
 }
 
 /// Returns a torrent's line of JSON; a torrent that is stopped has none.

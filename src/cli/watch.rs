@@ -15,13 +15,14 @@ use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
 use super::peers::PeerView;
-use super::progress::{done_line, event_line, stopped_line};
+use super::progress::{MAX_TORRENT_LINES, done_line, event_line, stopped_line};
+use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
 use super::size::{Size, brief, percent};
 use super::snapshot::Snapshot;
 use super::stall::stall;
 use super::torrent::{Outcome, Torrent};
-use super::ui::{Row, Ui};
+use super::ui::{Picture, Row, Ui};
 
 /// The longest wait for an event, so that signals are noticed: 100 ms is what people take for at
 /// once.
@@ -67,8 +68,8 @@ pub(crate) enum End {
 pub(crate) trait Engine {
     /// Waits for the next event, at most for `wait`.
     fn next_event(&self, wait: Duration) -> Result<Event, RecvTimeoutError>;
-    /// Returns how a torrent stands.
-    fn snapshot(&self, torrent: TorrentId) -> Result<Snapshot, ClientError>;
+    /// Returns how torrents stand; those that there are not are left out.
+    fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError>;
     /// Returns a torrent's peers, busiest first.
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
 }
@@ -78,8 +79,9 @@ impl Engine for Client {
         self.events().recv_timeout(wait)
     }
 
-    fn snapshot(&self, torrent: TorrentId) -> Result<Snapshot, ClientError> {
-        self.status(torrent).map(Snapshot::from)
+    fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
+        let statuses = self.statuses(torrents)?;
+        Ok(statuses.into_iter().map(|status| (status.id, Snapshot::from(status))).collect())
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
@@ -91,7 +93,7 @@ impl Engine for Client {
 #[derive(Debug)]
 pub(crate) struct Watch {
     goal: Goal,
-    torrents: Vec<Torrent>,
+    roster: Roster,
     /// How torrents ended that were never added.
     lost: Vec<Exit>,
     started: Instant,
@@ -100,7 +102,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Begins a run. `lost` are torrents of the command line that could not be read.
     pub(crate) fn new(goal: Goal, lost: Vec<Exit>, now: Instant) -> Self {
-        Self { goal, torrents: Vec::new(), lost, started: now }
+        Self { goal, roster: Roster::default(), lost, started: now }
     }
 
     /// Adds a torrent to the client and to the run. If the client refuses it, the run goes on
@@ -120,12 +122,11 @@ impl Watch {
         ui.record(|| json::start(number, &torrent, source, SystemTime::now()));
         ui.record(|| json::metadata(number, &torrent.metainfo));
         let metainfo = torrent.metainfo.clone();
-        let added = client.add_torrent(torrent).and_then(|id| Ok((id, client.snapshot(id)?)));
+        let added = client.add_torrent(torrent).and_then(|id| Ok((id, client.status(id)?)));
         match added {
-            Ok((id, snapshot)) => {
+            Ok((id, status)) => {
                 let now = Instant::now();
-                let torrent = Torrent::new(number, id, &metainfo, path, snapshot, now);
-                self.torrents.push(torrent);
+                self.roster.add(Torrent::new(number, id, &metainfo, path, status.into(), now));
             }
             Err(error) => {
                 let failure = Failure::client(&error);
@@ -138,11 +139,14 @@ impl Watch {
     /// Runs until there is nothing left to do or somebody wants it to end.
     pub(crate) fn run(&mut self, engine: &impl Engine, signals: &Signals, ui: &mut Ui) -> End {
         let end = self.run_to_end(engine, signals, ui);
-        for torrent in &mut self.torrents {
-            // What is told in the end are the figures of the end. An engine that has none left
-            // leaves those of the last look.
-            if let Ok(snapshot) = engine.snapshot(torrent.id) {
-                torrent.snapshot = snapshot;
+        // What is told in the end are the figures of the end. An engine that has none left leaves
+        // those of the last look.
+        let ids: Vec<TorrentId> = self.roster.all().iter().map(|torrent| torrent.id).collect();
+        for ids in ids.chunks(MAX_LOOKS) {
+            for (id, snapshot) in engine.snapshots(ids).unwrap_or_default() {
+                if let Some(place) = self.roster.place(id) {
+                    self.roster.replace(place, snapshot);
+                }
             }
         }
         end
@@ -166,7 +170,7 @@ impl Watch {
             }
             match signals.take() {
                 Some(Notice::Stop(exit)) => return End::Stopped(exit),
-                Some(Notice::Status) => ui.status(&rows(&self.torrents, &[])),
+                Some(Notice::Status) => self.status(ui),
                 None => {}
             }
             let wait = next_tick.saturating_duration_since(now).min(WAKE_INTERVAL);
@@ -185,7 +189,8 @@ impl Watch {
     /// Tells how torrents ended that had not yet, and returns what the process should exit with.
     pub(crate) fn conclude(&self, ui: &mut Ui, end: End) -> Exit {
         ui.end_progress();
-        for torrent in &self.torrents {
+        let mut unfinished = Vec::new();
+        for torrent in self.roster.all() {
             match &torrent.outcome {
                 Some(Outcome::Failed(_)) => {}
                 Some(Outcome::Complete) => {
@@ -198,10 +203,16 @@ impl Watch {
                     ui.count_ok();
                 }
                 None => {
-                    ui.tell(&stopped_line(&torrent.name, &torrent.snapshot));
+                    unfinished.push(torrent);
                     ui.count_interrupted();
                 }
             }
+        }
+        for torrent in unfinished.iter().take(MAX_TORRENT_LINES) {
+            ui.tell(&stopped_line(&torrent.name, &torrent.snapshot));
+        }
+        if let Some(more @ 1..) = unfinished.len().checked_sub(MAX_TORRENT_LINES) {
+            ui.tell(&format!("stopped  {more} more; what is verified of them is kept"));
         }
         if end == End::EngineEnded {
             ui.error(&Failure::client(&ClientError::Ended), None);
@@ -212,30 +223,19 @@ impl Watch {
     /// Returns what the process should exit with. A signal after everything asked for is complete
     /// is a normal end.
     fn exit(&self, end: End) -> Exit {
-        let done = self.torrents.iter().filter(|torrent| torrent.is_done()).count();
-        let is_all_done = done == self.torrents.len() && self.lost.is_empty();
-        let failures: Vec<Exit> = self.lost.iter().copied().chain(self.failures()).collect();
+        let is_all_done = self.lost.is_empty() && self.roster.all().iter().all(Torrent::is_done);
         match end {
-            End::Finished => Exit::of_failures(&failures, done),
+            End::Finished => Exit::worst(self.lost.iter().copied().chain(self.roster.failures())),
             End::Stopped(_) | End::OutputClosed if is_all_done => Exit::Success,
             End::Stopped(exit) => exit,
             End::OutputClosed | End::EngineEnded => Exit::Failed,
         }
     }
 
-    fn failures(&self) -> impl Iterator<Item = Exit> {
-        self.torrents.iter().filter_map(|torrent| match &torrent.outcome {
-            Some(Outcome::Failed(failure)) => Some(failure.exit),
-            _ => None,
-        })
-    }
-
     /// Returns whether the run is over, and why.
     fn end(&self, ui: &Ui) -> Option<End> {
-        let goes_on = self.torrents.iter().any(|torrent| match (self.goal, &torrent.outcome) {
-            (_, None) | (Goal::Get { keep_seeding: true, .. }, Some(Outcome::Complete)) => true,
-            (_, Some(_)) => false,
-        });
+        let keeps_seeding = matches!(self.goal, Goal::Get { keep_seeding: true, .. });
+        let goes_on = self.roster.is_running() || keeps_seeding && self.roster.complete() > 0;
         if !goes_on {
             Some(End::Finished)
         } else if ui.is_out_closed() {
@@ -245,33 +245,76 @@ impl Watch {
         }
     }
 
-    /// Looks at how everything stands, gives up what has to be given up, and draws.
+    /// Looks at how things stand, gives up what has to be given up, and draws.
     fn tick(&mut self, engine: &impl Engine, ui: &mut Ui, now: Instant) -> Result<(), ClientError> {
-        let mut peers = Vec::new();
-        for torrent in &mut self.torrents {
-            torrent.observe(engine.snapshot(torrent.id)?, now);
-            if ui.wants_peers() {
-                peers.push(engine.peers(torrent.id)?);
-            }
-            if torrent.outcome.is_some() {
-                continue;
-            }
-            let failure = match self.goal {
-                Goal::Get { timeout, limit, .. } => {
-                    let elapsed = now.saturating_duration_since(self.started);
-                    given_up(torrent, timeout, limit, elapsed, now)
-                }
-                Goal::Seed => judge_seed(torrent, ui),
-            };
-            if let Some(failure) = failure {
-                fail(torrent, ui, failure);
+        let due = self.roster.due(&self.roster.busiest(MAX_TORRENT_LINES));
+        let ids: Vec<TorrentId> = due.iter().map(|place| self.roster.torrent(*place).id).collect();
+        for (id, snapshot) in engine.snapshots(&ids)? {
+            if let Some(place) = self.roster.place(id) {
+                self.roster.observe(place, snapshot, now);
+                self.judge(place, ui, now);
             }
         }
         // After the last error or result there is nothing more to say.
         if self.end(ui).is_none() {
-            ui.draw(&rows(&self.torrents, &peers), now);
+            self.draw(engine, ui, &due, now)?;
         }
         Ok(())
+    }
+
+    /// Ends a torrent that has to be given up.
+    fn judge(&mut self, place: usize, ui: &mut Ui, now: Instant) {
+        let torrent = self.roster.torrent_mut(place);
+        if torrent.outcome.is_some() {
+            return;
+        }
+        let failure = match self.goal {
+            Goal::Get { timeout, limit, .. } => {
+                let elapsed = now.saturating_duration_since(self.started);
+                given_up(torrent, timeout, limit, elapsed, now)
+            }
+            Goal::Seed => judge_seed(torrent, ui),
+        };
+        if let Some(failure) = failure {
+            self.fail(place, ui, failure);
+        }
+    }
+
+    /// Draws the busiest torrents; `due` are those that were looked at.
+    fn draw(
+        &self,
+        engine: &impl Engine,
+        ui: &mut Ui,
+        due: &[usize],
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        let shown = self.roster.busiest(MAX_TORRENT_LINES);
+        let mut peers = Vec::new();
+        if ui.wants_peers() {
+            for place in &shown {
+                peers.push(engine.peers(self.roster.torrent(*place).id)?);
+            }
+        }
+        let row = |(place, peers)| self.row(place, peers);
+        let peers = peers.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let shown: Vec<Row<'_>> = shown.into_iter().zip(peers).map(row).collect();
+        let looked_at: Vec<Row<'_>> = due.iter().map(|place| self.row(*place, &[])).collect();
+        let totals = *self.roster.totals();
+        ui.draw(&Picture { shown: &shown, looked_at: &looked_at, totals }, now);
+        Ok(())
+    }
+
+    /// Prints how the busiest torrents stand, and all in sum.
+    fn status(&self, ui: &mut Ui) {
+        let shown = self.roster.busiest(MAX_TORRENT_LINES);
+        let shown: Vec<Row<'_>> = shown.into_iter().map(|place| self.row(place, &[])).collect();
+        ui.status(&Picture { shown: &shown, looked_at: &[], totals: *self.roster.totals() });
+    }
+
+    fn row<'a>(&'a self, place: usize, peers: &'a [PeerView]) -> Row<'a> {
+        let torrent = self.roster.torrent(place);
+        let (number, name) = (torrent.number, &torrent.name);
+        Row { number, name, torrent: &torrent.snapshot, peers }
     }
 
     /// Takes in one event of the engine.
@@ -281,31 +324,24 @@ impl Watch {
         ui: &mut Ui,
         event: &Event,
     ) -> Result<(), ClientError> {
-        let Some(id) = torrent_of(event) else { return Ok(()) };
-        let Some(torrent) = self.torrents.iter_mut().find(|torrent| torrent.id == id) else {
+        let Some(place) = torrent_of(event).and_then(|id| self.roster.place(id)) else {
             return Ok(());
         };
+        self.roster.touch(place);
+        let torrent = self.roster.torrent_mut(place);
         if let Some((level, line)) = event_line(&torrent.name, event) {
             ui.detail(level, &line);
         }
         match event {
-            Event::Phase { phase, .. } => {
-                // The figures of now, in the words of the event: it may be a phase behind.
-                torrent.snapshot = engine.snapshot(id)?;
-                torrent.snapshot.phase = phase.clone();
-                ui.record(|| json::status(torrent.number, &torrent.snapshot));
-                if let Phase::Stopped(Some(StopReason::FilesInTheWay(files))) = phase {
-                    fail(torrent, ui, Failure::files_in_the_way(files));
-                }
-            }
+            Event::Phase { phase, .. } => self.enter(place, phase, engine, ui)?,
             Event::PieceVerified { piece, .. } => {
                 let done = torrent.files.verified(*piece);
                 record_files(torrent.number, &done, ui);
             }
             Event::Complete { elapsed, downloaded, .. } => {
-                torrent.snapshot = engine.snapshot(id)?;
+                self.refresh(place, engine)?;
                 if matches!(self.goal, Goal::Get { .. }) {
-                    complete(torrent, ui, *elapsed, *downloaded);
+                    self.complete(place, ui, *elapsed, *downloaded);
                 }
             }
             Event::Tracker { url, event, .. } => {
@@ -315,15 +351,74 @@ impl Watch {
             }
             Event::PeerConnected { peer_id, .. } => torrent.count_peer(*peer_id),
             Event::Disk { error, .. } => {
-                if let Ok(snapshot) = engine.snapshot(id) {
-                    torrent.snapshot = snapshot;
-                }
-                let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
-                fail(torrent, ui, Failure::disk(error, have, size));
+                // An engine that has ended leaves the figures of the last look.
+                let _ = self.refresh(place, engine);
+                let snapshot = &self.roster.torrent(place).snapshot;
+                let failure = Failure::disk(error, snapshot.have, snapshot.size);
+                self.fail(place, ui, failure);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes in that a torrent does something else now.
+    fn enter(
+        &mut self,
+        place: usize,
+        phase: &Phase,
+        engine: &impl Engine,
+        ui: &mut Ui,
+    ) -> Result<(), ClientError> {
+        if ui.is_json() {
+            self.refresh(place, engine)?;
+        }
+        // The figures of now, in the words of the event: it may be a phase behind.
+        let snapshot = self.roster.torrent(place).snapshot.clone();
+        self.roster.replace(place, Snapshot { phase: phase.clone(), ..snapshot });
+        let torrent = self.roster.torrent(place);
+        ui.record(|| json::status(torrent.number, &torrent.snapshot));
+        if let Phase::Stopped(Some(StopReason::FilesInTheWay(files))) = phase {
+            self.fail(place, ui, Failure::files_in_the_way(files));
+        }
+        Ok(())
+    }
+
+    /// Asks how a torrent stands now.
+    fn refresh(&mut self, place: usize, engine: &impl Engine) -> Result<(), ClientError> {
+        let id = self.roster.torrent(place).id;
+        let (_, snapshot) = engine.snapshots(&[id])?.pop().ok_or(ClientError::Ended)?;
+        self.roster.replace(place, snapshot);
+        Ok(())
+    }
+
+    /// Ends a torrent as failed. Only the first failure counts and is told: what follows is a
+    /// consequence.
+    fn fail(&mut self, place: usize, ui: &mut Ui, failure: Failure) {
+        let torrent = self.roster.torrent(place);
+        if torrent.outcome.is_none() {
+            ui.count_failed(&failure, torrent.number);
+            self.roster.end(place, Outcome::Failed(failure));
+        }
+    }
+
+    /// Ends a download as complete and hands over the result.
+    fn complete(&mut self, place: usize, ui: &mut Ui, elapsed: Duration, downloaded: bool) {
+        if !self.roster.end(place, Outcome::Complete) {
+            return;
+        }
+        let torrent = self.roster.torrent_mut(place);
+        let done = torrent.files.complete();
+        record_files(torrent.number, &done, ui);
+        let path = torrent.path.as_deref().map(escaped_path);
+        ui.record(|| json::complete(torrent.number, &torrent.snapshot, elapsed, path.as_deref()));
+        let peers = torrent.peers_counted();
+        let paint = ui.paint();
+        ui.say(&done_line(&torrent.name, &torrent.snapshot, elapsed, downloaded, peers, paint));
+        if let Some(path) = &torrent.path {
+            ui.result_path(path);
+        }
+        ui.count_ok();
     }
 }
 
@@ -341,45 +436,6 @@ fn torrent_of(event: &Event) -> Option<TorrentId> {
         Event::PeerClosed { torrent, .. } => *torrent,
         _ => None,
     }
-}
-
-/// Returns what is shown; `peers` has an entry a torrent, or none at all.
-fn rows<'a>(torrents: &'a [Torrent], peers: &'a [Vec<PeerView>]) -> Vec<Row<'a>> {
-    let row = |(i, torrent): (usize, &'a Torrent)| Row {
-        number: torrent.number,
-        name: &torrent.name,
-        torrent: &torrent.snapshot,
-        peers: peers.get(i).map_or(&[], Vec::as_slice),
-    };
-    torrents.iter().enumerate().map(row).collect()
-}
-
-/// Ends a torrent as failed. Only the first failure counts and is told: what follows is a
-/// consequence.
-fn fail(torrent: &mut Torrent, ui: &mut Ui, failure: Failure) {
-    if torrent.outcome.is_none() {
-        ui.count_failed(&failure, torrent.number);
-        torrent.outcome = Some(Outcome::Failed(failure));
-    }
-}
-
-/// Ends a download as complete and hands over the result.
-fn complete(torrent: &mut Torrent, ui: &mut Ui, elapsed: Duration, downloaded: bool) {
-    if torrent.outcome.is_some() {
-        return;
-    }
-    let done = torrent.files.complete();
-    record_files(torrent.number, &done, ui);
-    let path = torrent.path.as_deref().map(escaped_path);
-    ui.record(|| json::complete(torrent.number, &torrent.snapshot, elapsed, path.as_deref()));
-    let peers = torrent.peers_counted();
-    let paint = ui.paint();
-    ui.say(&done_line(&torrent.name, &torrent.snapshot, elapsed, downloaded, peers, paint));
-    if let Some(path) = &torrent.path {
-        ui.result_path(path);
-    }
-    ui.count_ok();
-    torrent.outcome = Some(Outcome::Complete);
 }
 
 fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {

@@ -14,8 +14,12 @@ use super::values;
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct GetArgs {
     /// Torrent files; - is stdin
-    #[arg(required = true, value_name = "TORRENT", value_hint = ValueHint::FilePath)]
+    #[arg(required_unless_present = "input_file")]
+    #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrents: Vec<OsString>,
+    /// Also download the torrents that this file names, one a line; # begins a comment, - is stdin
+    #[arg(short, long, value_name = "LIST", value_hint = ValueHint::FilePath)]
+    pub(crate) input_file: Vec<OsString>,
     /// Folder to put the files into [default: the current one]
     #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath)]

@@ -23,7 +23,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("encryption", None, true),
     ("exclude", Some('x'), true),
     ("first-last", None, false),
-    ("input-file", Some('i'), true),
     ("insecure", None, false),
     ("ipv4", None, false),
     ("ipv6", None, false),

@@ -56,6 +56,16 @@ pub(crate) fn recorded(args: &OutputArgs) -> (Ui, Written, Written) {
     (Ui::new(args, &Surroundings::default(), streams.0, streams.1), out, err)
 }
 
+/// Shows all of a few torrents.
+fn draw(ui: &mut Ui, rows: &[Row<'_>], now: Instant) {
+    ui.draw(&picture(rows), now);
+}
+
+fn picture<'a>(rows: &'a [Row<'a>]) -> Picture<'a> {
+    let totals = Totals::of(rows.iter().map(|row| row.torrent));
+    Picture { shown: rows, looked_at: rows, totals }
+}
+
 fn failure() -> Failure {
     Failure::new(Exit::Failed, "code", "it broke").hint("mend it")
 }
@@ -173,9 +183,37 @@ fn plain_lines_come_at_changes_of_state_and_intervals() {
         (133, &seeding, 5),
     ] {
         let row = Row { number: 1, name: "a", torrent, peers: &[] };
-        ui.draw(&[row], start + Duration::from_secs(after_s));
+        draw(&mut ui, &[row], start + Duration::from_secs(after_s));
         assert_eq!(err.text().lines().count(), lines, "after {after_s} s: {}", err.text());
     }
+}
+
+#[test]
+fn many_torrents_say_only_their_changes_and_a_sum() {
+    let (mut ui, _, err) = recorded(&plain());
+    let start = Instant::now();
+    let (moving, done) = (sample(), Snapshot { phase: Phase::Seeding, ..sample() });
+    let totals = Totals::of([&moving; 5_000]);
+    let row = |number, torrent| Row { number, name: "a", torrent, peers: &[] };
+    let shown = [row(1, &moving)];
+    let mut seen = 0;
+    for (after_s, looked_at, lines) in [
+        // A first line each, and the sum.
+        (0, vec![row(7, &moving), row(8, &moving)], 3),
+        (1, vec![row(7, &moving), row(8, &moving)], 0),
+        (2, vec![row(7, &done), row(9, &moving)], 2),
+        (60, vec![row(7, &done), row(8, &moving)], 1),
+        (61, vec![], 0),
+    ] {
+        let picture = Picture { shown: &shown, looked_at: &looked_at, totals };
+        ui.draw(&picture, start + Duration::from_secs(after_s));
+        let said = err.text().lines().count();
+        assert_eq!(said - seen, lines, "after {after_s} s: {}", err.text());
+        seen = said;
+    }
+    let text = err.text();
+    assert_eq!(text.matches("Z total 39.2% ").count(), 2, "{text}");
+    assert!(text.ends_with(" complete=0/5000\n"), "{text}");
 }
 
 #[test]
@@ -185,7 +223,7 @@ fn verbose_plain_lines_are_followed_by_peers() {
         let (mut ui, _, err) = recorded(&OutputArgs { verbose, ..plain() });
         assert_eq!(ui.wants_peers(), wants);
         let peers = if wants { &peers[..] } else { &[] };
-        ui.draw(&[Row { number: 1, name: "a", torrent: &sample(), peers }], Instant::now());
+        draw(&mut ui, &[Row { number: 1, name: "a", torrent: &sample(), peers }], Instant::now());
         assert_eq!(err.text().lines().count(), lines, "{}", err.text());
     }
 }
@@ -200,7 +238,7 @@ fn json_progress_comes_once_a_second_and_never_of_stopped_torrents() {
     let row = |number, torrent| Row { number, name: "a", torrent, peers: &[] };
     let rows = [row(1, &checking), row(2, &moving), row(3, &stopped)];
     for (ms, lines) in [(0, 2), (999, 2), (1_000, 4)] {
-        ui.draw(&rows, start_ms(ms));
+        draw(&mut ui, &rows, start_ms(ms));
         assert_eq!(out.text().lines().count(), lines, "after {ms} ms");
     }
     let text = out.text();
@@ -238,7 +276,7 @@ fn a_closed_stderr_is_no_panic() {
     let err = Box::new(Broken(io::ErrorKind::BrokenPipe));
     let mut ui = Ui::new(&plain(), &around, Box::new(Written::default()), err);
     ui.error(&failure(), None);
-    ui.status(&[Row { number: 1, name: "a", torrent: &sample(), peers: &[] }]);
+    ui.status(&picture(&[Row { number: 1, name: "a", torrent: &sample(), peers: &[] }]));
     ui.summary(Exit::Failed);
 }
 

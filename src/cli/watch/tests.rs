@@ -47,14 +47,15 @@ impl Engine for Script {
         }
     }
 
-    fn snapshot(&self, _: TorrentId) -> Result<Snapshot, ClientError> {
-        match self.looks.get().checked_sub(1) {
+    fn snapshots(&self, ids: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
+        let snapshot = match self.looks.get().checked_sub(1) {
             Some(left) => {
                 self.looks.set(left);
-                Ok(sample())
+                sample()
             }
-            None => Ok(self.snapshot.clone()),
-        }
+            None => self.snapshot.clone(),
+        };
+        Ok(ids.iter().map(|id| (*id, snapshot.clone())).collect())
     }
 
     fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
@@ -72,7 +73,7 @@ fn watch(goal: Goal, torrents: u32, snapshot: &Snapshot) -> Watch {
         let number = usize::try_from(i).expect("a small number");
         let path = Some(PathBuf::from(format!("out/t{i}")));
         let torrent = Torrent::new(number, TorrentId(i), &metainfo, path, snapshot.clone(), now);
-        watch.torrents.push(torrent);
+        watch.roster.add(torrent);
     }
     watch
 }
@@ -128,9 +129,9 @@ fn several_downloads_succeed_only_together() {
     let full = || disk_event(2, DiskErrorKind::Full);
     for (events, exit, out) in [
         (vec![complete_event(2), complete_event(1)], Exit::Success, "out/t2\nout/t1\n"),
-        (vec![complete_event(1), full()], Exit::Failed, "out/t1\n"),
+        (vec![complete_event(1), full()], Exit::Disk, "out/t1\n"),
         (vec![disk_event(1, DiskErrorKind::ReadOnly), full()], Exit::Disk, ""),
-        (vec![disk_event(1, DiskErrorKind::Other), full()], Exit::Failed, ""),
+        (vec![disk_event(1, DiskErrorKind::Other), full()], Exit::Disk, ""),
     ] {
         let script = Script::new(events, done());
         let (end, got, stdout, _) = play(watch(GET, 2, &sample()), &script, &[], &quiet());
@@ -144,7 +145,7 @@ fn inputs_that_could_not_be_read_count_as_failures() {
     let mut watch = watch(GET, 1, &sample());
     watch.lost.push(Exit::Input);
     let (_, exit, ..) = play(watch, &script, &[], &quiet());
-    assert_eq!(exit, Exit::Failed);
+    assert_eq!(exit, Exit::Input);
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn what_is_kept_is_what_was_verified_last() {
 #[test]
 fn a_signal_after_the_end_is_a_normal_end() {
     let mut watch = watch(GET_AND_SEED, 1, &done());
-    watch.torrents[0].outcome = Some(Outcome::Complete);
+    watch.roster.end(0, Outcome::Complete);
     let (end, exit, ..) = play(watch, &Script::new(vec![], done()), &[INTERRUPT], &quiet());
     assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Success));
 }
@@ -258,6 +259,16 @@ fn an_engine_that_ends_by_itself_is_a_failure_with_a_message() {
     let (end, exit, _, err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
     assert_eq!((end, exit), (End::EngineEnded, Exit::Failed));
     assert!(err.ends_with("swarmloop: error: the event loop has ended\n"), "{err}");
+}
+
+#[test]
+fn of_many_unfinished_torrents_most_are_counted() {
+    let script = Script::new(vec![], sample());
+    let many = u32::try_from(3 * MAX_LOOKS).expect("small");
+    let (end, exit, _, err) = play(watch(GET, many, &sample()), &script, &[INTERRUPT], &quiet());
+    assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Signal(2)));
+    assert_eq!(err.lines().count(), MAX_TORRENT_LINES + 1, "{err}");
+    assert!(err.ends_with("stopped  758 more; what is verified of them is kept\n"), "{err}");
 }
 
 #[test]
@@ -324,15 +335,10 @@ fn time_without_progress_ends_a_download_with_the_cause() {
     ] {
         let goal = Goal::Get { keep_seeding: false, timeout, limit };
         let (mut ui, _, err) = recorded(&quiet());
-        let mut watch = watch(goal, 1, &waiting);
-        watch.started = start;
-        let torrent = &watch.torrents[0];
-        let number = torrent.number;
-        let metainfo = metainfo(&[("t1", 1, false)]);
-        let mut named = metainfo.clone();
+        let mut watch = Watch::new(goal, Vec::new(), start);
+        let mut named = metainfo(&[("t1", 1, false)]);
         named.name = "t1".to_owned();
-        watch.torrents[0] =
-            Torrent::new(number, TorrentId(1), &named, None, waiting.clone(), start);
+        watch.roster.add(Torrent::new(1, TorrentId(1), &named, None, waiting.clone(), start));
         watch.tick(&script, &mut ui, after(at)).expect("the engine is there");
         assert_eq!(err.text(), message);
         let is_over = watch.end(&ui) == Some(End::Finished);
