@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use swarmloop::client::ClientError;
 use swarmloop::disk::job::{DiskError, DiskErrorKind};
-use swarmloop::session::io::FileInTheWay;
+use swarmloop::session::io::{DiskFull, FileInTheWay};
 use swarmloop::text::Escaped;
 
 use super::size::percent;
+use super::stall::space_text;
 
 /// What the process exits with. Documented in `--help`; new codes may come, unknown ones are
 /// failures.
@@ -157,6 +158,17 @@ impl Failure {
         Self::new(exit, code, message).hint(format!("{hint} and run the same command again"))
     }
 
+    /// The disk is full with `have` of `size` bytes verified: waited for, and a failure only of who
+    /// gives up waiting.
+    pub(crate) fn disk_full(full: &DiskFull, have: u64, size: u64) -> Self {
+        let (error, space, kept) = (&full.error, space_text(full), percent(have, size));
+        let message = format!(
+            "{error} ({space}). {kept} is verified and kept; \
+             the download continues by itself when space is free"
+        );
+        Self::new(Exit::Disk, "disk_full", message)
+    }
+
     /// Files of somebody else are where the torrent's belong.
     pub(crate) fn files_in_the_way(files: &[FileInTheWay]) -> Self {
         /// More files than this are only counted.
@@ -267,7 +279,7 @@ mod tests {
             assert_eq!(failure.hint.as_deref(), Some(hint), "{kind:?}");
             assert_eq!(
                 failure.message,
-                "cannot write Movies/a\\x1b[2J.mkv: no space left on device. \
+                "cannot write \"Movies/a\\x1b[2J.mkv\": no space left on device. \
                  71.0% is verified and kept"
             );
         }

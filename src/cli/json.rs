@@ -260,6 +260,7 @@ pub(crate) fn state(phase: &Phase) -> &'static str {
         Phase::Stopped(_) => "stopped",
         Phase::Checking => "checking",
         Phase::Downloading => "downloading",
+        Phase::DiskFull(_) => "disk_full",
         Phase::Seeding => "seeding",
         _ => "unknown",
     }

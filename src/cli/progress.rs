@@ -12,7 +12,7 @@ use super::peers::{PeerView, software};
 use super::roster::Totals;
 use super::size::{Size, brief, countdown, eta, percent, permille, rate, ratio, until};
 use super::snapshot::{Snapshot, TrackerView};
-use super::stall::{count, host_of, stall};
+use super::stall::{count, host_of, stall, waiting};
 
 /// More peers than this are only counted under a torrent.
 const MAX_PEER_LINES: usize = 10;
@@ -60,17 +60,14 @@ pub(crate) fn torrent_lines(
 ) -> Vec<String> {
     let mut lines = vec![paint.name(name)];
     match torrent.phase {
-        Phase::Downloading if verbose => {
+        Phase::Downloading | Phase::DiskFull(_) if verbose => {
             lines.push(bar_line(torrent));
             lines.push(swarm_line(torrent));
         }
         _ => lines.push(format!("  {}", state_text(torrent))),
     }
-    match stall(torrent) {
-        Some(stall) if torrent.phase == Phase::Downloading => {
-            lines.push(format!("  {} {}", paint.odd("waiting:"), stall.text));
-        }
-        _ => {}
+    if let Some(stall) = waiting(torrent) {
+        lines.push(format!("  {} {}", paint.odd("waiting:"), stall.text));
     }
     lines.extend(peer_lines(torrent, peers));
     lines
@@ -95,8 +92,7 @@ pub(crate) fn overview_lines(
     let mut lines: Vec<String> = busiest
         .iter()
         .map(|(name, torrent)| {
-            let waiting = stall(torrent).filter(|_| torrent.phase == Phase::Downloading);
-            let text = match waiting {
+            let text = match waiting(torrent) {
                 Some(stall) => format!("{}  waiting: {}", share(torrent), stall.text),
                 None => state_text(torrent),
             };
@@ -146,7 +142,7 @@ fn state_text(torrent: &Snapshot) -> String {
                 percent(checked.into(), pieces.into())
             )
         }
-        Phase::Downloading => {
+        Phase::Downloading | Phase::DiskFull(_) => {
             let known = torrent.peers.saturating_add(torrent.known);
             format!(
                 "{}  {}  ↓ {}/s  ↑ {}/s  peers {}/{known} ({})  eta {}",
@@ -250,7 +246,7 @@ fn trackers_text(trackers: &[TrackerView]) -> String {
 pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> String {
     let time = humantime::format_rfc3339_seconds(time);
     let mut line = match torrent.phase {
-        Phase::Downloading => format!(
+        Phase::Downloading | Phase::DiskFull(_) => format!(
             "{time} {name} {} {} down={}/s up={}/s peers={} eta={}",
             share(torrent),
             Size::pair(torrent.have, torrent.size, ""),
@@ -273,15 +269,15 @@ pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> St
         _ => format!("{time} {name} {} stopped", share(torrent)),
     };
     match stall(torrent) {
-        Some(stall) if torrent.phase == Phase::Downloading => {
-            line.push_str(" waiting: ");
-            line.push_str(&stall.text);
-        }
         Some(stall) if matches!(torrent.phase, Phase::Stopped(Some(_))) => {
             line.push_str(": ");
             line.push_str(&stall.text);
         }
         _ => {}
+    }
+    if let Some(stall) = waiting(torrent) {
+        line.push_str(" waiting: ");
+        line.push_str(&stall.text);
     }
     line
 }

@@ -1,10 +1,10 @@
 //! Why nothing is happening: a stalled torrent always names its cause.
 
-use swarmloop::session::io::{Phase, StopReason};
+use swarmloop::session::io::{DiskFull, Phase, StopReason};
 use swarmloop::session::status::TrackerState;
 use swarmloop::text::Escaped;
 
-use super::size::until;
+use super::size::{Size, countdown, until};
 use super::snapshot::{Snapshot, TrackerView};
 
 /// More trackers than this are only counted.
@@ -17,6 +17,8 @@ pub(crate) enum Cause {
     Stopped,
     /// Existing files are looked at first.
     Checking,
+    /// There is no room for what is missing.
+    DiskFull,
     /// Nobody is known, and there is nobody to ask.
     NobodyToAsk,
     /// Peers are being dialled.
@@ -55,10 +57,31 @@ pub(crate) fn stall(torrent: &Snapshot) -> Option<Stall> {
             let (checked, pieces) = (torrent.pieces_checked, torrent.pieces);
             stall(Cause::Checking, format!("checking existing files, {checked} of {pieces} pieces"))
         }
+        Phase::DiskFull(full) => stall(Cause::DiskFull, without_space(full)),
         Phase::Downloading if torrent.down_rate > 0 || torrent.missing() == 0 => None,
         Phase::Downloading if torrent.peers == 0 => Some(without_peers(torrent)),
         Phase::Downloading => Some(with_peers(torrent)),
         _ => None,
+    }
+}
+
+/// Returns why a torrent waits that is to get something.
+pub(crate) fn waiting(torrent: &Snapshot) -> Option<Stall> {
+    let waits = matches!(torrent.phase, Phase::Downloading | Phase::DiskFull(_));
+    stall(torrent).filter(|_| waits)
+}
+
+fn without_space(full: &DiskFull) -> String {
+    let retry = countdown(full.retry_in);
+    format!("the disk is full ({}); next try in {retry}", space_text(full))
+}
+
+/// Returns what there is of space and what it takes.
+pub(crate) fn space_text(full: &DiskFull) -> String {
+    let needed = Size(full.needed);
+    match full.free {
+        Some(free) => format!("{} free, {needed} needed", Size(free)),
+        None => format!("{needed} needed"),
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Torrent {
     pub(crate) outcome: Option<Outcome>,
     /// Whether somebody was told that it is being seeded.
     pub(crate) is_seeding_told: bool,
+    /// Whether somebody was told that there is no space, and nothing was written since.
+    pub(crate) is_disk_full_told: bool,
     peers: BTreeSet<PeerId>,
     /// The last [`Snapshot::progress_mark`], and when it last grew.
     mark: u64,
@@ -70,6 +72,7 @@ impl Torrent {
             snapshot,
             outcome: None,
             is_seeding_told: false,
+            is_disk_full_told: false,
             peers: BTreeSet::new(),
             moved_at: now,
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use swarmloop::client::{AddTorrent, Client, ClientError};
 use swarmloop::id::TorrentId;
-use swarmloop::session::io::{Event, Phase, StopReason};
+use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
 
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
@@ -335,6 +335,7 @@ impl Watch {
         match event {
             Event::Phase { phase, .. } => self.enter(place, phase, engine, ui)?,
             Event::PieceVerified { piece, .. } => {
+                torrent.is_disk_full_told = false;
                 let done = torrent.files.verified(*piece);
                 record_files(torrent.number, &done, ui);
             }
@@ -378,8 +379,15 @@ impl Watch {
         self.roster.replace(place, Snapshot { phase: phase.clone(), ..snapshot });
         let torrent = self.roster.torrent(place);
         ui.record(|| json::status(torrent.number, &torrent.snapshot));
-        if let Phase::Stopped(Some(StopReason::FilesInTheWay(files))) = phase {
-            self.fail(place, ui, Failure::files_in_the_way(files));
+        match phase {
+            Phase::Stopped(Some(StopReason::FilesInTheWay(files))) => {
+                self.fail(place, ui, Failure::files_in_the_way(files));
+            }
+            Phase::DiskFull(full) => {
+                self.refresh(place, engine)?;
+                tell_disk_full(self.roster.torrent_mut(place), ui, full);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -438,6 +446,14 @@ fn torrent_of(event: &Event) -> Option<TorrentId> {
     }
 }
 
+/// Tells that the disk is full: once, until something could be written again.
+fn tell_disk_full(torrent: &mut Torrent, ui: &mut Ui, full: &DiskFull) {
+    if !std::mem::replace(&mut torrent.is_disk_full_told, true) {
+        let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
+        ui.error(&Failure::disk_full(full, have, size), Some(torrent.number));
+    }
+}
+
 fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {
     for (index, path) in done {
         ui.record(|| json::file(number, *index, path));
@@ -468,7 +484,12 @@ fn given_up(
         cause.unwrap_or_default(),
         percent(have, size)
     );
-    Some(Failure::new(Exit::GaveUp, "timeout", message))
+    // Who gives up waiting for space does so because there is none.
+    let exit = match torrent.snapshot.phase {
+        Phase::DiskFull(_) => Exit::Disk,
+        _ => Exit::GaveUp,
+    };
+    Some(Failure::new(exit, "timeout", message))
 }
 
 /// Looks at what a seed has once it has been checked: says so, warns if it is not everything, fails

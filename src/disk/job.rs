@@ -72,6 +72,14 @@ pub enum Job {
         /// Whether foreign bytes beyond the end of a file may be cut off (`--overwrite`).
         cut: bool,
     },
+    /// Look how much space there is for a torrent whose disk was full, and take what one piece
+    /// needs of it.
+    Space {
+        /// Where to look.
+        storage: Arc<Storage>,
+        /// The piece that is to be written next; `None` to look only.
+        reserve: Option<PieceIndex>,
+    },
     /// Close every open file of a torrent; no outcome follows.
     Close {
         /// The torrent that is gone.
@@ -198,6 +206,14 @@ pub enum Outcome {
         /// Whether all of it was done.
         result: Result<(), DiskError>,
     },
+    /// Of [`Job::Space`].
+    Space {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// Bytes that are free, where the system says; [`DiskErrorKind::Full`] if there is no room
+        /// even for the piece.
+        free: Result<Option<u64>, DiskError>,
+    },
 }
 
 /// Where the time of a job that hashes and writes went, from its submission on: one stage after
@@ -277,6 +293,8 @@ pub enum DiskOp {
     SetLength,
     /// Asking for a file's length and kind.
     Stat,
+    /// Setting space of a file apart before anything is written to it.
+    Reserve,
 }
 
 /// What kind of failure it was: decides whether the torrent pauses, waits or goes on.
@@ -300,8 +318,8 @@ pub enum DiskErrorKind {
 }
 
 /// A disk operation failed: the user's machine, not a peer's fault.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("cannot {} {}: {message}", op.verb(), crate::text::Escaped(&path.to_string_lossy()))]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {} \"{}\": {message}", op.verb(), crate::text::Escaped(&path.to_string_lossy()))]
 pub struct DiskError {
     /// What was being done.
     pub op: DiskOp,
@@ -323,6 +341,7 @@ impl DiskOp {
             Self::Write => "write",
             Self::SetLength => "set the length of",
             Self::Stat => "look at",
+            Self::Reserve => "reserve space for",
         }
     }
 }

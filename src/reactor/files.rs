@@ -16,6 +16,7 @@ mod mark;
 mod open;
 mod resident;
 mod run;
+mod space;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -140,7 +140,8 @@ impl Entry {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
         let poll = self.announcer.poll_timeout();
-        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll]
+        let look = self.torrent.next_look();
+        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look]
             .into_iter()
             .flatten()
             .min()

@@ -29,7 +29,7 @@ use crate::disk::job::{DiskError, Job};
 use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
 use crate::peer::error::PeerError;
 use crate::time::Duration;
-pub use crate::torrent::phase::{FileInTheWay, Mode, Phase, StopReason};
+pub use crate::torrent::phase::{DiskFull, FileInTheWay, Mode, Phase, StopReason};
 use crate::tracker::TrackerEvent;
 pub use crate::wire::slices::{MAX_SEND_SLICES, RecvSlices, SendSlices};
 

@@ -19,7 +19,7 @@ impl Session {
         Some(TorrentStatus {
             id,
             info_hash: torrent.info_hash,
-            phase: torrent.phase(),
+            phase: torrent.phase(now),
             size: layout.payload_len(),
             have: torrent.have_bytes(),
             pieces: torrent.geometry.pieces(),

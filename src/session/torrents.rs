@@ -210,7 +210,8 @@ impl Session {
             | Outcome::Read { torrent, .. }
             | Outcome::Stat { torrent, .. }
             | Outcome::Check { torrent, .. }
-            | Outcome::Finish { torrent, .. } => *torrent,
+            | Outcome::Finish { torrent, .. }
+            | Outcome::Space { torrent, .. } => *torrent,
         };
         if let Outcome::Read { .. } = outcome {
             return self.on_read(torrent, outcome, now);

@@ -198,6 +198,9 @@ impl Session {
         if entry.rechoke_at.is_some_and(|at| at <= now) {
             self.rechoke(torrent, now);
         }
+        if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
+            entry.torrent.look_for_space(&mut self.work.ctx(now));
+        }
         self.look_up_again(torrent, now);
         self.announce(torrent, now);
         self.dial(torrent, now);

@@ -31,6 +31,8 @@ pub struct DiskOptions {
     pub fail_read: Option<(u64, DiskErrorKind)>,
     /// Whether every write fails.
     pub read_only: bool,
+    /// The bytes that fit on it; a write that needs more fails with [`DiskErrorKind::Full`].
+    pub capacity: u64,
 }
 
 impl Default for DiskOptions {
@@ -41,6 +43,7 @@ impl Default for DiskOptions {
             fail_write: None,
             fail_read: None,
             read_only: false,
+            capacity: u64::MAX,
         }
     }
 }
@@ -132,6 +135,13 @@ impl SimDisk {
                 self.finish(&storage, cut);
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
+            Job::Space { storage, reserve } => {
+                let room = reserve.map_or(Ok(()), |piece| {
+                    self.has_room(&storage, piece, 0, storage.layout.piece_len(piece))
+                });
+                let free = room.map(|()| Some(self.options.capacity.saturating_sub(self.used())));
+                Outcome::Space { torrent: storage.torrent, free }
+            }
             Job::Close { .. } => return None,
         })
     }
@@ -198,6 +208,31 @@ impl SimDisk {
         }
     }
 
+    /// Returns the bytes that all files take: a hole costs as much as what will be in it.
+    fn used(&self) -> u64 {
+        self.files.values().map(|file| file.len() as u64).sum()
+    }
+
+    /// Tells whether a run can be written, as far as the disk's size goes.
+    fn has_room(
+        &self,
+        storage: &Storage,
+        piece: PieceIndex,
+        begin: u32,
+        len: u32,
+    ) -> Result<(), DiskError> {
+        let spans = storage.layout.spans(piece, begin, len).filter(|span| !span.pad);
+        let growth = spans.map(|span| {
+            let path = storage.root.join(&storage.layout.files()[span.file].path);
+            let there = self.files.get(&path).map_or(0, |file| file.len() as u64);
+            (span.offset + span.len).saturating_sub(there)
+        });
+        if self.used().saturating_add(growth.sum()) > self.options.capacity {
+            return Err(failed(DiskOp::Write, storage.root.clone(), DiskErrorKind::Full));
+        }
+        Ok(())
+    }
+
     fn write_run(
         &mut self,
         storage: &Storage,
@@ -216,7 +251,10 @@ impl SimDisk {
         if let Some(kind) = kind {
             return Err(failed(DiskOp::Write, storage.root.clone(), kind));
         }
-        self.put_run(storage, piece, begin, &payload(frames));
+        let bytes = payload(frames);
+        let len = u32::try_from(bytes.len()).expect("a run is within a piece");
+        self.has_room(storage, piece, begin, len)?;
+        self.put_run(storage, piece, begin, &bytes);
         Ok(())
     }
 

@@ -346,6 +346,7 @@ fn outcome_number(outcome: &Outcome) -> u64 {
         Outcome::Stat { .. } => u64::MAX,
         Outcome::Check { .. } => u64::MAX - 1,
         Outcome::Finish { .. } => u64::MAX - 2,
+        Outcome::Space { .. } => u64::MAX - 3,
     }
 }
 
@@ -362,6 +363,7 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::Stat { .. } => u64::MAX,
         Job::Check { .. } => u64::MAX - 1,
         Job::Finish { .. } => u64::MAX - 2,
+        Job::Space { .. } => u64::MAX - 4,
         Job::Close { .. } => u64::MAX - 3,
     }
 }

@@ -161,7 +161,7 @@ impl Torrent {
         };
         let complete = picker.is_complete();
         self.stage = Stage::Active { picker: Box::new(picker), end };
-        ctx.events.push(TorrentEvent::Phase(self.phase()));
+        ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
         if end == End::Finishing {
             self.finish(ctx);
         } else if end == End::Seeding && complete {

@@ -116,7 +116,7 @@ impl Torrent {
         peer: &mut Peer,
         now: Instant,
     ) -> Option<CloseReason> {
-        let downloading = self.is_downloading();
+        let asking = self.is_asking();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
         if picker.is_complete() {
             peer.forget_pieces(&self.geometry);
@@ -128,13 +128,13 @@ impl Torrent {
         if let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch) {
             picker.remote_joined(pieces);
             let interesting = picker.is_interesting(pieces);
-            peer.set_interested(downloading && interesting, now);
+            peer.set_interested(asking && interesting, now);
         }
         self.useless(peer)
     }
 
     fn on_have(&mut self, piece: PieceIndex, peer: &mut Peer, now: Instant) -> Option<CloseReason> {
-        let downloading = self.is_downloading();
+        let asking = self.is_asking();
         let Stage::Active { picker, .. } = &mut self.stage else { return None };
         if picker.is_complete() {
             // Haves make lists longer, too.
@@ -142,7 +142,7 @@ impl Torrent {
             return self.useless(peer);
         }
         picker.remote_has(piece);
-        if downloading && picker.is_wanted(piece) {
+        if asking && picker.is_wanted(piece) {
             peer.set_interested(true, now);
         }
         self.useless(peer)
@@ -284,7 +284,7 @@ impl Torrent {
     /// Asks a peer for as many blocks as it should have outstanding.
     pub fn refill(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> Refill {
         let room = peer.request_room();
-        if room == 0 || !peer.am_interested() || !peer.may_request() || !self.is_downloading() {
+        if room == 0 || !peer.am_interested() || !peer.may_request() || !self.is_asking() {
             return Refill::Satisfied;
         }
         let mut picked = std::mem::take(&mut self.picked);
@@ -437,12 +437,12 @@ impl Torrent {
         if self.is_complete() {
             peer.forget_pieces(&self.geometry);
         }
-        let downloading = self.is_downloading();
+        let asking = self.is_asking();
         let Stage::Active { picker, .. } = &self.stage else {
             return peer.set_interested(false, now);
         };
         let pieces = view(peer.remote(), &self.geometry, &mut self.scratch);
         let interesting = pieces.is_some_and(|pieces| picker.is_interesting(pieces));
-        peer.set_interested(downloading && interesting, now);
+        peer.set_interested(asking && interesting, now);
     }
 }

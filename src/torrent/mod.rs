@@ -13,6 +13,7 @@ mod checking;
 mod exchange;
 pub mod phase;
 pub mod pieces;
+mod space;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,6 +39,7 @@ use candidates::Candidates;
 use checking::Check;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
+use space::Shortage;
 
 /// What a torrent is made from.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct Torrent {
     mode: Mode,
     order: Order,
     stage: Stage,
+    /// What is known of the disk since it was full; `None` as long as it takes everything.
+    shortage: Option<Box<Shortage>>,
     pieces: OpenPieces,
     blame: Blame,
     /// Pieces verified since the start, in the order in which they came; peers are told from where
@@ -231,6 +235,7 @@ impl Torrent {
             mode: params.mode,
             order: params.order,
             stage: Stage::Checking(Check::new(geometry.pieces())),
+            shortage: None,
             pieces: OpenPieces::new(stream_window(ctx.pool)),
             blame: Blame::default(),
             completed: Vec::new(),
@@ -246,8 +251,11 @@ impl Torrent {
         }
     }
 
-    /// Returns what the torrent is doing.
-    pub fn phase(&self) -> Phase {
+    /// Returns what the torrent is doing at `now`.
+    pub fn phase(&self, now: Instant) -> Phase {
+        if let Some(full) = self.disk_full(now) {
+            return Phase::DiskFull(Box::new(full));
+        }
         match &self.stage {
             Stage::Stopped { reason, .. } => Phase::Stopped(reason.clone()),
             Stage::Checking(_) => Phase::Checking,
@@ -261,7 +269,12 @@ impl Torrent {
         matches!(self.stage, Stage::Active { .. })
     }
 
-    /// Tells whether pieces are to be asked for.
+    /// Tells whether pieces are to be asked for now.
+    pub(super) fn is_asking(&self) -> bool {
+        self.is_downloading() && !self.is_short_of_space()
+    }
+
+    /// Tells whether pieces are missing that are wanted.
     pub const fn is_downloading(&self) -> bool {
         matches!(self.stage, Stage::Active { end: End::Downloading, .. })
     }
@@ -363,7 +376,8 @@ impl Torrent {
         self.stirred = 0;
         let have = self.have().clone();
         self.stage = Stage::Stopped { reason, have };
-        ctx.events.push(TorrentEvent::Phase(self.phase()));
+        self.shortage = None;
+        ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
     }
 
     /// Tells whether a peer went hungry for want of credit since [`Torrent::reclaim`] last looked.

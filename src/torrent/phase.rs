@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::disk::job::DiskError;
 use crate::id::PieceIndex;
 use crate::peer::error::PeerError;
+use crate::time::Duration;
 
 /// What a torrent is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,24 @@ pub enum Phase {
     Checking,
     /// Pieces are missing and asked for.
     Downloading,
+    /// Pieces are missing and there is no room for them: what is here is served, nothing is asked
+    /// for. It goes on by itself when there is.
+    DiskFull(Box<DiskFull>),
     /// What is here is served and nothing is asked for.
     Seeding,
+}
+
+/// What is known of a disk that is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskFull {
+    /// The first operation that failed for it.
+    pub error: DiskError,
+    /// Bytes that are free, as far as the system says: room that others may not use is not counted.
+    pub free: Option<u64>,
+    /// Bytes that are still to be written.
+    pub needed: u64,
+    /// In what time it is tried again at the latest; sooner if space is found to be free.
+    pub retry_in: Duration,
 }
 
 /// Why a torrent stopped by itself.

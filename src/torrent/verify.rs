@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::disk::job::{Appended, DiskError, Job, Outcome, Times, Verdict};
+use crate::disk::job::{Appended, DiskError, DiskErrorKind, Job, Outcome, Times, Verdict};
 use crate::id::PieceIndex;
 use crate::peer::error::Misbehaviour;
 use crate::stats::Metric;
@@ -57,6 +57,7 @@ impl Torrent {
             Outcome::Stat { files, .. } => self.on_stat(files, ctx),
             Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
+            Outcome::Space { free, .. } => self.on_space(free, ctx),
             Outcome::Read { .. } => After::Nothing,
         }
     }
@@ -75,6 +76,7 @@ impl Torrent {
         if let Some(closed) = self.drop_row(piece, ctx.pool) {
             self.pieces.recycle(closed);
         }
+        self.was_written();
         for addr in self.blame.settle(piece, hashes) {
             self.ban(addr, Misbehaviour::CorruptBlock, ctx);
         }
@@ -106,12 +108,16 @@ impl Torrent {
     }
 
     fn on_finish(&mut self, result: Result<(), DiskError>, ctx: &mut Ctx<'_>) -> After {
-        if let Err(error) = result {
-            return self.on_disk_error(error, ctx);
+        match result {
+            Ok(()) => self.was_written(),
+            Err(error) if error.kind == DiskErrorKind::Full => {
+                return self.on_full(None, error, ctx);
+            }
+            Err(error) => return self.on_disk_error(error, ctx),
         }
         let Stage::Active { end, .. } = &mut self.stage else { return After::Nothing };
         *end = End::Seeding;
-        ctx.events.push(TorrentEvent::Phase(self.phase()));
+        ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
         ctx.events.push(TorrentEvent::Complete(!self.completed.is_empty()));
         After::Completed
     }
@@ -157,9 +163,10 @@ impl Torrent {
     }
 
     fn on_failed(&mut self, piece: PieceIndex, error: DiskError, ctx: &mut Ctx<'_>) -> After {
-        self.drop_row(piece, ctx.pool);
-        if let Stage::Active { picker, .. } = &mut self.stage {
-            picker.failed(piece);
+        // Of a piece that leaves in runs, blocks may be on their way still.
+        self.close_piece(piece, ctx);
+        if error.kind == DiskErrorKind::Full {
+            return self.on_full(Some(piece), error, ctx);
         }
         self.on_disk_error(error, ctx)
     }
@@ -187,9 +194,10 @@ impl Torrent {
             Ok(done) => done,
             Err(error) => return self.on_failed(piece, error, ctx),
         };
+        let goes_on = matches!(self.stage, Stage::Active { .. }) && !self.is_short_of_space();
         let Some(open) = self.pieces.find(piece) else { return After::Nothing };
-        if matches!(self.stage, Stage::Stopped { .. }) && matches!(appended, Appended::Partial(_)) {
-            self.drop_row(piece, ctx.pool);
+        if !goes_on && matches!(appended, Appended::Partial(_)) {
+            self.close_piece(piece, ctx);
             return After::Nothing;
         }
         match appended {

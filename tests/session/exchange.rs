@@ -498,7 +498,7 @@ fn a_disk_that_fails_stops_the_torrent_and_says_so() {
             _ => None,
         })
         .collect();
-    assert_eq!(disk, ["cannot write file: no space left on device"]);
+    assert_eq!(disk, ["cannot write \"file\": it is broken"]);
     assert_eq!(world.session.memory().lent, 0);
 }
 

@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod malformed;
 mod measures;
+mod space;
 mod timers;
 mod trace;
 mod tracker;

@@ -96,7 +96,7 @@ fn a_foreign_file_in_the_way_stops_the_download_and_stays_as_it_is() {
 
 #[test]
 fn a_failing_disk_pauses_that_torrent_and_the_others_finish() {
-    for kind in [DiskErrorKind::Full, DiskErrorKind::Permission, DiskErrorKind::Panicked] {
+    for kind in [DiskErrorKind::Other, DiskErrorKind::Permission, DiskErrorKind::Panicked] {
         let mut sim = Sim::new(SimOptions::new(4));
         let source = Arc::new(Source::single(4, 2_000_000, 64 << 10, None));
         let seeder = sim.add_seed(peer(), &source);
@@ -120,6 +120,51 @@ fn a_failing_disk_pauses_that_torrent_and_the_others_finish() {
         settle(&mut sim, unlucky);
         assert!(sim.torrent(unlucky, ONLY).unwrap().pieces_have >= had);
         sim.run_until_complete(&[unlucky], 5 * MINUTE);
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_that_download_and_it_goes_on_by_itself() {
+    for seed in 0..8 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        // Whole pieces and pieces that leave in runs; files and pieces do not end together.
+        let piece_len = if seed % 2 == 0 { 64 << 10 } else { 512 << 10 };
+        let files = [file("one", 900_000), file("two", 1_600_000), file("empty", 0)];
+        let source = Arc::new(Source::new(seed, &files, piece_len, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let mut small = peer();
+        small.config.pool_bytes = 1 << 20;
+        small.disk.capacity = 1_600_000 + 100_000 * seed;
+        let unlucky = sim.add_host(small);
+        let add = AddOptions { sequential: true, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(unlucky, &source, add);
+        let leechers = add_leechers(&mut sim, &source, &[seeder, unlucky], 2);
+        sim.run_until_complete(&leechers, 5 * MINUTE);
+        let is_full =
+            |sim: &Sim| matches!(sim.torrent(unlucky, ONLY).unwrap().phase, Phase::DiskFull(_));
+        assert!(is_full(&sim), "{}", sim.dump());
+        let had = sim.torrent(unlucky, ONLY).unwrap();
+        assert!(had.pieces_have > 0 || piece_len > 64 << 10, "{}", sim.dump());
+        assert!(had.peers > 0 && had.pieces_open == 0, "{}", sim.dump());
+        // It waits at rest: a look every few seconds, and no bytes.
+        let turns = sim.turns(unlucky);
+        sim.run_for(10 * MINUTE);
+        assert!(is_full(&sim));
+        assert!(sim.turns(unlucky) - turns < 2_000, "{}", sim.turns(unlucky) - turns);
+        let now = sim.torrent(unlucky, ONLY).unwrap();
+        assert_eq!(now.downloaded, had.downloaded, "nothing was fetched for nothing");
+        assert_eq!(now.pieces_have, had.pieces_have);
+        // Somebody who comes now gets what there is.
+        let late = sim.add_host(peer());
+        sim.add_torrent(late, &source, AddOptions::from_peers(&[unlucky]));
+        sim.run_until(MINUTE, |sim| {
+            sim.torrent(late, ONLY).unwrap().pieces_have == had.pieces_have
+        });
+        sim.disk_mut(unlucky).set_options(DiskOptions::default());
+        sim.run_until_complete(&[unlucky, late], 2 * MINUTE);
+        sim.run_for(MINUTE);
+        assert_eq!(completions(&sim, unlucky), [true]);
+        assert!(!sim.events(unlucky).any(|event| matches!(event, Event::Disk { .. })));
     }
 }
 

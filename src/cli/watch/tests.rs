@@ -115,6 +115,46 @@ fn disk_event(torrent: u32, kind: DiskErrorKind) -> Event {
 
 const INTERRUPT: Notice = Notice::Stop(Exit::Signal(2));
 
+/// Tells that the disk of torrent 1 is full.
+fn full_event() -> Event {
+    let (op, path) = (DiskOp::Write, "top/a".into());
+    let message = "no space left on device".to_owned();
+    let error = DiskError { op, path, kind: DiskErrorKind::Full, message };
+    let retry_in = Duration::from_secs(42);
+    let full = DiskFull { error, free: Some(3_250_586), needed: 1 << 29, retry_in };
+    Event::Phase { torrent: TorrentId(1), phase: Phase::DiskFull(Box::new(full)) }
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_waited_for() {
+    let events = vec![full_event(), full_event(), complete_event(1)];
+    let script = Script::new(events, Snapshot { have: sample().size, ..sample() });
+    let (end, exit, out, err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit, out.as_str()), (End::Finished, Exit::Success, "out/t1\n"));
+    assert_eq!(
+        err,
+        "swarmloop: error: cannot write \"top/a\": no space left on device (3.1 MiB free, \
+         512.0 MiB needed). 100.0% is verified and kept; the download continues by itself when \
+         space is free\n"
+    );
+    let piece = Event::PieceVerified { torrent: TorrentId(1), piece: PieceIndex(0) };
+    let events = vec![full_event(), piece, full_event()];
+    let script = Script::new(events, sample());
+    let (.., err) = play(watch(GET, 1, &sample()), &script, &[], &quiet());
+    assert_eq!(err.matches("no space left").count(), 2, "{err}");
+}
+
+#[test]
+fn who_gives_up_waiting_for_space_failed_for_the_disk() {
+    let Event::Phase { phase, .. } = full_event() else { unreachable!() };
+    let script = Script::new(Vec::new(), Snapshot { phase, ..sample() });
+    let goal = Goal::Get { keep_seeding: false, timeout: Some(Duration::ZERO), limit: None };
+    let (end, exit, _, err) = play(watch(goal, 1, &sample()), &script, &[], &quiet());
+    assert_eq!((end, exit), (End::Finished, Exit::Disk), "{err}");
+    let cause = "the disk is full (3.1 MiB free, 512.0 MiB needed); next try in 42s";
+    assert!(err.contains(cause), "{err}");
+}
+
 #[test]
 fn a_download_ends_with_its_path_on_stdout() {
     let script = Script::new(vec![complete_event(1)], done());
@@ -161,7 +201,7 @@ fn a_condition_is_told_once() {
         (vec![blocked], "swarmloop: error: files in the way hold bytes"),
         (
             vec![disk(), disk(), stopped],
-            "swarmloop: error: cannot write top/a: it broke. 39.2% is verified and kept\n",
+            "swarmloop: error: cannot write \"top/a\": it broke. 39.2% is verified and kept\n",
         ),
     ] {
         let script = Script::new(events, sample());
@@ -216,7 +256,7 @@ fn what_is_kept_is_what_was_verified_last() {
         (
             vec![disk_event(1, DiskErrorKind::Full)],
             &[],
-            "swarmloop: error: cannot write top/a: it broke. 50.0% is verified and kept\n",
+            "swarmloop: error: cannot write \"top/a\": it broke. 50.0% is verified and kept\n",
         ),
     ] {
         // The first look is at the sample, every other one at what came later.

@@ -15,9 +15,18 @@ pub(super) fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
         // The system's words for these are about loops and folders, not about what is the matter.
         Errno::LOOP => "a symlink is in the way".to_owned(),
         Errno::NOTDIR => "a symlink or a file is where a folder belongs".to_owned(),
-        errno => std::io::Error::from(errno).to_string(),
+        errno => words(errno),
     };
     DiskError { op, path, kind: kind_of(errno), message }
+}
+
+/// Returns what the system calls an error, as the end of a sentence and without its number.
+fn words(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
 }
 
 /// Sorts the system's errors by what a torrent can do about them.

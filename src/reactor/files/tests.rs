@@ -315,7 +315,7 @@ fn the_systems_errors_are_sorted_by_what_can_be_done() {
         assert_eq!(kind_of(errno), kind, "{errno}");
     }
     let error = failed(DiskOp::Write, PathBuf::from("a\nb"), Errno::NOSPC);
-    assert_eq!(error.to_string(), "cannot write a\\x0ab: No space left on device (os error 28)");
+    assert_eq!(error.to_string(), "cannot write \"a\\x0ab\": no space left on device");
 }
 
 /// A small file system of its own, unmounted in the end.

@@ -136,7 +136,11 @@ pub(super) const fn class(job: &Job) -> usize {
     match job {
         Job::Read(_) => READS,
         Job::Verify(_) | Job::Append(_) => 1,
-        Job::Stat { .. } | Job::Check { .. } | Job::Finish { .. } | Job::Close { .. } => 2,
+        Job::Stat { .. }
+        | Job::Check { .. }
+        | Job::Finish { .. }
+        | Job::Space { .. }
+        | Job::Close { .. } => 2,
     }
 }
 
@@ -151,7 +155,8 @@ pub(super) fn torrent_of(job: &Job) -> TorrentId {
         | Job::Read(Read { storage, .. })
         | Job::Stat { storage }
         | Job::Check { storage, .. }
-        | Job::Finish { storage, .. } => storage.torrent,
+        | Job::Finish { storage, .. }
+        | Job::Space { storage, .. } => storage.torrent,
         Job::Close { torrent } => *torrent,
     }
 }

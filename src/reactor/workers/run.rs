@@ -119,6 +119,11 @@ pub(super) fn run(
             let result = guarded(DiskOp::SetLength, &storage, || files.finish(&storage, cut));
             Outcome::Finish { torrent: storage.torrent, result }
         }
+        Job::Space { storage, reserve } => {
+            let look = || files.space(&storage, reserve);
+            let free = guarded(DiskOp::Reserve, &storage, look);
+            Outcome::Space { torrent: storage.torrent, free }
+        }
         Job::Close { torrent } => {
             files.close(torrent);
             return None;

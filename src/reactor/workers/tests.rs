@@ -342,6 +342,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Stat { .. } => "stat",
         Outcome::Check { .. } => "check",
         Outcome::Finish { .. } => "finish",
+        Outcome::Space { .. } => "space",
     }
 }
 

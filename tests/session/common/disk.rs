@@ -20,6 +20,12 @@ pub(crate) struct Disk {
     pub(crate) held: bool,
     pub(crate) fails_reads: bool,
     pub(crate) fails_writes: bool,
+    /// What a look for space finds.
+    pub(crate) free: Option<u64>,
+    /// Whether space can be set apart that cannot be written to.
+    pub(crate) reserves: bool,
+    /// How reads and writes fail that do.
+    pub(crate) kind: DiskErrorKind,
     /// Where the time of a job that hashes and writes goes, if anybody asks.
     pub(crate) times: Times,
     /// Blocks of each read job, as they were asked for.
@@ -35,6 +41,9 @@ impl Disk {
             held: false,
             fails_reads: false,
             fails_writes: false,
+            free: None,
+            reserves: false,
+            kind: DiskErrorKind::Other,
             times: Times::default(),
             reads: Vec::new(),
         }
@@ -64,6 +73,11 @@ impl Disk {
             Job::Finish { storage, .. } => {
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
+            Job::Space { storage, reserve } => {
+                let fails = self.fails_writes && !self.reserves && reserve.is_some();
+                let free = if fails { Err(self.error(DiskOp::Reserve)) } else { Ok(self.free) };
+                Outcome::Space { torrent: storage.torrent, free }
+            }
             Job::Close { .. } => return None,
         })
     }
@@ -73,7 +87,7 @@ impl Disk {
         let verdict = if hash::piece(&frames) != storage.expected(piece) {
             Ok(Verdict::Corrupt { block_hashes: hash::blocks(&frames) })
         } else if self.fails_writes {
-            Err(disk_error(DiskOp::Write))
+            Err(self.error(DiskOp::Write))
         } else {
             let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
             for frame in &frames {
@@ -91,7 +105,7 @@ impl Disk {
         let Append { storage, piece, begin, frames, mut midstate, last } = job;
         let torrent = storage.torrent;
         if self.fails_writes {
-            let result = Err(disk_error(DiskOp::Write));
+            let result = Err(self.error(DiskOp::Write));
             let times = self.times;
             return Outcome::Append { torrent, piece, begin, frames, result, times };
         }
@@ -113,7 +127,7 @@ impl Disk {
 
     fn read(&mut self, job: Read) -> Outcome {
         let Read { storage, conn, piece, begin, mut frames } = job;
-        let result = if self.fails_reads { Err(disk_error(DiskOp::Read)) } else { Ok(()) };
+        let result = if self.fails_reads { Err(self.error(DiskOp::Read)) } else { Ok(()) };
         let mut at = piece.0 as usize * storage.layout.piece_len(PieceIndex(0)) as usize;
         at += begin as usize;
         for frame in frames.iter_mut().filter(|_| result.is_ok()) {
@@ -123,13 +137,9 @@ impl Disk {
         }
         Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
     }
-}
 
-fn disk_error(op: DiskOp) -> DiskError {
-    DiskError {
-        op,
-        path: "file".into(),
-        kind: DiskErrorKind::Full,
-        message: "no space left on device".into(),
+    fn error(&self, op: DiskOp) -> DiskError {
+        let message = "it is broken".to_owned();
+        DiskError { op, path: "file".into(), kind: self.kind, message }
     }
 }
