@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use mio::Waker;
 
 use crate::id::TorrentId;
+pub use crate::rate::RateLimits;
 use crate::reactor::{Reactor, ReactorConfig, ReactorError};
 use crate::session::AddTorrentError;
 pub use crate::session::NewTorrent as AddTorrent;
@@ -91,6 +92,7 @@ enum Command {
     Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
     Remove(TorrentId),
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
+    SetLimits(Option<TorrentId>, RateLimits),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
@@ -153,6 +155,27 @@ impl Client {
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn remove_torrent(&self, torrent: TorrentId) -> Result<(), ClientError> {
         self.send(Command::Remove(torrent))
+    }
+
+    /// Limits from now on how fast payload flows in all; 0 for no limit. Returns at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn set_limits(&self, limits: RateLimits) -> Result<(), ClientError> {
+        self.send(Command::SetLimits(None, limits))
+    }
+
+    /// Limits from now on how fast a torrent's payload flows, beside the limit in all. Returns at
+    /// once; nothing happens if there is no such torrent.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn set_torrent_limits(
+        &self,
+        torrent: TorrentId,
+        limits: RateLimits,
+    ) -> Result<(), ClientError> {
+        self.send(Command::SetLimits(Some(torrent), limits))
     }
 
     /// Returns the events, in order. They wait for as long as it takes; but when tens of thousands
@@ -322,6 +345,13 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Remove(torrent) => {
             let (session, now) = reactor.session_mut();
             session.remove_torrent(torrent, now);
+        }
+        Command::SetLimits(torrent, limits) => {
+            let (session, now) = reactor.session_mut();
+            match torrent {
+                Some(torrent) => session.set_torrent_limits(torrent, limits, now),
+                None => session.set_limits(limits, now),
+            }
         }
         Command::Statuses(torrents, reply) => {
             let (session, now) = reactor.session();

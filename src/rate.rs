@@ -111,6 +111,106 @@ impl TokenBucket {
     }
 }
 
+/// How fast payload may flow in each direction, in bytes a second; 0 for no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RateLimits {
+    /// What is received.
+    pub down: u64,
+    /// What is sent.
+    pub up: u64,
+}
+
+/// Payload that may flow at a steady rate, counted to the byte: a bucket that the passing of time
+/// fills, up to [`BURST`] of its rate.
+///
+/// It is filled when it is asked, so nobody has to wake up for it, and a loop that is late loses
+/// nothing. An owner who takes more than is there leaves a debt, which is paid before anything else
+/// flows: in the long run no more flows than the rate.
+#[derive(Clone, Debug)]
+pub struct ByteBucket {
+    /// At least 1.
+    bytes_per_s: u64,
+    /// The least that a full bucket holds, in bytes, whatever the rate.
+    least_burst: u64,
+    /// Bytes there at `at`, in millionths; below zero is a debt.
+    micro_bytes: i64,
+    at: Instant,
+}
+
+/// How much of its rate a bucket holds when it is full: the most that flows at once.
+const BURST: Duration = Duration::from_millis(200);
+/// The highest rate that is told from none, in bytes a second: beyond what any machine moves, and
+/// a bucket of it can be counted in millionths.
+const MAX_BYTES_PER_S: u64 = 1 << 40;
+/// In how many parts a second's worth is handed out at a low rate: often enough to look steady,
+/// seldom enough that a slow transfer lets the machine rest.
+const QUANTA_PER_S: u64 = 20;
+/// A quantum of a high rate, in bytes: what a driver reads from a stream before the others have
+/// their turn.
+const LARGE_QUANTUM: u64 = 256 * 1024;
+/// In how many parts a second's worth is handed out at most: a poll waits for whole milliseconds.
+const MAX_QUANTA_PER_S: u64 = 200;
+
+impl ByteBucket {
+    /// Returns an empty bucket that fills at `bytes_per_s`, at least 1. When it is full it holds
+    /// `least_burst` bytes at least: what cannot be handed out in parts.
+    pub fn new(bytes_per_s: u64, least_burst: u64, now: Instant) -> Self {
+        let bytes_per_s = bytes_per_s.clamp(1, MAX_BYTES_PER_S);
+        Self { bytes_per_s, least_burst, micro_bytes: 0, at: now }
+    }
+
+    /// Changes the rate from `now` on; what is there stays, as far as it is allowed to.
+    pub fn set_rate(&mut self, bytes_per_s: u64, now: Instant) {
+        self.fill(now);
+        self.bytes_per_s = bytes_per_s.clamp(1, MAX_BYTES_PER_S);
+        self.fill(now);
+    }
+
+    /// Adds what has come since it was last filled.
+    pub fn fill(&mut self, now: Instant) {
+        let us = u64::try_from((now - self.at).as_micros()).unwrap_or(u64::MAX);
+        let gained = us.saturating_mul(self.bytes_per_s);
+        let full = signed(self.burst().saturating_mul(MICRO));
+        self.micro_bytes = self.micro_bytes.saturating_add(signed(gained)).min(full);
+        self.at = now.max(self.at);
+    }
+
+    /// Returns how many bytes may flow, as of when it was last filled.
+    pub fn available(&self) -> u64 {
+        u64::try_from(self.micro_bytes).unwrap_or(0) / MICRO
+    }
+
+    /// Records that `bytes` have flowed.
+    pub fn spend(&mut self, bytes: u64) {
+        let spent = signed(bytes.saturating_mul(MICRO));
+        self.micro_bytes = self.micro_bytes.saturating_sub(spent);
+    }
+
+    /// Returns when `bytes` may flow, at most [`ByteBucket::quantum`], if nothing does until then.
+    pub fn ready_at(&self, bytes: u64) -> Instant {
+        let wanted = signed(bytes.min(self.burst()).saturating_mul(MICRO));
+        let missing = u64::try_from(wanted.saturating_sub(self.micro_bytes)).unwrap_or(0);
+        self.at + Duration::from_micros(missing.div_ceil(self.bytes_per_s))
+    }
+
+    /// Returns how many bytes are worth waiting for, and are given to one before it is the next
+    /// one's turn.
+    pub fn quantum(&self) -> u64 {
+        let low = (self.bytes_per_s / QUANTA_PER_S).min(LARGE_QUANTUM);
+        low.max(self.bytes_per_s / MAX_QUANTA_PER_S).max(1)
+    }
+
+    /// Returns how many bytes a full bucket holds.
+    fn burst(&self) -> u64 {
+        let ms = u64::try_from(BURST.as_millis()).unwrap_or(u64::MAX);
+        (self.bytes_per_s * ms / 1_000).max(self.least_burst).max(1)
+    }
+}
+
+fn signed(micro_bytes: u64) -> i64 {
+    i64::try_from(micro_bytes).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +265,82 @@ mod tests {
         assert!(bucket.take(next));
         let mut never = TokenBucket::new(0, 0, Instant::ZERO);
         assert_eq!(never.ready_at(Instant::ZERO), Instant::FAR_FUTURE);
+    }
+
+    /// Takes all there is at each of `times`, in milliseconds, and returns how much that was.
+    fn drained(bucket: &mut ByteBucket, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let take = |ms| {
+            bucket.fill(Instant::from_millis(ms));
+            let there = bucket.available();
+            bucket.spend(there);
+            there
+        };
+        times.into_iter().map(take).collect()
+    }
+
+    #[test]
+    fn bytes_flow_at_the_rate_to_the_byte_however_often_it_is_asked() {
+        for rate in [10, 17, 999, 100 << 10, 5 << 20, 200 << 20, 1 << 40] {
+            for step in [1, 7, 100] {
+                let mut bucket = ByteBucket::new(rate, 0, Instant::ZERO);
+                let times = (step..=1_400_000).step_by(usize::try_from(step).unwrap());
+                let last = times.clone().last().unwrap();
+                let flowed: u64 = drained(&mut bucket, times).iter().sum();
+                let due = u64::try_from(u128::from(rate) * u128::from(last) / 1_000).unwrap();
+                assert_eq!(flowed, due, "{rate} bytes/s, asked each {step} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_fifth_of_a_second_is_saved_up() {
+        let mut bucket = ByteBucket::new(1_000_000, 0, Instant::ZERO);
+        assert_eq!(drained(&mut bucket, [0, 50, 60_000, 60_000]), [0, 50_000, 200_000, 0]);
+        let mut slow = ByteBucket::new(1_000, 16_384, Instant::ZERO);
+        assert_eq!(drained(&mut slow, [60_000]), [16_384], "a block that cannot be parted");
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_flows() {
+        let mut bucket = ByteBucket::new(1_000, 0, Instant::ZERO);
+        bucket.spend(16_384);
+        assert_eq!(bucket.ready_at(1), Instant::from_millis(16_385));
+        assert_eq!(drained(&mut bucket, [16_000, 16_384, 16_385]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn the_time_at_which_bytes_are_there_is_exact() {
+        let mut bucket = ByteBucket::new(3_000_000, 0, Instant::ZERO);
+        let at = bucket.ready_at(100_000);
+        assert_eq!(at, Instant::from_micros(33_334));
+        bucket.fill(Instant::from_micros(33_333));
+        assert_eq!(bucket.available(), 99_999);
+        bucket.fill(at);
+        assert_eq!(bucket.available(), 100_002);
+        assert_eq!(bucket.ready_at(100_000), at, "they are");
+    }
+
+    #[test]
+    fn a_quantum_is_a_part_of_a_second_that_the_bucket_can_hold() {
+        for (rate, quantum) in [
+            (1, 1),
+            (10_000, 500),
+            (5 << 20, 256 << 10),
+            (20 << 20, 256 << 10),
+            (200 << 20, 1 << 20),
+        ] {
+            let bucket = ByteBucket::new(rate, 0, Instant::ZERO);
+            assert_eq!(bucket.quantum(), quantum, "{rate} bytes/s");
+            assert!(quantum <= bucket.burst());
+        }
+    }
+
+    #[test]
+    fn a_new_rate_holds_from_now_on() {
+        let mut bucket = ByteBucket::new(1_000_000, 0, Instant::ZERO);
+        bucket.set_rate(1_000, Instant::from_millis(100));
+        assert_eq!(drained(&mut bucket, [100, 1_100]), [200, 200], "a fifth of a second of it");
+        bucket.set_rate(2_000, Instant::from_millis(1_150));
+        assert_eq!(drained(&mut bucket, [1_200]), [150]);
     }
 }

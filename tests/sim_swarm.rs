@@ -8,6 +8,8 @@ mod disks;
 mod liar;
 #[path = "sim_swarm/lies.rs"]
 mod lies;
+#[path = "sim_swarm/limits.rs"]
+mod limits;
 #[path = "sim_swarm/random.rs"]
 mod random;
 

@@ -33,7 +33,7 @@ use crate::wire::tape::{Note, Said, Tape};
 use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
 use fast::GrantedFast;
 use parts::{Download, Upload};
-use pipeline::Arrival;
+use pipeline::{Arrival, Pipeline};
 use remote::RemotePieces;
 use timer::{Timer, Timers};
 
@@ -243,10 +243,39 @@ impl Peer {
         self.timers.set(Timer::KeepAlive, self.connected_at + limits.keep_alive_interval);
     }
 
-    /// Returns where the next bytes go; `None` while so many answers wait for this slow reader that
-    /// nothing more is read from it.
-    pub fn recv_slices<'a>(&'a mut self, scratch: &'a mut Scratch) -> Option<RecvSlices<'a>> {
-        (!self.is_parked()).then(|| self.recv.slices(scratch, self.requests_out()))
+    /// Returns where the next bytes go, `most` of them, not zero; `None` while so many answers wait
+    /// for this slow reader that nothing more is read from it.
+    pub fn recv_slices<'a>(
+        &'a mut self,
+        scratch: &'a mut Scratch,
+        most: usize,
+    ) -> Option<RecvSlices<'a>> {
+        (!self.is_parked()).then(|| self.recv.slices(scratch, self.requests_out(), most))
+    }
+
+    /// Returns how many of the next bytes are to be read whatever may be read of payload: all if
+    /// none is expected, for what nobody has asked for is held against the remote anyway.
+    pub fn message_room(&self) -> usize {
+        let expected = |pipeline: &Pipeline| !pipeline.is_empty() || pipeline.expects_late();
+        if self.recv.is_in_payload() || self.pipeline().is_some_and(expected) {
+            self.recv.message_room()
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// Takes it that the remote had no chance to be heard until now: we did not read.
+    pub fn was_kept_from_sending(&mut self, limits: &PeerLimits, now: Instant) {
+        self.timers.set(Timer::Idle, now + limits.idle_timeout);
+        if let Some(download) = &mut self.download {
+            download.pipeline.was_kept_waiting(now);
+        }
+    }
+
+    /// Takes it that the remote could not take what waits for it: we did not send.
+    pub fn was_kept_from_reading(&mut self, limits: &PeerLimits, now: Instant) {
+        self.stalled = false;
+        self.timers.set(Timer::KeepAlive, now + limits.keep_alive_interval);
     }
 
     /// Tells whether reading waits until the remote has taken what is queued for it.

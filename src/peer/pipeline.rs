@@ -73,6 +73,8 @@ const MIN_DEPTH: usize = 4;
 /// sends: with no more than a pulse's worth out, the next pulse could never be larger than the
 /// last.
 const QUEUE_TIME: Duration = Duration::from_secs(3);
+/// The least depth of [`Pipeline::depth_at`]: one is on its way while the other is asked for.
+const SLOWEST_DEPTH: u64 = 2;
 /// How long the rate is measured before it is compared.
 const WINDOW: Duration = Duration::from_millis(500);
 /// Given-up blocks that are remembered; older ones count as unrequested.
@@ -102,6 +104,13 @@ impl Pipeline {
     /// Returns how many blocks to request at first of a remote that takes `limit` at a time.
     pub fn first_room(limit: usize) -> usize {
         INITIAL_DEPTH.min(limit)
+    }
+
+    /// Returns how many requests a remote that delivers `bytes_per_s` should have outstanding.
+    pub fn depth_at(bytes_per_s: u64) -> usize {
+        let bytes = bytes_per_s.saturating_mul(QUEUE_TIME.as_secs());
+        let blocks = bytes.div_ceil(u64::from(BLOCK_LEN)).max(SLOWEST_DEPTH);
+        usize::try_from(blocks).unwrap_or(usize::MAX)
     }
 
     /// Returns how many more blocks to request now. Zero while more than three quarters of the
@@ -213,6 +222,11 @@ impl Pipeline {
     /// it.
     pub const fn is_snubbed(&self) -> bool {
         self.snubbed
+    }
+
+    /// Takes it that the remote was not heard until now because we did not listen.
+    pub const fn was_kept_waiting(&mut self, now: Instant) {
+        self.progress_at = now;
     }
 
     /// Returns when the remote last did what it was asked for, or was first asked.

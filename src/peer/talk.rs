@@ -248,9 +248,14 @@ impl Peer {
         self.tape.as_deref_mut().into_iter().flat_map(Tape::drain)
     }
 
-    /// Returns what is to be sent next.
-    pub fn send_slices(&self) -> SendSlices<'_> {
-        self.send.as_ref().map_or_else(SendSlices::empty, |send| send.slices())
+    /// Returns what is to be sent next, with `payload` bytes of blocks at most.
+    pub fn send_slices(&self, payload: usize) -> SendSlices<'_> {
+        self.send.as_ref().map_or_else(SendSlices::empty, |send| send.slices(payload))
+    }
+
+    /// Tells whether a block is to be sent next.
+    pub fn sends_block_next(&self) -> bool {
+        self.send.as_ref().is_some_and(|send| send.is_at_block())
     }
 
     /// Tells whether something is to be sent.

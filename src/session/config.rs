@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::rate::RateLimits;
 use crate::time::Duration;
 
 /// The settings of a session. Start from [`Config::default`] and change what differs.
@@ -35,6 +36,8 @@ pub struct Config {
     /// The most requests that we have outstanding with one peer, if it does not say what it takes
     /// (libtorrent and qBittorrent assume 250 of a client that does not send `reqq`).
     pub max_outstanding_requests: usize,
+    /// How fast payload may flow in all.
+    pub limits: RateLimits,
     /// Payload memory in bytes: the frame pool's bound.
     pub pool_bytes: u64,
     /// How long opening a stream may take (libtorrent `peer_connect_timeout`: 15 s).
@@ -76,6 +79,7 @@ impl Default for Config {
             unchoke_slots: 8,
             max_queued_requests: 2_000,
             max_outstanding_requests: 250,
+            limits: RateLimits::default(),
             pool_bytes: 64 << 20,
             connect_timeout: Duration::from_secs(15),
             handshake_timeout: Duration::from_secs(10),

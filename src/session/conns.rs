@@ -34,6 +34,7 @@ pub(super) struct Conns {
 
 /// One connection: what is looked at often, and the rest of it by its kind.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a line that it stands in")]
 pub(super) struct Conn {
     pub id: ConnId,
     pub kind: Kind,
@@ -41,6 +42,9 @@ pub(super) struct Conn {
     pub dirty: bool,
     /// Whether the driver is to be told that there is something to send.
     pub queued: bool,
+    /// Whether it stands in line for leave to receive payload, and to send it.
+    pub waits_down: bool,
+    pub waits_up: bool,
     /// The time of its earliest entry in the wheel; [`Instant::FAR_FUTURE`] while it has none.
     pub wheel_at: Instant,
 }
@@ -111,7 +115,16 @@ impl Conns {
         self.pending_handshakes += usize::from(is_pending(&kind));
         self.clients += usize::from(matches!(kind, Kind::Client(_)));
         let wheel_at = Instant::FAR_FUTURE;
-        entry.insert(Conn { id, kind, dirty: false, queued: false, wheel_at });
+        let conn = Conn {
+            id,
+            kind,
+            dirty: false,
+            queued: false,
+            waits_down: false,
+            waits_up: false,
+            wheel_at,
+        };
+        entry.insert(conn);
         id
     }
 

@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 use crate::choker::{ChokeConfig, ChokeMode, Choker};
 use crate::id::{ConnId, InfoHash, PeerId};
 use crate::peer::error::PeerError;
+use crate::rate::RateLimits;
 use crate::session::dial::Turn;
 use crate::session::io::ResolveId;
 use crate::session::tell::Telling;
@@ -34,6 +35,8 @@ pub(super) struct Entry {
     /// Sent in announces; constant for the torrent, and secret (BEP 7).
     pub key: u32,
     pub added_at: Instant,
+    /// How fast its payload may flow, beside the limit in all.
+    pub limits: RateLimits,
     /// Dials and handshakes of ours that are under way.
     pub half_open: usize,
     /// Whether it stands in line for a dial.
@@ -98,6 +101,7 @@ impl Entry {
             peer_id,
             key,
             added_at: now,
+            limits: RateLimits::default(),
             half_open: 0,
             turn: Turn::Away,
             last_dial_error: None,

@@ -13,11 +13,13 @@ pub mod config;
 mod conns;
 mod dial;
 mod entry;
+mod gate;
 pub mod io;
 mod report;
 pub mod status;
 mod streams;
 mod tell;
+mod throttle;
 mod torrents;
 pub mod trace;
 mod turn;
@@ -45,6 +47,7 @@ use config::Config;
 use conns::{Conns, Kind};
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
+use throttle::{Throttle, Way, clip};
 use trace::Trace;
 use wheel::Wheel;
 
@@ -68,6 +71,8 @@ pub struct Session {
     dial_line: VecDeque<TorrentId>,
     /// Dials and handshakes of ours that are under way. Invariant: the sum over the torrents.
     half_open: usize,
+    /// The limits on payload; `None` while there is none.
+    throttle: Option<Box<Throttle>>,
     /// The swarms of the embedded tracker; `None` while it is off.
     swarms: Option<Swarms>,
     /// What each lookup under way is for, and the host and port that it asks for.
@@ -177,7 +182,8 @@ impl Session {
             keep_alive_interval: config.keep_alive_interval,
         };
         let burst = config.dial_rate_per_s.saturating_mul(DIAL_BURST_S);
-        Self {
+        let limits_in_all = config.limits;
+        let mut session = Self {
             dials: TokenBucket::new(config.dial_rate_per_s, burst, now),
             work: Work {
                 pool: FramePool::new(config.pool_bytes),
@@ -199,6 +205,7 @@ impl Session {
             torrents: Vec::new(),
             by_hash: BTreeMap::new(),
             wheel: Wheel::new(),
+            throttle: None,
             swarms: None,
             lookups: BTreeMap::new(),
             next_lookup: 0,
@@ -208,7 +215,9 @@ impl Session {
             jobs_out: 0,
             shutting_down: false,
             stage: TurnStage::Inputs,
-        }
+        };
+        session.apply_limits(None, limits_in_all, now);
+        session
     }
 
     /// Makes the session answer announces and scrapes on [`Listener::Tracker`] (BEP 3, BEP 48).
@@ -294,13 +303,23 @@ impl Session {
 
     /// Returns where the next bytes of a stream go; `None` while it is parked, or if the name is
     /// stale.
-    pub fn recv_slices(&mut self, conn: ConnId) -> Option<RecvSlices<'_>> {
-        let conn = self.conns.find_mut(conn)?;
+    pub fn recv_slices(&mut self, id: ConnId) -> Option<RecvSlices<'_>> {
+        let conn = self.conns.find_mut(id)?;
         match &mut conn.kind {
             Kind::Dialling(_) => None,
-            Kind::Peer { peer, .. } => peer.recv_slices(&mut self.scratch),
+            Kind::Peer { torrent, peer } => {
+                let mut most = usize::MAX;
+                if let Some(throttle) = &mut self.throttle {
+                    let payload = clip(throttle.allowance(Way::Down, id, *torrent));
+                    most = peer.message_room().saturating_add(payload);
+                    if most == 0 && !std::mem::replace(&mut conn.waits_down, true) {
+                        throttle.wait(Way::Down, id, *torrent);
+                    }
+                }
+                if most > 0 { peer.recv_slices(&mut self.scratch, most) } else { None }
+            }
             Kind::Handshaking(_) | Kind::Tracker(_) | Kind::Client(_) => {
-                Some(self.scratch.slices(&mut [], Shape::PLAIN))
+                Some(self.scratch.slices(&mut [], Shape::PLAIN, usize::MAX))
             }
         }
     }
@@ -319,16 +338,28 @@ impl Session {
         }
     }
 
-    /// Returns what a stream sends next; empty if there is nothing, or if the name is stale.
-    pub fn send_slices(&self, conn: ConnId) -> SendSlices<'_> {
-        match self.conns.find(conn).map(|conn| &conn.kind) {
-            None | Some(Kind::Dialling(_)) => SendSlices::empty(),
-            Some(Kind::Handshaking(stranger)) => SendSlices::one(stranger.state.unsent()),
-            Some(Kind::Peer { peer, .. }) => peer.send_slices(),
-            Some(Kind::Tracker(stream)) => {
-                SendSlices::one(&stream.exchange.request()[stream.sent..])
+    /// Returns what a stream sends next; empty if there is nothing, if it has to wait for a limit
+    /// ([`Session::poll_writable`] names it again), or if the name is stale.
+    pub fn send_slices(&mut self, id: ConnId) -> SendSlices<'_> {
+        let Some(conn) = self.conns.find_mut(id) else { return SendSlices::empty() };
+        match &mut conn.kind {
+            Kind::Dialling(_) => SendSlices::empty(),
+            Kind::Handshaking(stranger) => SendSlices::one(stranger.state.unsent()),
+            Kind::Peer { torrent, peer } => {
+                let mut payload = usize::MAX;
+                if let Some(throttle) = &mut self.throttle {
+                    payload = clip(throttle.allowance(Way::Up, id, *torrent));
+                    if payload == 0
+                        && peer.sends_block_next()
+                        && !std::mem::replace(&mut conn.waits_up, true)
+                    {
+                        throttle.wait(Way::Up, id, *torrent);
+                    }
+                }
+                peer.send_slices(payload)
             }
-            Some(Kind::Client(stream)) => SendSlices::one(&stream.answer[stream.sent..]),
+            Kind::Tracker(stream) => SendSlices::one(&stream.exchange.request()[stream.sent..]),
+            Kind::Client(stream) => SendSlices::one(&stream.answer[stream.sent..]),
         }
     }
 
@@ -377,7 +408,11 @@ impl Session {
         if self.has_unfinished_work() {
             return Some(Instant::ZERO);
         }
-        self.wheel.next()
+        let due = self.wheel.next();
+        match &self.throttle {
+            None => due,
+            Some(throttle) => due.into_iter().chain(throttle.next()).chain(self.read_due()).min(),
+        }
     }
 
     fn input(&mut self) {

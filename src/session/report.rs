@@ -132,6 +132,7 @@ impl Session {
             let has = |piece| peers().filter(|peer| peer.remote().contains(piece)).count();
             entry.torrent.check_availability(has);
         }
+        self.check_throttle();
         let memory = self.memory();
         assert_eq!(memory.pieces, credit, "credit of open pieces");
         let credits = memory.pieces + memory.endgame + memory.uploads;

@@ -18,6 +18,7 @@ use crate::wire::scratch::Arrived;
 use super::Session;
 use super::conns::{ClientStream, Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener};
+use super::throttle::Way;
 use super::trace::{Note, Said, What};
 
 impl Session {
@@ -110,10 +111,18 @@ impl Session {
                 self.scratch = scratch;
                 result
             }
-            Kind::Peer { peer, .. } => {
+            Kind::Peer { torrent, peer } => {
+                let torrent = *torrent;
+                let is_landing = peer.landing().is_some();
                 let in_scratch = peer.recv_advance(n, &self.work.limits, now);
                 let mut scratch = std::mem::take(&mut self.scratch);
-                let result = self.on_peer_bytes(id, &mut scratch.arrived(in_scratch), now);
+                let mut arrived = scratch.arrived(in_scratch);
+                let result = self.on_peer_bytes(id, &mut arrived, now);
+                if let Some(throttle) = &mut self.throttle {
+                    let landed = if is_landing { n - in_scratch } else { 0 };
+                    let payload = (landed + arrived.payload()) as u64;
+                    throttle.spend(Way::Down, (id, torrent), payload, now);
+                }
                 self.scratch = scratch;
                 result
             }
@@ -359,6 +368,9 @@ impl Session {
                 let (torrent, parked) = (*torrent, peer.is_parked());
                 let mut frames = self.work.pool.row();
                 let payload = peer.send_advance(n, &mut frames, &self.work.limits, now);
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.spend(Way::Up, (id, torrent), payload, now);
+                }
                 let hungry = peer.wants_upload();
                 if parked && !peer.is_parked() {
                     self.queues.readable.push_back(id);
@@ -398,6 +410,7 @@ impl Session {
     }
 
     fn peer_timeout(&mut self, id: ConnId, now: Instant) {
+        self.excuse(id, now);
         while let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) {
             match peer.handle_timeout(&self.work.limits, now) {
                 Ok(None) => return,
@@ -421,7 +434,9 @@ impl Session {
     /// been told to.
     pub(super) fn forget(&mut self, id: ConnId, error: &PeerError, now: Instant) {
         self.note_wire(id, now);
-        let Some(Conn { kind, .. }) = self.conns.remove(id) else { return };
+        let Some(conn) = self.conns.remove(id) else { return };
+        self.forget_throttled(&conn);
+        let kind = conn.kind;
         let (torrent, addr) = (kind.torrent(), kind.addr());
         let dialled = match kind {
             Kind::Tracker(_) | Kind::Client(_) => return,

@@ -10,6 +10,7 @@ use crate::id::{ConnId, TorrentId};
 use crate::peer::error::CloseReason;
 use crate::picker::Order;
 use crate::proto::metainfo::Metainfo;
+use crate::rate::RateLimits;
 use crate::time::Instant;
 use crate::torrent::phase::{Mode, TorrentEvent};
 use crate::torrent::verify::After;
@@ -36,6 +37,8 @@ pub struct NewTorrent {
     pub sequential: bool,
     /// Ask its trackers for peers.
     pub use_trackers: bool,
+    /// How fast its payload may flow, beside the limit in all.
+    pub limits: RateLimits,
     /// Peers to dial besides those that trackers name: host names or addresses, and ports.
     pub peers: Vec<(String, u16)>,
 }
@@ -44,7 +47,15 @@ impl NewTorrent {
     /// Returns a torrent to work on below `dir`: rarest first, with its own trackers, and with no
     /// other peers than theirs.
     pub const fn new(metainfo: Metainfo, dir: PathBuf, mode: Mode) -> Self {
-        Self { metainfo, dir, mode, sequential: false, use_trackers: true, peers: Vec::new() }
+        Self {
+            metainfo,
+            dir,
+            mode,
+            sequential: false,
+            use_trackers: true,
+            limits: RateLimits { down: 0, up: 0 },
+            peers: Vec::new(),
+        }
     }
 }
 
@@ -112,6 +123,7 @@ impl Session {
         for (host, port) in new.peers {
             self.look_up(LookupFor::UserPeer(id), host, port, now);
         }
+        self.set_torrent_limits(id, new.limits, now);
         self.pass_on_news(id, now);
         self.touch(id);
         Ok(id)
@@ -187,7 +199,7 @@ impl Session {
     }
 
     /// Drops a torrent that is to be removed once nothing is under way for it.
-    pub(super) fn remove_if_done(&mut self, torrent: TorrentId) -> bool {
+    pub(super) fn remove_if_done(&mut self, torrent: TorrentId, now: Instant) -> bool {
         let Some(entry) = self.entry(torrent) else { return true };
         let busy = entry.torrent.open_pieces() > 0
             || entry.announcing.is_some()
@@ -197,6 +209,7 @@ impl Session {
         }
         let info_hash = entry.torrent.info_hash;
         self.by_hash.remove(&info_hash);
+        self.apply_limits(Some(torrent), RateLimits::default(), now);
         self.torrents[torrent.0 as usize] = None;
         self.work.jobs.push_back(Job::Close { torrent });
         true

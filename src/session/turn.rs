@@ -4,13 +4,15 @@
 use crate::choker::{ChokeFacts, ChokeState, RECHOKE_INTERVAL};
 use crate::disk::job::Job;
 use crate::id::{ConnId, TorrentId};
+use crate::peer::Peer;
 use crate::time::Instant;
-use crate::torrent::{Refill, Torrent};
+use crate::torrent::{Ctx, Refill, Torrent};
 use crate::wire::frame::Share;
 
 use super::conns::{Conn, Kind};
 use super::entry::Entry;
 use super::io::Action;
+use super::throttle::Throttle;
 use super::trace::What;
 use super::{Session, WheelKey};
 
@@ -21,6 +23,7 @@ const MAX_VAIN_TRIES: usize = 32;
 impl Session {
     pub(super) fn decide(&mut self, now: Instant) {
         self.mark_to_be_told(now);
+        self.release_throttled(now);
         self.serve_upload_waiters(now);
         // Before those who are served anyhow: else a busy torrent takes back what it has given.
         self.share_credit(now);
@@ -53,7 +56,7 @@ impl Session {
         if shared && entries(&self.work.lines.short, Torrent::is_short_of_credit) {
             return true;
         }
-        let feedable = !queues.upload_waiters.is_empty() && self.has_upload_credit();
+        let feedable = self.read_due() == Some(Instant::ZERO);
         stirred || feedable || !queues.dirty.is_empty() || !queues.touched.is_empty()
     }
 
@@ -95,21 +98,39 @@ impl Session {
         self.work.pool.free(Share::Pieces)
     }
 
-    /// Lets connections that wait for the credit of an upload have what there is, before others can
-    /// take it. A waiter that has gone or wants nothing any more costs the next one nothing.
+    /// Lets connections that wait for the credit of an upload, or for leave to read for it, have
+    /// what there is, before others can take it. A waiter that has gone or wants nothing any more
+    /// costs the next one nothing.
     fn serve_upload_waiters(&mut self, now: Instant) {
-        while self.has_upload_credit()
-            && let Some(id) = self.queues.upload_waiters.pop_front()
-        {
+        for _ in 0..self.queues.upload_waiters.len() {
+            if !self.has_upload_credit() || self.is_reading_held(now) {
+                return;
+            }
+            let Some(id) = self.queues.upload_waiters.pop_front() else { return };
             let Some((torrent, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else {
                 continue;
             };
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
-            peer.in_upload_line = entry.torrent.feed_uploads(id, peer, &mut self.work.ctx(now));
+            let ctx = &mut self.work.ctx(now);
+            peer.in_upload_line = feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx);
             if peer.in_upload_line {
                 self.queues.upload_waiters.push_back(id);
             }
         }
+    }
+
+    /// Tells whether no upload may be read for now, whoever's it is.
+    fn is_reading_held(&mut self, now: Instant) -> bool {
+        self.throttle.as_mut().is_some_and(|throttle| throttle.is_reading_held(now))
+    }
+
+    /// Returns when the next upload can be read for those that wait; [`Instant::ZERO`] is at once.
+    pub(super) fn read_due(&self) -> Option<Instant> {
+        if self.queues.upload_waiters.is_empty() || !self.has_upload_credit() {
+            return None;
+        }
+        let at = self.throttle.as_ref().and_then(|throttle| throttle.reads_at);
+        Some(at.unwrap_or(Instant::ZERO))
     }
 
     const fn has_upload_credit(&self) -> bool {
@@ -129,7 +150,7 @@ impl Session {
         let refill = entry.torrent.refill(id, peer, ctx);
         // Whoever has just sent a block must not take its credit past those in line.
         let waits = if self.queues.upload_waiters.is_empty() {
-            entry.torrent.feed_uploads(id, peer, ctx)
+            feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx)
         } else {
             peer.wants_upload()
         };
@@ -185,7 +206,8 @@ impl Session {
         {
             entry.torrent.recount(peer);
         }
-        if conn.wants_send() && !std::mem::replace(&mut conn.queued, true) {
+        let may_send = conn.wants_send() && !conn.waits_up;
+        if may_send && !std::mem::replace(&mut conn.queued, true) {
             self.queues.writable.push_back(id);
         }
         self.schedule(id, now);
@@ -204,7 +226,7 @@ impl Session {
         self.look_up_again(torrent, now);
         self.announce(torrent, now);
         self.dial(torrent, now);
-        if self.remove_if_done(torrent) {
+        if self.remove_if_done(torrent, now) {
             return;
         }
         self.schedule_torrent(torrent);
@@ -304,4 +326,21 @@ impl Session {
             self.queues.actions.push_back(Action::Disk(job));
         }
     }
+}
+
+/// Reads for a peer as much as it may have, and tells whether it has to wait for more.
+fn feed(
+    throttle: &mut Option<Box<Throttle>>,
+    torrent: &mut Torrent,
+    conn: ConnId,
+    peer: &mut Peer,
+    ctx: &mut Ctx<'_>,
+) -> bool {
+    let Some(throttle) = throttle else {
+        return torrent.feed_uploads(conn, peer, usize::MAX, ctx).waits;
+    };
+    let Some(blocks) = throttle.reads(torrent.id, ctx.now) else { return peer.wants_upload() };
+    let fed = torrent.feed_uploads(conn, peer, blocks, ctx);
+    throttle.read(torrent.id, fed.bytes);
+    fed.waits
 }

@@ -15,7 +15,7 @@ use crate::stats::Metric;
 use crate::time::Instant;
 use crate::wire::frame::{Frame, FramePool, Share};
 
-use super::{Ctx, Refill, Stage, Torrent};
+use super::{Ctx, Fed, Refill, Stage, Torrent};
 
 /// The most end-game duplicates that one refill asks for: enough to finish, few enough that little
 /// is received twice.
@@ -283,7 +283,7 @@ impl Torrent {
 
     /// Asks a peer for as many blocks as it should have outstanding.
     pub fn refill(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> Refill {
-        let room = peer.request_room();
+        let room = peer.request_room().min(self.room_by_limit(peer));
         if room == 0 || !peer.am_interested() || !peer.may_request() || !self.is_asking() {
             return Refill::Satisfied;
         }
@@ -316,6 +316,18 @@ impl Torrent {
             self.hungry.push_back(conn);
         }
         Refill::Hungry
+    }
+
+    /// Returns how many more requests a peer may have outstanding for the limit on what is
+    /// received: no more than it can answer in some seconds with its part of it, or they would
+    /// wait there, and for us, until nobody wants them any more.
+    fn room_by_limit(&self, peer: &Peer) -> usize {
+        if self.down_limit == u64::MAX {
+            return usize::MAX;
+        }
+        let part = self.down_limit / self.counts.unchoked_by.max(1) as u64;
+        let depth = Pipeline::depth_at(part);
+        depth.saturating_sub(peer.requests_out())
     }
 
     fn pick(
@@ -393,21 +405,28 @@ impl Torrent {
         self.stirred > 0
     }
 
-    /// Reads from disk for a peer what it has requested, as far as it takes more now. Returns
-    /// whether it had to be left waiting for the credit of an upload.
+    /// Reads from disk for a peer what it has requested, `most` blocks, as far as it takes more
+    /// now.
     ///
     /// No peer holds more than its part of all credit, so that one that takes its blocks slowly, or
     /// not at all, does not hold up the others.
-    pub fn feed_uploads(&mut self, conn: ConnId, peer: &mut Peer, ctx: &mut Ctx<'_>) -> bool {
+    pub fn feed_uploads(
+        &mut self,
+        conn: ConnId,
+        peer: &mut Peer,
+        most: usize,
+        ctx: &mut Ctx<'_>,
+    ) -> Fed {
         // A choked peer may still ask for its few allowed-fast pieces (BEP 6).
         let part = match ctx.pool.limit(Share::Uploads) as usize / (self.unchoked.len() + 1) {
             _ if peer.is_choked() => 1,
             part => part.max(1),
         };
+        let (mut left, mut bytes) = (most, 0);
         while peer.wants_upload() {
-            let free = ctx.pool.free(Share::Uploads) as usize;
+            let free = left.min(ctx.pool.free(Share::Uploads) as usize);
             if free == 0 {
-                return true;
+                return Fed { bytes, waits: true };
             }
             let room = free.min(part.saturating_sub(peer.upload_frames()));
             let mut frames = ctx.pool.row();
@@ -415,15 +434,17 @@ impl Torrent {
                 let reserved = ctx.pool.reserve(Share::Uploads, 1);
                 assert!(reserved, "the run keeps to the credit that is free");
                 frames.push(ctx.pool.take(block.len));
+                bytes += u64::from(block.len);
             };
             let Some(Block { piece, begin, .. }) = peer.next_upload_run(room, taken) else {
                 ctx.pool.give_row(frames);
                 break;
             };
+            left -= frames.len();
             let storage = Arc::clone(&self.storage);
             ctx.jobs.push_back(Job::Read(Read { storage, conn, piece, begin, frames }));
         }
-        false
+        Fed { bytes, waits: false }
     }
 
     /// Tells a peer of the pieces that came since it was last told.

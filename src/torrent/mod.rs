@@ -74,6 +74,9 @@ pub struct Torrent {
     pub counts: Counts,
     /// How many peers may be unchoked at one time.
     pub unchoke_slots: usize,
+    /// The most payload a second that is received, by the limits that hold for it; `u64::MAX` if
+    /// none does. Kept by the session.
+    pub down_limit: u64,
     /// What has gone over the wire and through the hash so far.
     pub totals: Totals,
     storage: Arc<Storage>,
@@ -230,6 +233,7 @@ impl Torrent {
             peers: BTreeMap::new(),
             counts: Counts::default(),
             unchoke_slots: params.unchoke_slots,
+            down_limit: u64::MAX,
             totals: Totals::new(ctx.now),
             storage: params.storage,
             mode: params.mode,
@@ -549,6 +553,15 @@ pub enum Refill {
     Satisfied,
     /// It could take more; it is remembered as hungry.
     Hungry,
+}
+
+/// What [`Torrent::feed_uploads`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fed {
+    /// How much is read from disk, in bytes.
+    pub bytes: u64,
+    /// Whether the peer had to be left waiting for more.
+    pub waits: bool,
 }
 
 /// Returns whether two addresses are one host's.

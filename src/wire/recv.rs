@@ -69,10 +69,15 @@ impl RecvState {
         Self { stage: header(), bitfield_len }
     }
 
-    /// Returns where the next bytes go: the rest of what is being received, then `scratch`, in
-    /// which there is room for the `expected` blocks that have been asked for and are still to
-    /// come.
-    pub fn slices<'a>(&'a mut self, scratch: &'a mut Scratch, expected: usize) -> RecvSlices<'a> {
+    /// Returns where the next bytes go, `most` of them: the rest of what is being received, then
+    /// `scratch`, in which there is room for the `expected` blocks that have been asked for and are
+    /// still to come.
+    pub fn slices<'a>(
+        &'a mut self,
+        scratch: &'a mut Scratch,
+        expected: usize,
+        most: usize,
+    ) -> RecvSlices<'a> {
         let shape = |blocks, staged| match blocks {
             0 => Shape::PLAIN,
             _ => Shape::blocks(blocks, staged),
@@ -80,16 +85,38 @@ impl RecvState {
         match &mut self.stage {
             Stage::Payload { frame, filled, .. } => {
                 let rest = &mut frame.payload_mut()[index(*filled)..];
-                scratch.slices(rest, shape(expected.saturating_sub(1), 0))
+                scratch.slices(rest, shape(expected.saturating_sub(1), 0), most)
             }
             Stage::Bitfield { bytes, filled } => {
-                scratch.slices(&mut bytes[*filled..], Shape::PLAIN)
+                scratch.slices(&mut bytes[*filled..], Shape::PLAIN, most)
             }
             Stage::Header { len, .. } => {
-                scratch.slices(&mut [], shape(expected, usize::from(*len)))
+                scratch.slices(&mut [], shape(expected, usize::from(*len)), most)
             }
-            Stage::Undecided(_) | Stage::Discard { .. } => scratch.slices(&mut [], Shape::PLAIN),
+            Stage::Undecided(_) | Stage::Discard { .. } => {
+                scratch.slices(&mut [], Shape::PLAIN, most)
+            }
         }
+    }
+
+    /// Returns how many of the next bytes cannot be payload, whatever they are: those of a message
+    /// that is not complete, up to where a payload would begin.
+    pub fn message_room(&self) -> usize {
+        match &self.stage {
+            Stage::Header { len, .. } => {
+                let len = usize::from(*len);
+                // Whoever has sent as much as the header of a `piece` has, sends no `piece`.
+                let end = if len < PIECE_HEADER_LEN { PIECE_HEADER_LEN } else { MAX_FIXED_LEN };
+                end - len
+            }
+            Stage::Bitfield { bytes, filled } => bytes.len() - filled,
+            Stage::Undecided(_) | Stage::Payload { .. } | Stage::Discard { .. } => 0,
+        }
+    }
+
+    /// Tells whether a payload is being received, wanted or not.
+    pub const fn is_in_payload(&self) -> bool {
+        matches!(self.stage, Stage::Payload { .. } | Stage::Discard { .. })
     }
 
     /// Records that `n` bytes were put into the ranges of [`RecvState::slices`] and returns how
@@ -146,7 +173,7 @@ impl RecvState {
                 }
                 Stage::Discard { left } => {
                     let skip = input.chunk().len().min(index(*left));
-                    input.consume(skip);
+                    input.discard(skip);
                     *left -= u32::try_from(skip).expect("at most what is left");
                     if *left == 0 {
                         self.stage = header();
@@ -257,7 +284,7 @@ mod tests {
     fn holding(bytes: &[u8]) -> Scratch {
         let mut scratch = Scratch::new();
         let mut rest = bytes;
-        for slice in scratch.slices(&mut [], Shape::blocks(4, 0)).as_mut_slice() {
+        for slice in scratch.slices(&mut [], Shape::blocks(4, 0), usize::MAX).as_mut_slice() {
             let n = slice.len().min(rest.len());
             slice[..n].copy_from_slice(&rest[..n]);
             rest = &rest[n..];
@@ -308,7 +335,7 @@ mod tests {
         while !rest.is_empty() {
             let want = chunk().max(1).min(rest.len());
             let mut n = 0;
-            for slice in state.slices(&mut scratch, expected).as_mut_slice() {
+            for slice in state.slices(&mut scratch, expected, usize::MAX).as_mut_slice() {
                 let k = slice.len().min(want - n).min(rest.len());
                 slice[..k].copy_from_slice(&rest[..k]);
                 rest = &rest[k..];
@@ -368,7 +395,7 @@ mod tests {
         frame.set_len(16_384);
         state.accept(frame);
         let mut scratch = Scratch::new();
-        let mut slices = state.slices(&mut scratch, 1);
+        let mut slices = state.slices(&mut scratch, 1, usize::MAX);
         assert_eq!(slices.as_mut_slice()[0].len(), 16_384);
         assert_eq!(state.advance(16_384), 0);
         assert!(matches!(next(&mut state, &[]), Ok(Some(Step::Block(..)))));

@@ -78,11 +78,16 @@ impl Scratch {
         Self { chain, shape: Shape::PLAIN }
     }
 
-    /// Returns where the next bytes go: first into `target`, which may be empty, then into the part
-    /// of the chain that `shape` names.
-    pub fn slices<'a>(&'a mut self, target: &'a mut [u8], shape: Shape) -> RecvSlices<'a> {
+    /// Returns where the next bytes go, `most` of them: first into `target`, which may be empty,
+    /// then into the part of the chain that `shape` names.
+    pub fn slices<'a>(
+        &'a mut self,
+        target: &'a mut [u8],
+        shape: Shape,
+        most: usize,
+    ) -> RecvSlices<'a> {
         self.shape = shape;
-        let mut slices = RecvSlices::empty();
+        let mut slices = RecvSlices::at_most(most);
         slices.push(target);
         for (at, link) in self.chain.iter_mut().take(shape.frames).enumerate() {
             let offered = if at == 0 { shape.first_head } else { PIECE_HEADER_LEN };
@@ -101,7 +106,7 @@ impl Scratch {
 
     /// Lends the `n` bytes that the last read has put into the chain.
     pub const fn arrived(&mut self, n: usize) -> Arrived<'_> {
-        Arrived { scratch: self, place: Place::Head(0), at: 0, left: n }
+        Arrived { scratch: self, place: Place::Head(0), at: 0, left: n, payload: 0 }
     }
 }
 
@@ -114,6 +119,8 @@ pub struct Arrived<'a> {
     at: usize,
     /// Bytes that are still to be taken, in this place and those that follow.
     left: usize,
+    /// Bytes that were taken and are no messages.
+    payload: usize,
 }
 
 /// A link of the chain.
@@ -152,6 +159,18 @@ impl Arrived<'_> {
         self.left -= n;
     }
 
+    /// Takes `n` bytes of something that nobody wants off, at most as many as [`Arrived::chunk`]
+    /// has.
+    pub const fn discard(&mut self, n: usize) {
+        self.consume(n);
+        self.payload += n;
+    }
+
+    /// Returns how many of the bytes that were taken are payload, wanted or not.
+    pub const fn payload(&self) -> usize {
+        self.payload
+    }
+
     /// Takes as many bytes as fit into the payload of `frame` from `filled` on, and returns how
     /// many that were. The frame's memory is changed for the chain's where that saves the copy.
     pub fn land(&mut self, frame: &mut Frame, filled: u32) -> u32 {
@@ -164,9 +183,11 @@ impl Arrived<'_> {
         {
             frame.swap_memory(&mut self.scratch.chain[link].frame);
             self.consume(here);
+            self.payload += here;
             return u32::try_from(here).expect("at most a frame");
         }
         let taken = self.copy_to(&mut frame.payload_mut()[index(filled)..]);
+        self.payload += taken;
         u32::try_from(taken).expect("at most a frame")
     }
 
@@ -204,7 +225,7 @@ mod tests {
     /// Puts `bytes` into the ranges that a read is offered, as the kernel would.
     fn read_into(scratch: &mut Scratch, shape: Shape, bytes: &[u8]) {
         let mut rest = bytes;
-        for slice in scratch.slices(&mut [], shape).as_mut_slice() {
+        for slice in scratch.slices(&mut [], shape, usize::MAX).as_mut_slice() {
             let n = slice.len().min(rest.len());
             slice[..n].copy_from_slice(&rest[..n]);
             rest = &rest[n..];

@@ -67,8 +67,9 @@ impl SendQueue {
         self.items.push_back(Item::Block { header: piece_header(block), frame, sent: 0 });
     }
 
-    /// Returns the next byte ranges to write, in order; empty if nothing waits.
-    pub fn slices(&self) -> SendSlices<'_> {
+    /// Returns the next byte ranges to write, in order, with `payload` bytes of blocks at most;
+    /// empty if nothing waits, or if the next is a block and may not be sent.
+    pub fn slices(&self, mut payload: usize) -> SendSlices<'_> {
         let mut out = SendSlices::empty();
         let mut at = self.head;
         for item in &self.items {
@@ -81,9 +82,17 @@ impl SendQueue {
                     out.push(&self.control[at..at + len]);
                     at += len;
                 }
+                // A header without a byte behind it would only hold up the messages behind it.
+                Item::Block { .. } if payload == 0 => break,
                 Item::Block { header, frame, sent } => {
+                    let rest = &frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..];
+                    let len = rest.len().min(payload);
                     out.push(header.get(*sent..).unwrap_or_default());
-                    out.push(&frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..]);
+                    out.push(&rest[..len]);
+                    payload -= len;
+                    if len < rest.len() {
+                        break;
+                    }
                 }
             }
         }
@@ -121,6 +130,11 @@ impl SendQueue {
         debug_assert_eq!(n, 0, "more was written than offered");
         self.compact();
         payload
+    }
+
+    /// Tells whether a block is next.
+    pub fn is_at_block(&self) -> bool {
+        matches!(self.items.front(), Some(Item::Block { .. }))
     }
 
     /// Tells whether nothing waits.
@@ -195,7 +209,7 @@ mod tests {
     }
 
     fn gather(queue: &SendQueue) -> Vec<u8> {
-        queue.slices().as_slice().iter().flat_map(|slice| slice.iter().copied()).collect()
+        queue.slices(usize::MAX).as_slice().iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
     #[test]
@@ -235,7 +249,7 @@ mod tests {
         for i in 0..100 {
             queue.block(block(i, 10), frame(0, 10));
         }
-        assert_eq!(queue.slices().as_slice().len(), MAX_SEND_SLICES);
+        assert_eq!(queue.slices(usize::MAX).as_slice().len(), MAX_SEND_SLICES);
     }
 
     #[test]

@@ -18,14 +18,22 @@ pub const MAX_RECV_SLICES: usize = 1 + 2 * CHAIN_FRAMES;
 pub struct RecvSlices<'a> {
     slices: [IoSliceMut<'a>; MAX_RECV_SLICES],
     used: usize,
+    /// How many bytes more may be offered.
+    room: usize,
 }
 
 impl<'a> RecvSlices<'a> {
-    pub(crate) fn empty() -> Self {
-        Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0 }
+    /// Returns no ranges, to which at most `most` bytes can be added.
+    pub(crate) fn at_most(most: usize) -> Self {
+        let slices = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+        Self { slices, used: 0, room: most }
     }
 
+    /// Adds a range, or as much of its beginning as there is room for.
     pub(crate) fn push(&mut self, bytes: &'a mut [u8]) {
+        let len = bytes.len().min(self.room);
+        self.room -= len;
+        let bytes = &mut bytes[..len];
         if !bytes.is_empty() {
             self.slices[self.used] = IoSliceMut::new(bytes);
             self.used += 1;
