@@ -105,6 +105,7 @@ fn to_add(args: &GetArgs, torrent: Loaded) -> AddTorrent {
         sequential: args.sequential,
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
+        limits: args.network.limits.of_torrent(),
         ..AddTorrent::new(
             torrent.metainfo,
             args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),

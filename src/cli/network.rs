@@ -45,6 +45,7 @@ fn config(args: &NetworkArgs) -> Config {
     set(&mut config.max_peers, args.max_peers);
     set(&mut config.max_conns, args.max_conns);
     set(&mut config.unchoke_slots, args.unchoke_slots);
+    config.limits = args.limits.in_all();
     config
 }
 

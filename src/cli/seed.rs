@@ -44,6 +44,7 @@ fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {
     AddTorrent {
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
+        limits: args.network.limits.of_torrent(),
         ..AddTorrent::new(torrent.metainfo, dir, Mode::Seed)
     }
 }

@@ -28,8 +28,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("ipv6", None, false),
     ("jobs", Some('j'), true),
     ("keepalive", None, true),
-    ("limit-down", None, true),
-    ("limit-up", None, true),
     ("list", Some('l'), false),
     ("log-file", None, true),
     ("log-format", None, true),

@@ -7,6 +7,7 @@
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod hist;
+pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod seed;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
+use super::limits::LimitArgs;
+
 /// Arguments that `get` and `seed` share.
 #[derive(Clone, Default, Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
@@ -34,6 +36,9 @@ pub(crate) struct NetworkArgs {
     /// What no version so far does anyway.
     #[command(flatten)]
     pub(crate) absent: AbsentArgs,
+    /// How fast payload may flow.
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.

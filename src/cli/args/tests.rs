@@ -7,6 +7,7 @@ use super::later::LATER;
 use super::network::NetworkArgs;
 use super::output::{LINE_INTERVAL, ProgressArg, When};
 use super::*;
+use swarmloop::client::RateLimits;
 
 fn read(args: &[&str]) -> Result<Cli, Refusal> {
     parse(std::iter::once("swarmloop").chain(args.iter().copied()).map(OsString::from).collect())
@@ -170,6 +171,9 @@ fn values_are_checked() {
         &["get", "x", "--max-conns", "0"],
         &["seed", "x", "--unchoke-slots", "0"],
         &["get", "x", "--timeout", "5 parsecs"],
+        &["get", "x", "--limit-down", "fast"],
+        &["get", "x", "--limit-up=-1"],
+        &["seed", "x", "--limit-up", "1.5M"],
         &["get", "x", "--progress", "sometimes"],
         &["get", "x", "--progress", "line:"],
         &["get", "x", "--color", "blue"],
@@ -185,6 +189,18 @@ fn values_are_checked() {
         assert_eq!(refused(args).exit_code(), 2, "{args:?}");
     }
     assert_eq!(get(&["get", "x", "--port", "0"]).network.port, Some(0..=0));
+}
+
+#[test]
+fn rates_are_in_bytes_with_units_of_1024() {
+    let limits = |args: &[&str]| get(args).network.limits;
+    let none = limits(&["get", "x"]);
+    assert_eq!((none.in_all(), none.of_torrent()), (RateLimits::default(), RateLimits::default()));
+    for (text, bytes) in [("0", 0), ("1000", 1_000), ("500K", 500 << 10), ("2MiB/s", 2 << 20)] {
+        let given = limits(&["get", "x", "--limit-down", text, "--torrent-limit-up", text]);
+        assert_eq!(given.in_all(), RateLimits { down: bytes, up: 0 }, "{text}");
+        assert_eq!(given.of_torrent(), RateLimits { down: 0, up: bytes }, "{text}");
+    }
 }
 
 #[test]
