@@ -174,6 +174,7 @@ fn start_get(stage: &Stage, args: &[&str]) -> (Child, impl Iterator<Item = Strin
     let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
     command.args(["get", "x.torrent", "-d", "out", "--no-trackers", "--json"]).args(args);
     command.current_dir(stage.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.env("XDG_STATE_HOME", stage.path().join("state"));
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     (child, lines.map(Result::unwrap))

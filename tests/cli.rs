@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 fn swarmloop<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
     command.args(args).current_dir(folder).stdin(Stdio::null());
+    command.env("XDG_STATE_HOME", folder.join("state"));
     for variable in ["NO_COLOR", "CLICOLOR_FORCE", "TERM"] {
         command.env_remove(variable);
     }

@@ -33,6 +33,7 @@ fn get(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
     command.args(["get", "t.torrent", "-d", "out", "--no-trackers", "--bind", "127.0.0.1"]);
     command.args(["--port", "0"]).args(more).current_dir(folder).stdin(Stdio::null());
+    command.env("XDG_STATE_HOME", folder.join("state"));
     command
 }
 

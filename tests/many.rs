@@ -42,6 +42,7 @@ fn get(folder: &Path, args: &[&str], stdin: &str) -> Ran {
         .args(["get", "--port", "0", "--bind", "127.0.0.1"])
         .args(args)
         .current_dir(folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

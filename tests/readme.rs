@@ -417,6 +417,7 @@ impl Stage {
         command.args(text.split(' ')).current_dir(self.folder.path()).stdin(Stdio::null());
         command.stdout(open("stdout")).stderr(open("stderr"));
         command.env("TMPDIR", self.folder.path());
+        command.env("XDG_STATE_HOME", self.folder.path().join("state"));
         for variable in ["NO_COLOR", "CLICOLOR_FORCE"] {
             command.env_remove(variable);
         }

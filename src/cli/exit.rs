@@ -3,11 +3,12 @@
 use std::io;
 use std::process::ExitCode;
 
-use swarmloop::client::ClientError;
+use swarmloop::client::{AddTorrent, ClientError};
 use swarmloop::disk::job::{DiskError, DiskErrorKind};
 use swarmloop::session::io::{DiskFull, FileInTheWay};
 use swarmloop::text::Escaped;
 
+use super::input::escaped_path;
 use super::size::percent;
 use super::stall::space_text;
 
@@ -135,6 +136,14 @@ impl Failure {
             }
             _ => failure,
         }
+    }
+
+    /// Another process, by its number, works on the torrent in the same folder.
+    pub(crate) fn taken(torrent: &AddTorrent, process: &str) -> Self {
+        let (name, dir) = (Escaped(&torrent.metainfo.name), escaped_path(&torrent.dir));
+        let message =
+            format!("'{name}' is being worked on in '{dir}' by process {}", Escaped(process));
+        Self::new(Exit::Failed, "locked", message)
     }
 
     /// The system refused an operation of the command line's own; `what` reads "cannot WHAT".

@@ -14,6 +14,7 @@ use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
+use super::lock::{Claim, Locks};
 use super::peers::PeerView;
 use super::progress::{MAX_TORRENT_LINES, done_line, event_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
@@ -21,6 +22,7 @@ use super::signals::{Notice, Signals};
 use super::size::{Size, brief, percent};
 use super::snapshot::Snapshot;
 use super::stall::stall;
+use super::state_dir::{self, state_dir};
 use super::torrent::{Outcome, Torrent};
 use super::ui::{Picture, Row, Ui};
 
@@ -96,13 +98,15 @@ pub(crate) struct Watch {
     roster: Roster,
     /// How torrents ended that were never added.
     lost: Vec<Exit>,
+    locks: Locks,
     started: Instant,
 }
 
 impl Watch {
     /// Begins a run. `lost` are torrents of the command line that could not be read.
     pub(crate) fn new(goal: Goal, lost: Vec<Exit>, now: Instant) -> Self {
-        Self { goal, roster: Roster::default(), lost, started: now }
+        let locks = Locks::new(state_dir());
+        Self { goal, roster: Roster::default(), lost, locks, started: now }
     }
 
     /// Adds a torrent to the client and to the run. If the client refuses it, the run goes on
@@ -121,6 +125,15 @@ impl Watch {
     ) {
         ui.record(|| json::start(number, &torrent, source, SystemTime::now()));
         ui.record(|| json::metadata(number, &torrent.metainfo));
+        match self.locks.claim(state_dir::key(torrent.metainfo.info_hash, &torrent.dir)) {
+            Ok(Claim::Ours) => {}
+            Ok(Claim::Taken(process)) => {
+                let failure = Failure::taken(&torrent, &process);
+                self.lost.push(failure.exit);
+                return ui.count_failed(&failure, number);
+            }
+            Err(error) => ui.detail(1, &format!("cannot lock: {error}")),
+        }
         let metainfo = torrent.metainfo.clone();
         let added = client.add_torrent(torrent).and_then(|id| Ok((id, client.status(id)?)));
         match added {
