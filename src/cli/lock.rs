@@ -15,6 +15,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use swarmloop::id::InfoHash;
+
 /// The most of another process's claims that is read, in bytes: of 400,000 torrents.
 const MAX_CLAIMS_LEN: u64 = 16 << 20;
 
@@ -56,7 +58,7 @@ impl Locks {
             Some(own) => own,
             empty => empty.insert(Own::create(dir)?),
         };
-        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = InfoHash(key).to_string();
         own.gate.lock()?;
         let claimed = own.claim(dir, &name);
         own.gate.unlock()?;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals as Incoming;
 
 use super::exit::Exit;
@@ -39,11 +39,14 @@ impl Signals {
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
+        // A write beyond the size that the shell allows to files ends the process, unless the
+        // signal is heard: then the write fails, and it says so like any other.
+        wanted.push(SIGXFSZ);
         let mut incoming = Incoming::new(wanted)?;
         let (notices, taken) = mpsc::channel();
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut first_stop = None;
-            for signal in incoming.forever() {
+            for signal in incoming.forever().filter(|signal| *signal != SIGXFSZ) {
                 let notice = notice_of(signal);
                 match (notice, first_stop.as_ref().map(Instant::elapsed)) {
                     (Notice::Stop(_), Some(since)) if since < ECHO => continue,

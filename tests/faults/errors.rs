@@ -1,0 +1,76 @@
+//! Errors of the file system other than a want of space.
+
+use crate::stage::{Stage, Tmpfs, has_strace};
+
+const MIB: usize = 1 << 20;
+
+/// Returns a wrapper that injects an error into a system call.
+fn strace(inject: &str) -> [&str; 7] {
+    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject]
+}
+
+#[test]
+fn a_read_only_file_system_exits_with_6_and_is_no_obstacle_later() {
+    let stage = Stage::new(&[("a", MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=16m,ro") else { return };
+    let ended = stage.run(stage.get("out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+    assert_eq!(
+        ended.words(),
+        "swarmloop: error: cannot create folder \"out/data\": read-only file system. \
+         0.0% is verified and kept\n\
+         hint: choose another folder and run the same command again"
+    );
+    tmpfs.remount("rw");
+    stage.finish("out");
+}
+
+#[test]
+fn a_file_system_that_becomes_read_only_keeps_what_is_verified() {
+    let stage = Stage::new(&[("a", MIB), ("b", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let inject = "inject=pwritev:error=EROFS:when=9+";
+    let ended = stage.run(stage.get_by(&strace(inject), "out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+    let words = ended.words();
+    assert!(words.starts_with("swarmloop: error: cannot write \"out/data/"), "{words}");
+    assert!(words.contains("\": read-only file system. "), "{words}");
+    assert!(!words.contains(" 0.0% is verified"), "{words}");
+    stage.finish("out");
+}
+
+#[test]
+fn a_folder_without_permission_exits_with_6() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let ended = stage.run(stage.get_by(&strace("inject=mkdirat:error=EACCES"), "out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+    assert_eq!(
+        ended.words(),
+        "swarmloop: error: cannot create folder \"out/data\": permission denied. \
+         0.0% is verified and kept\n\
+         hint: change the permissions and run the same command again"
+    );
+    stage.finish("out");
+}
+
+#[test]
+fn a_write_that_fails_exits_with_1() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let ended = stage.run(stage.get_by(&strace("inject=pwritev:error=EIO:when=5"), "out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+    let words = ended.words();
+    let (error, hint) = words.split_once('\n').unwrap();
+    let (what, kept) = error.split_once(". ").unwrap();
+    assert_eq!(what, "swarmloop: error: cannot write \"out/data/a\": input/output error");
+    assert!(kept.ends_with("% is verified and kept") && !kept.starts_with("0.0%"), "{kept}");
+    assert_eq!(hint, "hint: see to the disk and run the same command again");
+    stage.finish("out");
+}

@@ -1,0 +1,84 @@
+//! No room for what is to be written.
+
+use std::process::Command;
+
+use crate::stage::{Stage, Tmpfs};
+
+const MIB: usize = 1 << 20;
+
+/// Returns the share that a message says is verified and kept.
+fn kept(text: &str) -> f64 {
+    let before = text.split("% is verified and kept").next().unwrap();
+    before.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_the_download_goes_on_by_itself() {
+    let stage = Stage::new(&[("a", 8 * MIB), ("b", 4 * MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=6m") else { return };
+    let mut run = stage.start(stage.get("out"));
+    run.wait_for("space is free");
+    tmpfs.remount("size=128m");
+    let ended = run.wait();
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "out/data\n"), "{}", ended.err);
+    stage.check("out");
+    let words = ended.words();
+    let (error, done) = words.split_once('\n').unwrap();
+    assert!(done.starts_with("done  data  12.0 MiB in "), "{done}");
+    let (what, rest) = error.split_once(" (").unwrap();
+    let file = if what.contains("/a\"") { "a" } else { "b" };
+    let expected =
+        format!("swarmloop: error: cannot write \"out/data/{file}\": no space left on device");
+    assert_eq!(what, expected);
+    let (space, rest) = rest.split_once("). ").unwrap();
+    assert!(space.ends_with(" MiB needed") && space.contains(" free, "), "{space}");
+    let share = kept(rest);
+    assert!((10.0..=50.0).contains(&share), "{share}% of 12 MiB on 6 MiB");
+    let expected = format!(
+        "{share:.1}% is verified and kept; the download continues by itself when space is free"
+    );
+    assert_eq!(rest, expected);
+}
+
+#[test]
+fn a_full_disk_and_an_impatient_user_leave_what_the_next_run_continues() {
+    let stage = Stage::new(&[("a", 4 * MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=2m") else { return };
+    let mut run = stage.start(stage.get("out"));
+    run.wait_for("space is free");
+    let ended = run.interrupt();
+    assert_eq!(ended.code, Some(130), "{}", ended.err);
+    let last = ended.err.lines().last().unwrap();
+    assert!(last.starts_with("stopped  data  "), "{last}");
+    assert!(last.ends_with("verified and kept; the same command continues"), "{last}");
+    tmpfs.remount("size=128m");
+    stage.finish("out");
+}
+
+#[test]
+fn giving_up_on_a_full_disk_is_a_failure_of_the_disk() {
+    let stage = Stage::new(&[("a", 4 * MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=2m") else { return };
+    let mut command = stage.get("out");
+    command.args(["--timeout", "2s"]);
+    let ended = stage.run(command);
+    assert_eq!(ended.code, Some(6), "{}", ended.err);
+    let last = ended.err.lines().last().unwrap();
+    assert!(last.contains("no progress for 2.0s: the disk is full ("), "{last}");
+    tmpfs.remount("size=128m");
+    stage.finish("out");
+}
+
+#[test]
+fn a_limit_on_the_length_of_files_is_waited_for_like_a_full_disk() {
+    let stage = Stage::new(&[("a", 4 * MIB)]);
+    let mut run = stage.start(stage.get_by(&["prlimit", "--fsize=1048576:unlimited"], "out"));
+    run.wait_for("space is free");
+    assert!(run.err().contains("cannot write \"out/data/a\": file too large ("), "{}", run.err());
+    let id = run.id().as_raw_nonzero().to_string();
+    let lifted = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status();
+    assert!(lifted.unwrap().success());
+    let ended = run.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    stage.check("out");
+}
