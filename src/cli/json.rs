@@ -184,6 +184,24 @@ pub(crate) fn listening(url: &str) -> String {
     Line::new("listening").with("url", url).end()
 }
 
+/// A setting that holds; `table` is the one of a configuration file that it would stand in.
+pub(crate) fn setting(table: Option<&str>, key: &str, value: Value, origin: &str) -> String {
+    let line = Line::new("setting").with("table", table).with("key", key);
+    line.with("value", value).with("origin", origin).end()
+}
+
+/// A text for other programs: a completion script, a manual page.
+pub(crate) fn document(text: &str) -> String {
+    Line::new("document").with("text", text).end()
+}
+
+/// Returns a value as JSON that a terminal can show.
+pub(crate) fn escaped(value: &Value) -> String {
+    let mut text = String::new();
+    escape(&value.to_string(), &mut text);
+    text
+}
+
 /// The figures of a tag; durations are in nanoseconds.
 pub(crate) fn metric(series: &Series) -> String {
     let figures = series.total.quantiles();

@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand (`get`, `seed`, `tracker`, `demo`, `hist`), and around
-//! them what they share.
+//! The command line: one file a subcommand (`get`, `seed`, `tracker`, `demo`, `hist`, `config`;
+//! `completions` and `man` in [`docs`]), and around them what they share.
 //!
 //! Data goes to stdout, everything else to stderr. What is shown is made by pure functions from
 //! values ([`progress`], [`peers`], [`stall`], [`json`]); [`ui`] is the only file that writes it.
@@ -11,7 +11,9 @@
 
 mod args;
 mod chrome;
+mod config;
 mod demo;
+mod docs;
 mod exit;
 mod files;
 mod get;
@@ -31,6 +33,7 @@ mod progress;
 mod roster;
 mod screen;
 mod seed;
+mod settings;
 mod signals;
 mod size;
 mod snapshot;
@@ -41,20 +44,22 @@ mod trace;
 mod tracker;
 mod ui;
 mod watch;
+mod words;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use self::args::{Command, Refusal};
-use self::exit::{Exit, Failure};
+use self::exit::Exit;
+use self::settings::Sources;
 use self::ui::{Surroundings, Ui};
 
 /// Runs the program with the given arguments, the program's own name first, and returns what the
 /// process exits with.
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
-    let cli = match args::parse(args) {
-        Ok(cli) => cli,
+    let parsed = match args::parse(args, &Sources::of_process()) {
+        Ok(parsed) => parsed,
         Err(Refusal::Clap(error)) => {
             // Help and version are printed this way too. A closed stream leaves nobody to tell.
             return match error.print() {
@@ -63,12 +68,12 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
                 _ => Exit::Success.into(),
             };
         }
-        Err(Refusal::NotYet(flag)) => {
-            let failure = Failure::not_yet(&flag);
+        Err(Refusal::Failed(failure)) => {
             let _ = writeln!(std::io::stderr(), "{}", failure.text());
             return failure.exit.into();
         }
     };
+    let cli = &parsed.cli;
     let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
     let result = match &cli.command {
         Command::Get(args) => get::run(args, &mut ui),
@@ -76,6 +81,9 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Tracker(args) => tracker::run(args, &mut ui),
         Command::Demo(args) => demo::run(args, &mut ui),
         Command::Hist(args) => hist::run(args, &mut ui),
+        Command::Config(args) => Ok(config::run(args, &parsed.flags, &parsed.settings, &mut ui)),
+        Command::Completions(args) => docs::completions(args, args::documented(), &mut ui),
+        Command::Man(args) => docs::man(args, args::documented(), &mut ui),
     };
     let exit = result.unwrap_or_else(|failure| {
         ui.error(&failure, None);

@@ -7,6 +7,8 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
+use crate::cli::settings::{Settings, Value};
+
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("alloc", None, true),
@@ -15,7 +17,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("blocklist", None, true),
     ("ca-file", None, true),
     ("check", None, false),
-    ("config", None, true),
     ("connect-timeout", None, true),
     ("deadline", None, true),
     ("dht-bootstrap", None, true),
@@ -34,7 +35,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("log-level", None, true),
     ("max-half-open", None, true),
     ("metadata-only", None, false),
-    ("no-config", None, false),
     ("no-resume", None, false),
     ("no-webseeds", None, false),
     ("on-complete", None, true),
@@ -74,4 +74,14 @@ pub(super) fn refuse(matches: &ArgMatches) -> Result<(), String> {
     let is_known = |long: &str| matches.try_contains_id(long).is_ok();
     let given = LATER.iter().find(|(long, ..)| is_known(long) && is_given(long));
     given.map_or(Ok(()), |(long, ..)| Err(format!("--{long} is")))
+}
+
+/// Refuses the first setting of [`LATER`]; a switch that is set to false is none.
+pub(super) fn refuse_settings(settings: &Settings) -> Result<(), String> {
+    let is_later = |long: &str| LATER.iter().any(|(later, ..)| *later == long);
+    let made = settings
+        .all()
+        .iter()
+        .find(|setting| is_later(&setting.long) && setting.value != Value::Switch(false));
+    made.map_or(Ok(()), |made| Err(format!("--{} ({}) is", made.long, made.origin)))
 }

@@ -4,7 +4,9 @@
 //! [`default`] puts `get` where no subcommand is named, [`later`] refuses what is known but not
 //! there.
 
+pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod docs;
 pub(crate) mod get;
 pub(crate) mod hist;
 pub(crate) mod limits;
@@ -22,14 +24,18 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
+use self::config::{ConfigArgs, SourceArgs};
 use self::default::with_default_command;
 use self::demo::DemoArgs;
+use self::docs::{CompletionsArgs, ManArgs};
 use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::OutputArgs;
 use self::seed::SeedArgs;
 use self::tracker::TrackerArgs;
-use super::exit::EXIT_CODES;
+use super::exit::{EXIT_CODES, Failure};
+use super::settings::flags::{Flags, is_taken_back};
+use super::settings::{Settings, Sources};
 
 /// The command line, read.
 #[derive(Debug, Parser)]
@@ -49,6 +55,9 @@ pub(crate) struct Cli {
     /// What is said, where and how.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// Where settings come from, which is settled when this is read.
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -79,26 +88,76 @@ pub(crate) enum Command {
     /// Print, merge, compare and plot latency histograms (.hlog)
     #[command(after_help = EXIT_CODES, after_long_help = HIST_HELP)]
     Hist(HistArgs),
+    /// Show the settings that hold, and where each comes from
+    #[command(after_long_help = CONFIG_HELP)]
+    Config(ConfigArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(ManArgs),
 }
+
+/// What the long help of `config` adds.
+const CONFIG_HELP: &str = "\
+Later ones win:
+  defaults, /etc/swarmloop/config.toml, $XDG_CONFIG_HOME/swarmloop/config.toml (else ~/.config),
+  the environment, flags
+
+In files, a key is a flag's long name with _ for -. Keys before the first table are for every
+command that has the flag, those in [network] for every command with network flags, those in a
+table named after a command for that command:
+  dir = \"~/Downloads\"
+  [network]
+  max_conns = 500
+  [get]
+  seed = true
+
+In the environment, a variable is SWARMLOOP_ and the flag in capitals: SWARMLOOP_MAX_CONNS=500.
+Switches are true or false there; flags that may be repeated take several words.
+
+Every switch is taken back by --no-SWITCH (--no-trackers by --trackers).";
 
 /// Why the command line was not read.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// As clap says; also help and version, which are no errors.
     Clap(clap::Error),
-    /// A flag that is known and not there yet, with its verb: "--proxy is".
-    NotYet(String),
+    /// A flag that is known and not there yet, or a bad configuration.
+    Failed(Failure),
 }
 
-/// Reads the arguments, the program's own name first.
-pub(crate) fn parse(args: Vec<OsString>) -> Result<Cli, Refusal> {
+/// The command line, read, and what it was read with.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) cli: Cli,
+    pub(crate) flags: Flags,
+    pub(crate) settings: Settings,
+}
+
+/// Reads the arguments, the program's own name first; what they leave open, files and environment
+/// say.
+pub(crate) fn parse(args: Vec<OsString>, sources: &Sources) -> Result<Parsed, Refusal> {
     let command = command();
+    let flags = Flags::new(&command);
+    let command = flags.with_negations(command);
     let args = with_default_command(args, &command, Path::exists);
-    let matches = command.try_get_matches_from(args).map_err(Refusal::Clap)?;
+    let matches = command.clone().try_get_matches_from(&args).map_err(Refusal::Clap)?;
     if let Some((_, matches)) = matches.subcommand() {
-        later::refuse(matches).map_err(Refusal::NotYet)?;
+        later::refuse(matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     }
-    Cli::from_arg_matches(&matches).map_err(Refusal::Clap)
+    let settings = Settings::load(sources, &flags, &matches).map_err(Refusal::Failed)?;
+    later::refuse_settings(&settings).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
+    let command = settings.apply(command, &flags, &matches);
+    let matches = command.try_get_matches_from(&args).map_err(Refusal::Clap)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(Refusal::Clap)?;
+    cli.output.quiet &= !is_taken_back(&args, "quiet", Some('q'));
+    cli.output.json &= !is_taken_back(&args, "json", None);
+    Ok(Parsed { cli, flags, settings })
+}
+
+/// Builds clap's command as it is documented.
+pub(crate) fn documented() -> clap::Command {
+    Cli::command()
 }
 
 /// Builds clap's command: what is derived, and the flags of later versions, hidden.

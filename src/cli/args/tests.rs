@@ -10,7 +10,12 @@ use super::*;
 use swarmloop::client::RateLimits;
 
 fn read(args: &[&str]) -> Result<Cli, Refusal> {
-    parse(std::iter::once("swarmloop").chain(args.iter().copied()).map(OsString::from).collect())
+    read_with(args, &Sources::default())
+}
+
+fn read_with(args: &[&str], sources: &Sources) -> Result<Cli, Refusal> {
+    let args = std::iter::once("swarmloop").chain(args.iter().copied()).map(OsString::from);
+    parse(args.collect(), sources).map(|parsed| parsed.cli)
 }
 
 fn get(args: &[&str]) -> GetArgs {
@@ -29,7 +34,9 @@ fn refused(args: &[&str]) -> clap::Error {
 
 #[test]
 fn the_definition_is_consistent() {
-    command().debug_assert();
+    let command = command();
+    Flags::new(&command).with_negations(command).debug_assert();
+    documented().debug_assert();
 }
 
 #[test]
@@ -231,7 +238,9 @@ fn flags_of_later_versions_are_refused_by_name() {
                 let mut args = vec![command, "x.torrent"];
                 args.extend(form.iter().map(String::as_str));
                 match read(&args) {
-                    Err(Refusal::NotYet(name)) => assert_eq!(name, format!("{flag} is")),
+                    Err(Refusal::Failed(failure)) => {
+                        assert_eq!(failure.message, format!("{flag} is not yet supported"));
+                    }
                     other => panic!("{args:?} is not refused: {other:?}"),
                 }
             }
@@ -244,7 +253,7 @@ fn a_later_flag_is_refused_in_the_short_form_too() {
     for args in
         [&["x.torrent", "--proxy", "socks5://h:1"][..], &["--encryption=require", "x.torrent"]]
     {
-        assert!(matches!(read(args), Err(Refusal::NotYet(_))), "{args:?}");
+        assert!(matches!(read(args), Err(Refusal::Failed(_))), "{args:?}");
     }
 }
 

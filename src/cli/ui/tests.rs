@@ -193,7 +193,7 @@ fn many_torrents_say_only_their_changes_and_a_sum() {
     let (mut ui, _, err) = recorded(&plain());
     let start = Instant::now();
     let (moving, done) = (sample(), Snapshot { phase: Phase::Seeding, ..sample() });
-    let totals = Totals::of([&moving; 5_000]);
+    let totals = Totals::of(std::iter::repeat_n(&moving, 5_000));
     let row = |number, torrent| Row { number, name: "a", torrent, peers: &[] };
     let shown = [row(1, &moving)];
     let mut seen = 0;
