@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use mio::Waker;
 
+pub use crate::disk::selection::{FilePriority, Selection};
 use crate::id::TorrentId;
 pub use crate::rate::RateLimits;
 use crate::reactor::{Reactor, ReactorConfig, ReactorError};
@@ -93,6 +94,7 @@ enum Command {
     Remove(TorrentId),
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     SetLimits(Option<TorrentId>, RateLimits),
+    Select(TorrentId, Selection),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
@@ -176,6 +178,19 @@ impl Client {
         limits: RateLimits,
     ) -> Result<(), ClientError> {
         self.send(Command::SetLimits(Some(torrent), limits))
+    }
+
+    /// Wants other files of a torrent from now on, or the same in another order. Returns at once;
+    /// when everything that is wanted is there, [`Event::Complete`] says so again.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn set_selection(
+        &self,
+        torrent: TorrentId,
+        selection: Selection,
+    ) -> Result<(), ClientError> {
+        self.send(Command::Select(torrent, selection))
     }
 
     /// Returns the events, in order. They wait for as long as it takes; but when tens of thousands
@@ -352,6 +367,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
                 Some(torrent) => session.set_torrent_limits(torrent, limits, now),
                 None => session.set_limits(limits, now),
             }
+        }
+        Command::Select(torrent, selection) => {
+            let (session, now) = reactor.session_mut();
+            session.set_selection(torrent, selection, now);
         }
         Command::Statuses(torrents, reply) => {
             let (session, now) = reactor.session();

@@ -12,6 +12,8 @@ mod lies;
 mod limits;
 #[path = "sim_swarm/random.rs"]
 mod random;
+#[path = "sim_swarm/selecting.rs"]
+mod selecting;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -280,6 +280,7 @@ pub(crate) fn state(phase: &Phase) -> &'static str {
         Phase::Downloading => "downloading",
         Phase::DiskFull(_) => "disk_full",
         Phase::Seeding => "seeding",
+        Phase::PartialSeeding => "partial_seeding",
         _ => "unknown",
     }
 }

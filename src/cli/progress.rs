@@ -155,7 +155,7 @@ fn state_text(torrent: &Snapshot) -> String {
                 eta_text(torrent)
             )
         }
-        Phase::Seeding => format!(
+        Phase::Seeding | Phase::PartialSeeding => format!(
             "seeding {}  ↑ {}/s  up {} (ratio {})  peers {}",
             Size(torrent.have),
             Size(torrent.up_rate),
@@ -255,7 +255,7 @@ pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> St
             torrent.peers,
             eta_text(torrent)
         ),
-        Phase::Seeding => format!(
+        Phase::Seeding | Phase::PartialSeeding => format!(
             "{time} {name} seeding up={}/s uploaded={} ratio={} peers={}",
             Size(torrent.up_rate).compact(),
             Size(torrent.uploaded).compact(),

@@ -114,8 +114,9 @@ impl Torrent {
             Some(Outcome::Failed(_)) => false,
             // A signal may come before the next look that would tell of it.
             None => {
-                let is_seeding = self.snapshot.phase == Phase::Seeding || self.is_seeding_told;
-                is_seeding && self.snapshot.is_complete()
+                let phase = &self.snapshot.phase;
+                let is_seeding = matches!(phase, Phase::Seeding | Phase::PartialSeeding);
+                (is_seeding || self.is_seeding_told) && self.snapshot.is_complete()
             }
         }
     }

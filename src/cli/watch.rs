@@ -510,7 +510,7 @@ fn given_up(
 fn judge_seed(torrent: &mut Torrent, ui: &mut Ui) -> Option<Failure> {
     let snapshot = &torrent.snapshot;
     let is_checked = match snapshot.phase {
-        Phase::Seeding | Phase::Downloading => true,
+        Phase::Seeding | Phase::PartialSeeding | Phase::Downloading => true,
         Phase::Stopped(None) => snapshot.pieces_checked >= snapshot.pieces,
         _ => false,
     };

@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 pub use super::hash::Midstate;
 use super::layout::Layout;
+use super::parts::Parts;
+use super::selection::Selection;
 use crate::id::{ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
@@ -25,7 +27,9 @@ pub struct Storage {
     /// The folder that all of the layout's paths are relative to.
     pub root: PathBuf,
     /// Which bytes of the torrent are in which file.
-    pub layout: Layout,
+    pub layout: Arc<Layout>,
+    /// Which of its files are in the parts file; `None` if none is.
+    pub parts: Option<Parts>,
     /// The SHA-1 of every piece: 20 bytes each, in piece order (BEP 3 `pieces`).
     pub hashes: Bytes,
     /// Whether a file may be created, grown and written; `false` for a pure seed.
@@ -71,6 +75,15 @@ pub enum Job {
         storage: Arc<Storage>,
         /// Whether foreign bytes beyond the end of a file may be cut off (`--overwrite`).
         cut: bool,
+        /// The files that are meant. If none is in the parts file any more, that goes.
+        selection: Selection,
+    },
+    /// Create files that have been in the parts file with what is there of them.
+    Carry {
+        /// Where to read, and the folder to write to.
+        storage: Arc<Storage>,
+        /// The files by index, and which of their pieces are right.
+        files: Vec<(usize, Vec<PieceIndex>)>,
     },
     /// Look how much space there is for a torrent whose disk was full, and take what one piece
     /// needs of it.
@@ -185,8 +198,8 @@ pub enum Outcome {
     Stat {
         /// The job's torrent.
         torrent: TorrentId,
-        /// What there is of every file of the layout, `None` where there is nothing; pad files are
-        /// `None`.
+        /// What there is of every file of the layout, and last of the parts file; `None` where
+        /// there is nothing; pad files are `None`.
         files: Result<Vec<Option<OnDisk>>, DiskError>,
     },
     /// Of [`Job::Check`].
@@ -198,6 +211,13 @@ pub enum Outcome {
         /// For each piece whether its bytes are on disk and right. Missing and short files are no
         /// error.
         good: Result<Vec<bool>, DiskError>,
+    },
+    /// Of [`Job::Carry`].
+    Carry {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// Whether all of it was done, and will outlast a loss of power.
+        result: Result<(), DiskError>,
     },
     /// Of [`Job::Finish`].
     Finish {
@@ -295,6 +315,8 @@ pub enum DiskOp {
     Stat,
     /// Setting space of a file apart before anything is written to it.
     Reserve,
+    /// Removing a file of ours that is of no use any more.
+    Remove,
 }
 
 /// What kind of failure it was: decides whether the torrent pauses, waits or goes on.
@@ -342,6 +364,7 @@ impl DiskOp {
             Self::SetLength => "set the length of",
             Self::Stat => "look at",
             Self::Reserve => "reserve space for",
+            Self::Remove => "remove",
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod hash;
 pub mod job;
 pub mod layout;
+pub mod parts;
 pub mod selection;
 pub mod sha1_lanes;
 pub mod verdict;

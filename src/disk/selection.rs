@@ -12,8 +12,8 @@ use crate::id::PieceIndex;
 /// one for each [`FilePriority`] but [`FilePriority::Skip`].
 pub const LEVELS: usize = 4;
 
-/// How much of each end of a file [`Selection::ends_first`] means, in bytes, rounded up to pieces:
-/// what players and archivers look for before anything else (aria2 `head=1M,tail=1M`).
+/// How much of each end of a file [`Selection::with_ends_first`] means, in bytes, rounded up to
+/// pieces: what players and archivers look for before anything else (aria2 `head=1M,tail=1M`).
 const END_LEN: u64 = 1 << 20;
 
 /// How urgently a file is wanted.
@@ -35,8 +35,7 @@ pub enum FilePriority {
 pub struct Selection {
     /// By index in [`Layout::files`]; `None` if all are [`FilePriority::Normal`].
     files: Option<Arc<[FilePriority]>>,
-    /// Whether the first and the last MiB of each wanted file come before everything else.
-    pub ends_first: bool,
+    ends_first: bool,
 }
 
 impl Selection {
@@ -51,6 +50,18 @@ impl Selection {
         let files: Arc<[FilePriority]> = files.into_iter().collect();
         let is_plain = files.iter().all(|priority| *priority == FilePriority::Normal);
         Self { files: (!is_plain).then_some(files), ends_first: false }
+    }
+
+    /// Returns the same selection in which the first and the last MiB of each wanted file come, or
+    /// do not come, before everything else.
+    #[must_use]
+    pub fn with_ends_first(self, ends_first: bool) -> Self {
+        Self { ends_first, ..self }
+    }
+
+    /// Tells whether the ends of wanted files come before everything else.
+    pub const fn ends_first(&self) -> bool {
+        self.ends_first
     }
 
     /// Returns how urgently the file with index `file` is wanted.
@@ -178,7 +189,7 @@ mod tests {
     fn both_ends_of_wanted_files_can_come_first() {
         let mib = 1 << 20;
         let layout = layout(&[(5 * mib, false), (5 * mib, false), (100, false)], 1 << 20);
-        let ends = Selection { ends_first: true, ..Selection::new([Normal, Skip, Low]) };
+        let ends = Selection::new([Normal, Skip, Low]).with_ends_first(true);
         assert_eq!(levels(&ends, &layout), [vec![0, 4, 10], vec![], vec![1, 2, 3], vec![]]);
     }
 
@@ -196,9 +207,11 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_are_those_of_wanted_files(
-            files in prop::collection::vec((0u64..30, prop::sample::select(vec![Skip, Low, Normal, High])), 1..12),
+            files in prop::collection::vec((0u64..30, 0_usize..4), 1..12),
             piece_len in 1u32..40,
         ) {
+            let priority = |at: usize| [Skip, Low, Normal, High][at];
+            let files: Vec<_> = files.iter().map(|(len, at)| (*len, priority(*at))).collect();
             let specs: Vec<_> = files.iter().map(|(len, _)| (*len, false)).collect();
             let layout = layout(&specs, piece_len);
             let selection = Selection::new(files.iter().map(|(_, priority)| *priority));
@@ -207,7 +220,9 @@ mod tests {
                 let index = PieceIndex(piece);
                 let spans = layout.spans(index, 0, layout.piece_len(index));
                 let expected = spans.map(|span| files[span.file].1).max().unwrap();
-                let at = |level: usize| levels.as_ref().is_some_and(|all| all[level].contains(piece));
+                let at = |level: usize| {
+                    levels.as_ref().is_some_and(|all| all[level].contains(piece))
+                };
                 let found = match [at(0), at(1), at(2), at(3)] {
                     [false, false, false, false] if levels.is_none() => Normal,
                     [false, false, false, false] => Skip,

@@ -14,20 +14,23 @@ mod cache;
 mod fault;
 mod mark;
 mod open;
+mod parts;
 mod resident;
 mod run;
 mod space;
 
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
 use crate::disk::layout::LayoutFile;
+use crate::disk::selection::Selection;
 use crate::id::{PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
 
-use cache::{Access, Cache};
-use fault::{failed, path_of};
+use cache::{Access, Cache, Key};
+use fault::failed;
 use open::{len_on_disk, open_below};
 use resident::OpenFile;
 use run::{read_span, write_span, zero};
@@ -42,6 +45,8 @@ const WRITE_FRAMES: usize = 256;
 #[derive(Debug)]
 pub struct Files {
     cache: Mutex<Cache>,
+    /// Held while a parts file is looked for and made, so that it is made once.
+    making_parts: Mutex<()>,
 }
 
 impl Files {
@@ -49,7 +54,7 @@ impl Files {
     /// operation is using when they are evicted stay open until it ends. What the process can spare
     /// is [`FdBudget::files`](super::limits::FdBudget::files).
     pub const fn new(capacity: usize) -> Self {
-        Self { cache: Mutex::new(Cache::new(capacity)) }
+        Self { cache: Mutex::new(Cache::new(capacity)), making_parts: Mutex::new(()) }
     }
 
     /// Writes the payloads of `frames`, end to end, from `begin` on in `piece`: one call for each
@@ -93,7 +98,7 @@ impl Files {
             used += 1;
         }
         let mut ranges = &mut all[..used];
-        for span in storage.layout.spans(piece, begin, total_len(frames)) {
+        for span in storage.spans(piece, begin, total_len(frames)) {
             if span.pad {
                 IoSlice::advance_slices(&mut ranges, to_usize(span.len));
                 continue;
@@ -101,7 +106,7 @@ impl Files {
             let file = self.open(storage, span.file, Access::Write)?;
             let _turn = file.turn_to_write();
             ranges = write_span(ranges, span, |ranges, at| rustix::io::pwritev(&*file, ranges, at))
-                .map_err(|halt| halt.into_error(DiskOp::Write, path_of(storage, span.file)))?;
+                .map_err(|halt| halt.into_error(DiskOp::Write, storage.path_of(span.file)))?;
         }
         Ok(())
     }
@@ -154,23 +159,24 @@ impl Files {
         len: u32,
         mut ranges: &mut [IoSliceMut<'_>],
     ) -> Result<(), DiskError> {
-        for span in storage.layout.spans(piece, begin, len) {
+        for span in storage.spans(piece, begin, len) {
             let moved = if span.pad {
                 read_span(ranges, span, |ranges, _| Ok(zero(ranges)))
             } else {
                 let file = self.open(storage, span.file, Access::Read)?;
                 read_span(ranges, span, |ranges, at| rustix::io::preadv(&*file, ranges, at))
             };
-            let path = || path_of(storage, span.file);
+            let path = || storage.path_of(span.file);
             ranges = moved.map_err(|halt| halt.into_error(DiskOp::Read, path()))?;
         }
         Ok(())
     }
 
-    /// Returns the length in bytes of each file of the layout: `None` for those that do not exist
-    /// and for pad files.
+    /// Returns what there is of each file of the layout, and last of the parts file: `None` for
+    /// those that do not exist and for pad files.
     ///
-    /// Opens no file and creates nothing. Does not use the cache: O(files) system calls.
+    /// Opens no file but the parts file and creates nothing. Does not use the cache: O(files) system
+    /// calls.
     ///
     /// # Errors
     ///
@@ -180,11 +186,13 @@ impl Files {
             let len = if file.pad { None } else { len_on_disk(storage, file)? };
             Ok(len.map(|len| OnDisk { len, ours: mark::is_on(storage, file) }))
         };
-        storage.layout.files().iter().map(look).collect()
+        let files = storage.layout.files().iter().map(look);
+        files.chain(std::iter::once_with(|| parts::stat(storage))).collect()
     }
 
-    /// Makes the files that hold no bytes and do not exist, with their folders; if `cut`, sets the
-    /// length of files that are longer than they should be.
+    /// Of the files that `selection` wants, makes those that hold no bytes and do not exist, with
+    /// their folders; if `cut`, sets the length of those that are longer than they should be.
+    /// Removes the parts file if nothing is in it any more.
     ///
     /// Touches nothing else: not files that are too short or not there, and no file at all of a
     /// storage that is not writable.
@@ -192,19 +200,27 @@ impl Files {
     /// # Errors
     ///
     /// Those of [`Files::stat`] and of making and cutting files; the first one ends it.
-    pub fn finish(&self, storage: &Storage, cut: bool) -> Result<(), DiskError> {
+    pub fn finish(
+        &self,
+        storage: &Storage,
+        selection: &Selection,
+        cut: bool,
+    ) -> Result<(), DiskError> {
         if !storage.writable {
             return Ok(());
         }
+        if storage.parts.is_none() {
+            self.remove_parts(storage)?;
+        }
         let files = storage.layout.files().iter().enumerate();
-        for (index, file) in files.filter(|(_, file)| !file.pad) {
+        for (index, file) in files.filter(|(at, file)| !file.pad && selection.wants(*at)) {
             let on_disk = len_on_disk(storage, file)?;
             if on_disk.is_none() && file.len == 0 {
                 open_below(storage, file, Access::Write)?;
             } else if cut && on_disk.is_some_and(|len| len > file.len) {
                 let open = self.open(storage, index, Access::Write)?;
                 rustix::fs::ftruncate(&*open, file.len)
-                    .map_err(|errno| failed(DiskOp::SetLength, path_of(storage, index), errno))?;
+                    .map_err(|errno| failed(DiskOp::SetLength, storage.path_of(index), errno))?;
             }
             mark::take_off(storage, file);
         }
@@ -226,7 +242,7 @@ impl Files {
     ) -> Result<Arc<OpenFile>, DiskError> {
         if access == Access::Write && !storage.writable {
             let message = "the torrent is only served".to_owned();
-            let (op, path) = (DiskOp::Write, path_of(storage, index));
+            let (op, path) = (DiskOp::Write, storage.path_of(index));
             return Err(DiskError { op, path, kind: DiskErrorKind::ReadOnly, message });
         }
         let key = (storage.torrent, index);
@@ -234,11 +250,19 @@ impl Files {
             return Ok(file);
         }
         // Two threads may open the same file at one time. Both handles are good, one is kept.
-        let file = open_below(storage, &storage.layout.files()[index], access)?;
+        let Some(spec) = storage.layout.files().get(index) else {
+            return self.open_parts(storage, access);
+        };
+        let file = open_below(storage, spec, access)?;
+        Ok(self.keep(key, file, access))
+    }
+
+    /// Keeps a file open for the next one who asks for it.
+    fn keep(&self, key: Key, file: File, access: Access) -> Arc<OpenFile> {
         let file = Arc::new(OpenFile::new(file));
         let evicted = self.lock().insert(key, Arc::clone(&file), access);
         drop(evicted);
-        Ok(file)
+        file
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

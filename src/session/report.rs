@@ -16,12 +16,15 @@ impl Session {
         let entry = self.entry(id)?;
         let torrent = &entry.torrent;
         let layout = &torrent.storage().layout;
+        let (wanted, wanted_have) = torrent.wanted_bytes();
         Some(TorrentStatus {
             id,
             info_hash: torrent.info_hash,
             phase: torrent.phase(now),
             size: layout.payload_len(),
             have: torrent.have_bytes(),
+            wanted,
+            wanted_have,
             pieces: torrent.geometry.pieces(),
             pieces_have: torrent.have().count(),
             pieces_open: u32::try_from(torrent.open_pieces()).unwrap_or(u32::MAX),

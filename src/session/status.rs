@@ -21,6 +21,10 @@ pub struct TorrentStatus {
     pub size: u64,
     /// Verified payload in bytes, pad files not counted.
     pub have: u64,
+    /// Payload of the wanted files in bytes, pad files not counted.
+    pub wanted: u64,
+    /// How much of [`TorrentStatus::wanted`] is verified.
+    pub wanted_have: u64,
     /// Pieces in all.
     pub pieces: u32,
     /// Verified pieces.

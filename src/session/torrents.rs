@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::disk::job::{Job, Outcome, Storage};
 use crate::disk::layout::{FileSpec, Layout};
+use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
 use crate::peer::error::CloseReason;
 use crate::picker::Order;
@@ -35,6 +36,8 @@ pub struct NewTorrent {
     pub mode: Mode,
     /// Ask for pieces in order, not rarest first.
     pub sequential: bool,
+    /// Which files are wanted.
+    pub selection: Selection,
     /// Ask its trackers for peers.
     pub use_trackers: bool,
     /// How fast its payload may flow, beside the limit in all.
@@ -52,6 +55,7 @@ impl NewTorrent {
             dir,
             mode,
             sequential: false,
+            selection: Selection::all(),
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
             peers: Vec::new(),
@@ -100,7 +104,8 @@ impl Session {
             torrent: id,
             info_hash,
             root: new.dir,
-            layout: Layout::new(specs, new.metainfo.piece_len),
+            layout: Arc::new(Layout::new(specs, new.metainfo.piece_len)),
+            parts: None,
             hashes: new.metainfo.pieces.clone(),
             writable: matches!(new.mode, Mode::Download { .. }),
         };
@@ -112,6 +117,7 @@ impl Session {
             storage: Arc::new(storage),
             mode: new.mode,
             order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
+            selection: new.selection,
             unchoke_slots: self.config.unchoke_slots,
         };
         let torrent = Torrent::start(params, &mut self.work.ctx(now));
@@ -140,6 +146,21 @@ impl Session {
         let ours: BTreeSet<&Path> = files.map(|file| file.path.as_path()).collect();
         let theirs = rivals.flat_map(|old| old.layout.files()).filter(|file| !file.pad);
         theirs.map(|file| &file.path).find(|path| ours.contains(path.as_path())).cloned()
+    }
+
+    /// Wants other files of a torrent from now on, in another order perhaps.
+    ///
+    /// What is missing of them is asked for; what is being received of others is given up. What is
+    /// there stays and is served. Pieces of files that were not wanted are asked for when what was
+    /// kept of them apart has been put into them, a moment later.
+    pub fn set_selection(&mut self, torrent: TorrentId, selection: Selection, now: Instant) {
+        self.input();
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        let after = entry.torrent.set_selection(selection, &mut self.work.ctx(now));
+        self.apply_cancels();
+        self.pass_on_news(torrent, now);
+        self.touch(torrent);
+        self.follow(torrent, after, now);
     }
 
     /// Stops a torrent and takes it out of the session once the disk is done with it. Its trackers
@@ -223,6 +244,7 @@ impl Session {
             | Outcome::Read { torrent, .. }
             | Outcome::Stat { torrent, .. }
             | Outcome::Check { torrent, .. }
+            | Outcome::Carry { torrent, .. }
             | Outcome::Finish { torrent, .. }
             | Outcome::Space { torrent, .. } => *torrent,
         };
@@ -234,6 +256,11 @@ impl Session {
         self.apply_cancels();
         self.pass_on_news(torrent, now);
         self.touch(torrent);
+        self.follow(torrent, after, now);
+    }
+
+    /// Does for a torrent what follows from an outcome or a command.
+    fn follow(&mut self, torrent: TorrentId, after: After, now: Instant) {
         match after {
             After::Nothing => {}
             After::TellPeers => {
@@ -304,7 +331,7 @@ impl Session {
     fn on_complete(&mut self, torrent: TorrentId, now: Instant) {
         self.look_at_interest(torrent, now);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
-        if entry.torrent.has_downloaded() {
+        if entry.torrent.has_downloaded() && entry.torrent.is_complete() {
             entry.announcer.completed(now);
         }
         let seeds: Vec<ConnId> = entry

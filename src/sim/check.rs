@@ -71,9 +71,12 @@ pub(super) fn event_number(event: &Event) -> u64 {
 pub(super) fn false_claim(host: &Host, event: &Event) -> Option<String> {
     match event {
         Event::PieceVerified { torrent, piece } => {
-            host.source(*torrent)?.piece_fault(&host.disk, &host.root, *piece)
+            host.torrent(*torrent)?.0.piece_fault(&host.disk, &host.root, *piece)
         }
-        Event::Complete { torrent, .. } => host.source(*torrent)?.fault(&host.disk, &host.root),
+        Event::Complete { torrent, .. } => {
+            let (source, options) = host.torrent(*torrent)?;
+            source.fault(&host.disk, &host.root, &options.selection)
+        }
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ use crate::disk::job::{
     Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Storage, Times,
     Verdict, Verify,
 };
+use crate::disk::selection::Selection;
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::rng::Rng;
@@ -123,16 +124,22 @@ impl SimDisk {
                 let files = storage.layout.files().iter();
                 let files = files
                     .map(|f| if f.pad { None } else { look(&storage.root.join(&f.path)) })
-                    .collect();
-                Outcome::Stat { torrent: storage.torrent, files: Ok(files) }
+                    .chain(std::iter::once(look(&storage.path_of(storage.parts_index()))));
+                Outcome::Stat { torrent: storage.torrent, files: Ok(files.collect()) }
             }
             Job::Check { storage, first, count } => {
                 let pieces = (first.0..first.0 + count).map(PieceIndex);
                 let good = pieces.map(|piece| self.is_good(&storage, piece)).collect();
                 Outcome::Check { torrent: storage.torrent, first, good: Ok(good) }
             }
-            Job::Finish { storage, cut } => {
-                self.finish(&storage, cut);
+            Job::Carry { storage, files } => {
+                for (file, pieces) in files {
+                    self.carry(&storage, file, &pieces);
+                }
+                Outcome::Carry { torrent: storage.torrent, result: Ok(()) }
+            }
+            Job::Finish { storage, cut, selection } => {
+                self.finish(&storage, &selection, cut);
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
             Job::Space { storage, reserve } => {
@@ -174,14 +181,14 @@ impl SimDisk {
         len: u32,
     ) -> Result<Vec<u8>, DiskError> {
         let mut out = Vec::with_capacity(len as usize);
-        for span in storage.layout.spans(piece, begin, len) {
+        for span in storage.spans(piece, begin, len) {
             let from = to_usize(span.offset);
             let until = from + to_usize(span.len);
             if span.pad {
                 out.resize(out.len() + to_usize(span.len), 0);
                 continue;
             }
-            let path = storage.root.join(&storage.layout.files()[span.file].path);
+            let path = storage.path_of(span.file);
             match self.files.get(&path).and_then(|file| file.get(from..until)) {
                 Some(part) => out.extend_from_slice(part),
                 None => return Err(failed(DiskOp::Read, path, DiskErrorKind::Missing)),
@@ -192,11 +199,11 @@ impl SimDisk {
 
     fn put_run(&mut self, storage: &Storage, piece: PieceIndex, begin: u32, mut bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).expect("a run is within a piece");
-        for span in storage.layout.spans(piece, begin, len) {
+        for span in storage.spans(piece, begin, len) {
             let (part, rest) = bytes.split_at(to_usize(span.len));
             bytes = rest;
             if !span.pad {
-                let path = storage.root.join(&storage.layout.files()[span.file].path);
+                let path = storage.path_of(span.file);
                 if !self.files.contains_key(&path) {
                     self.made.insert(path.clone());
                 }
@@ -301,11 +308,36 @@ impl SimDisk {
         hash::finish(midstate) == storage.expected(piece)
     }
 
-    fn finish(&mut self, storage: &Storage, cut: bool) {
+    /// Creates a file with what the parts file has of it. Seen by others as one step.
+    fn carry(&mut self, storage: &Storage, file: usize, pieces: &[PieceIndex]) {
+        for piece in pieces {
+            let len = storage.layout.piece_len(*piece);
+            let to = storage.layout.spans(*piece, 0, len);
+            for (to, from) in to.zip(storage.spans(*piece, 0, len)) {
+                if to.file != file || from.file != storage.parts_index() {
+                    continue;
+                }
+                let parts = &self.files[&storage.path_of(from.file)];
+                let part = parts[to_usize(from.offset)..to_usize(from.offset + from.len)].to_vec();
+                let path = storage.path_of(file);
+                self.made.insert(path.clone());
+                let bytes = self.files.entry(path).or_default();
+                let (begin, end) = (to_usize(to.offset), to_usize(to.offset + to.len));
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[begin..end].copy_from_slice(&part);
+            }
+        }
+    }
+
+    fn finish(&mut self, storage: &Storage, selection: &Selection, cut: bool) {
         if !storage.writable {
             return;
         }
-        for spec in storage.layout.files().iter().filter(|file| !file.pad) {
+        if storage.parts.is_none() {
+            self.files.remove(&storage.path_of(storage.parts_index()));
+        }
+        let files = storage.layout.files().iter().enumerate();
+        for (_, spec) in files.filter(|(at, file)| !file.pad && selection.wants(*at)) {
             let path = storage.root.join(&spec.path);
             if spec.len == 0 {
                 self.files.entry(path.clone()).or_default();

@@ -13,6 +13,7 @@ use super::net::{LinkOptions, Side, StreamId};
 use super::source::Source;
 use super::{HostId, PEER_PORT};
 use crate::disk::job::Outcome;
+use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
 use crate::session::Session;
 use crate::session::config::Config;
@@ -45,6 +46,8 @@ pub struct AddOptions {
     pub mode: Mode,
     /// Ask for pieces in order.
     pub sequential: bool,
+    /// Which files are wanted.
+    pub selection: Selection,
     /// Ask the torrent's trackers.
     pub use_trackers: bool,
     /// Hosts to dial from the start.
@@ -55,7 +58,8 @@ impl Default for AddOptions {
     /// A download that knows nobody but its trackers.
     fn default() -> Self {
         let mode = Mode::Download { overwrite: false };
-        Self { mode, sequential: false, use_trackers: true, peers: Vec::new() }
+        let selection = Selection::all();
+        Self { mode, sequential: false, selection, use_trackers: true, peers: Vec::new() }
     }
 }
 
@@ -178,8 +182,8 @@ impl Host {
         self.driver = Driver { turns, woken: true, ..Driver::default() };
     }
 
-    /// Returns what a torrent of this life is made of.
-    pub(super) fn source(&self, torrent: TorrentId) -> Option<&Arc<Source>> {
-        self.torrents.get(torrent.0 as usize).map(|(source, _)| source)
+    /// Returns what a torrent of this life is made of, and how it was added.
+    pub(super) fn torrent(&self, torrent: TorrentId) -> Option<&(Arc<Source>, AddOptions)> {
+        self.torrents.get(torrent.0 as usize)
     }
 }

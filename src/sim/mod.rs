@@ -27,9 +27,10 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use crate::disk::selection::Selection;
 use crate::id::TorrentId;
 use crate::rng::Rng;
-use crate::session::io::{Event, Seeds};
+use crate::session::io::{Event, Phase, Seeds};
 use crate::session::status::{PeerStatus, TorrentStatus};
 use crate::session::{NewTorrent, Session};
 use crate::time::{Duration, Instant};
@@ -154,6 +155,7 @@ impl Sim {
         let peers = options.peers.iter().map(|peer| self.hosts[peer.0].peer_addr());
         let new = NewTorrent {
             sequential: options.sequential,
+            selection: options.selection.clone(),
             use_trackers: options.use_trackers,
             peers: peers.map(|addr| (addr.ip().to_string(), addr.port())).collect(),
             ..NewTorrent::new(
@@ -168,6 +170,14 @@ impl Sim {
         at.torrents.push((Arc::clone(source), options));
         at.driver.woken = true;
         id
+    }
+
+    /// Wants other files of a host's torrent from now on. Panics if the host is down or does not
+    /// have it: a caller's bug.
+    pub fn set_selection(&mut self, host: HostId, torrent: TorrentId, selection: Selection) {
+        let (_, options) = &mut self.hosts[host.0].torrents[torrent.0 as usize];
+        options.selection = selection.clone();
+        self.command(host, |session, now| session.set_selection(torrent, selection, now));
     }
 
     /// Puts all files of a torrent on a host's disk.
@@ -251,11 +261,16 @@ impl Sim {
         self.hosts[host.0].driver.turns
     }
 
-    /// Tells whether a host is up and every piece of every torrent of it is verified.
+    /// Tells whether a host is up and every piece of every torrent of it is verified; if some files
+    /// of a torrent are not wanted, whether nothing is missing of those that are.
     pub fn is_complete(&self, host: HostId) -> bool {
         let at = &self.hosts[host.0];
-        let complete = |(torrent, _): (u32, _)| {
-            self.torrent(host, TorrentId(torrent)).is_some_and(|t| t.pieces_have == t.pieces)
+        let complete = |(torrent, (_, options)): (u32, &(_, AddOptions))| {
+            let is_done = |t: TorrentStatus| {
+                let has_some = !options.selection.wants_all() && t.phase == Phase::PartialSeeding;
+                has_some || t.pieces_have == t.pieces
+            };
+            self.torrent(host, TorrentId(torrent)).is_some_and(is_done)
         };
         at.session.is_some() && (0..).zip(&at.torrents).all(complete)
     }

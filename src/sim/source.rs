@@ -1,14 +1,18 @@
 //! Torrents made up in memory: their bytes follow from a seed, their metainfo from the bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::disk::SimDisk;
 use crate::disk::hash;
 use crate::disk::hash::Midstate;
-use crate::disk::layout::{FileSpec, Layout};
-use crate::id::PieceIndex;
+use crate::disk::job::Storage;
+use crate::disk::layout::{FileSpec, Layout, Span};
+use crate::disk::parts::Parts;
+use crate::disk::selection::Selection;
+use crate::id::{PieceIndex, TorrentId};
 use crate::proto::bencode::Writer;
 use crate::proto::metainfo::Metainfo;
 use crate::rng::Rng;
@@ -31,7 +35,7 @@ pub struct Source {
     pub metainfo: Metainfo,
     /// The torrent's bytes, those of pad files included.
     content: Vec<u8>,
-    layout: Layout,
+    layout: Arc<Layout>,
 }
 
 impl Source {
@@ -62,7 +66,7 @@ impl Source {
         let specs = metainfo.files.iter();
         let specs = specs.map(|f| FileSpec { path: f.path.clone(), len: f.len, pad: f.pad });
         let layout = Layout::new(specs, metainfo.piece_len);
-        Self { metainfo, content, layout }
+        Self { metainfo, content, layout: Arc::new(layout) }
     }
 
     /// Returns the bytes of a piece.
@@ -80,6 +84,19 @@ impl Source {
         })
     }
 
+    /// Returns where the torrent's bytes are if what files share is in the parts file.
+    fn all_in_parts(&self, root: &Path) -> Storage {
+        Storage {
+            torrent: TorrentId(0),
+            info_hash: self.metainfo.info_hash,
+            root: root.to_owned(),
+            parts: Parts::new(&self.layout, 0..self.layout.files().len()),
+            layout: Arc::clone(&self.layout),
+            hashes: self.metainfo.pieces.clone(),
+            writable: true,
+        }
+    }
+
     /// Returns what is wrong with a piece on `disk`, if anything is.
     pub(super) fn piece_fault(
         &self,
@@ -88,23 +105,34 @@ impl Source {
         piece: PieceIndex,
     ) -> Option<String> {
         let mut rest = self.piece(piece);
-        for span in self.layout.spans(piece, 0, self.layout.piece_len(piece)) {
-            let len = usize::try_from(span.len).expect("in memory");
-            let (right, behind) = rest.split_at(len);
+        let (storage, len) = (self.all_in_parts(root), self.layout.piece_len(piece));
+        let kept_apart = storage.spans(piece, 0, len);
+        for spans in self.layout.spans(piece, 0, len).zip(kept_apart) {
+            let (right, behind) = rest.split_at(usize::try_from(spans.0.len).expect("in memory"));
             rest = behind;
-            let from = usize::try_from(span.offset).expect("in memory");
-            let path = root.join(&self.layout.files()[span.file].path);
-            let there = disk.file(&path).and_then(|file| file.get(from..from + len));
-            if !span.pad && there != Some(right) {
+            let is_right = |span: Span| {
+                let from = usize::try_from(span.offset).expect("in memory");
+                let file = disk.file(&storage.path_of(span.file));
+                file.and_then(|file| file.get(from..from + right.len())) == Some(right)
+            };
+            if !spans.0.pad && !is_right(spans.0) && !is_right(spans.1) {
+                let path = storage.path_of(spans.0.file);
                 return Some(format!("piece {} is wrong in {}", piece.0, path.display()));
             }
         }
         None
     }
 
-    /// Returns what is wrong with the files on `disk`, if anything is.
-    pub(super) fn fault(&self, disk: &SimDisk, root: &Path) -> Option<String> {
-        for (path, bytes) in self.files() {
+    /// Returns what is wrong with the files on `disk` that are wanted, if anything is.
+    pub(super) fn fault(
+        &self,
+        disk: &SimDisk,
+        root: &Path,
+        selection: &Selection,
+    ) -> Option<String> {
+        let layout = self.layout.files().iter().enumerate().filter(|(_, file)| !file.pad);
+        let wanted = layout.map(|(at, _)| selection.wants(at));
+        for ((path, bytes), _) in self.files().zip(wanted).filter(|(_, wanted)| *wanted) {
             let path: PathBuf = root.join(path);
             match disk.file(&path) {
                 None => return Some(format!("{} is not there", path.display())),
@@ -113,6 +141,10 @@ impl Source {
                 }
                 Some(_) => {}
             }
+        }
+        let parts = self.all_in_parts(root).path_of(self.layout.files().len());
+        if selection.wants_all() && disk.file(&parts).is_some() {
+            return Some(format!("{} is there still", parts.display()));
         }
         let pads = self.layout.files().iter().filter(|file| file.pad);
         let mut pads = pads.map(|file| root.join(&file.path));

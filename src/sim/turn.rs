@@ -347,6 +347,7 @@ fn outcome_number(outcome: &Outcome) -> u64 {
         Outcome::Check { .. } => u64::MAX - 1,
         Outcome::Finish { .. } => u64::MAX - 2,
         Outcome::Space { .. } => u64::MAX - 3,
+        Outcome::Carry { .. } => u64::MAX - 5,
     }
 }
 
@@ -365,5 +366,6 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::Finish { .. } => u64::MAX - 2,
         Job::Space { .. } => u64::MAX - 4,
         Job::Close { .. } => u64::MAX - 3,
+        Job::Carry { .. } => u64::MAX - 5,
     }
 }

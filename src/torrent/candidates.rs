@@ -75,6 +75,8 @@ enum State {
     Resting(Instant),
     /// Is being dialled or connected.
     InUse,
+    /// Will not be dialled again while we want nothing more.
+    Useless,
     /// Will not be dialled again.
     Never,
 }
@@ -99,7 +101,9 @@ impl Candidates {
         if self.known.len() < MAX_CANDIDATES {
             return true;
         }
-        let useless = |(_, known): &(&SocketAddr, &Candidate)| known.state == State::Never;
+        let useless = |(_, known): &(&SocketAddr, &Candidate)| {
+            matches!(known.state, State::Never | State::Useless)
+        };
         let useless = self.known.iter().find(useless).map(|(addr, _)| *addr);
         useless.is_some_and(|addr| self.known.remove(&addr).is_some())
     }
@@ -134,7 +138,11 @@ impl Candidates {
         };
         let rest = match fate {
             Fate::Duplicate => return,
-            Fate::Ourselves | Fate::Useless => None,
+            Fate::Useless => {
+                candidate.state = State::Useless;
+                return;
+            }
+            Fate::Ourselves => None,
             Fate::Worked => {
                 candidate.failures = 0;
                 Some(AFTER_CONNECTION.min(longest))
@@ -153,6 +161,15 @@ impl Candidates {
         if let Some(rest) = rest.filter(|_| !self.banned.contains(&addr.ip())) {
             candidate.state = State::Resting(now + rest);
             self.resting.insert((now + rest, addr));
+        }
+    }
+
+    /// Lets those be dialled again that were of no use: we want more than we did.
+    pub fn revive(&mut self, now: Instant) {
+        let useless = self.known.iter_mut().filter(|(_, known)| known.state == State::Useless);
+        for (addr, candidate) in useless.filter(|(addr, _)| !self.banned.contains(&addr.ip())) {
+            candidate.state = State::Resting(now);
+            self.resting.insert((now, *addr));
         }
     }
 

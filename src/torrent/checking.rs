@@ -67,22 +67,76 @@ impl Torrent {
             Ok(files) => files,
             Err(error) => return self.on_disk_error(error, ctx),
         };
-        let storage = Arc::clone(&self.storage);
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
-        let mut present: Vec<u32> = (0..self.geometry.pieces())
-            .filter(|piece| {
-                let piece = PieceIndex(*piece);
-                let len = self.geometry.len_of(piece);
-                storage.layout.spans(piece, 0, len).all(|span| {
-                    let there = files.get(span.file).copied().flatten().map_or(0, |file| file.len);
-                    span.pad || there >= span.offset + span.len
-                })
-            })
-            .collect();
-        check.done = self.geometry.pieces() - u32::try_from(present.len()).unwrap_or(u32::MAX);
         check.files = files;
-        check.todo = ranges(&mut present, pieces_a_job(self.geometry.piece_len()));
+        check.done = self.geometry.pieces();
+        let absent = self.absent();
+        self.put_into_parts(absent);
+        self.check((0..self.geometry.pieces()).collect());
         self.check_on(ctx)
+    }
+
+    /// Has those of `pieces` hashed that are there as far as the lengths of files tell; they count
+    /// as done already.
+    fn check(&mut self, mut pieces: Vec<u32>) {
+        let Stage::Checking(check) = &mut self.stage else { return };
+        pieces.retain(|piece| {
+            let piece = PieceIndex(*piece);
+            let mut spans = self.storage.spans(piece, 0, self.geometry.len_of(piece));
+            spans.all(|span| {
+                let there = check.files.get(span.file).copied().flatten();
+                span.pad || there.map_or(0, |file| file.len) >= span.offset + span.len
+            })
+        });
+        check.done -= u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+        check.todo = ranges(&mut pieces, pieces_a_job(self.geometry.piece_len()));
+    }
+
+    /// Returns the files that are not there and whose bytes, if there are any, are in the parts
+    /// file.
+    fn absent(&self) -> Vec<usize> {
+        let Stage::Checking(check) = &self.stage else { return Vec::new() };
+        let is_there = |file: usize| check.files.get(file).copied().flatten().is_some();
+        let may_be = |file: usize| {
+            let is_made = self.storage.writable && self.selection.wants(file);
+            is_there(self.storage.parts_index()) || (self.storage.writable && !is_made)
+        };
+        let files = self.storage.layout.files().iter().enumerate();
+        let files = files.filter(|(_, file)| !file.pad && file.len > 0).map(|(at, _)| at);
+        files.filter(|file| !is_there(*file) && may_be(*file)).collect()
+    }
+
+    /// Leaves files alone that are not wanted and hold nothing of this torrent: what belongs there
+    /// goes into the parts file. Tells whether there is something to be looked at again, as it may
+    /// be there already.
+    fn avoid_strangers(&mut self) -> bool {
+        let Stage::Checking(check) = &self.stage else { return false };
+        if !self.storage.writable {
+            return false;
+        }
+        let (layout, parts) = (&self.storage.layout, self.storage.parts.as_ref());
+        let is_held = |file: usize| parts.is_some_and(|parts| parts.holds(file));
+        let is_ours = |file: usize| {
+            let there = check.files.get(file).copied().flatten();
+            let is_good = |piece| check.have.contains(piece);
+            there.is_some_and(|there| there.ours || layout.pieces_of_file(file).any(is_good))
+        };
+        let files = layout.files().iter().enumerate();
+        let files = files.filter(|(_, file)| !file.pad && file.len > 0).map(|(at, _)| at);
+        let files = files.filter(|file| !self.selection.wants(*file));
+        let strangers: Vec<usize> =
+            files.filter(|file| !is_held(*file) && !is_ours(*file)).collect();
+        if strangers.is_empty() {
+            return false;
+        }
+        let pieces = strangers.iter().flat_map(|file| layout.pieces_of_file(*file));
+        let mut pieces: Vec<u32> = pieces.collect();
+        pieces.sort_unstable();
+        pieces.dedup();
+        let held: Vec<usize> = parts.iter().flat_map(|parts| parts.files()).collect();
+        self.put_into_parts(held.into_iter().chain(strangers));
+        self.check(pieces);
+        true
     }
 
     pub(super) fn on_check(
@@ -107,7 +161,7 @@ impl Torrent {
     }
 
     /// Gives out the next jobs, or ends the check when there are none.
-    fn check_on(&mut self, ctx: &mut Ctx<'_>) -> After {
+    pub(super) fn check_on(&mut self, ctx: &mut Ctx<'_>) -> After {
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
         while check.out < JOBS_OUT
             && let Some((first, count)) = check.todo.pop()
@@ -119,13 +173,21 @@ impl Torrent {
         if check.out > 0 {
             return After::Nothing;
         }
-        let in_the_way = self.files_in_the_way();
-        if in_the_way.is_empty() {
-            self.activate(ctx);
-            return After::Started;
+        if self.avoid_strangers() {
+            return self.check_on(ctx);
         }
-        self.stop(Some(StopReason::FilesInTheWay(in_the_way)), ctx);
-        After::Stopped
+        let in_the_way = self.files_in_the_way();
+        if !in_the_way.is_empty() {
+            self.stop(Some(StopReason::FilesInTheWay(in_the_way)), ctx);
+            return After::Stopped;
+        }
+        let strays: Vec<usize> = self.strays().collect();
+        if !strays.is_empty() {
+            self.carry(strays, ctx);
+            return After::Nothing;
+        }
+        self.activate(ctx);
+        After::Started
     }
 
     /// Returns the files whose bytes are not ours to replace: longer than the torrent's, or without
@@ -138,7 +200,8 @@ impl Torrent {
         let files = self.storage.layout.files().iter().zip(&check.files).enumerate();
         files
             .filter_map(|(index, (file, there))| {
-                let OnDisk { len, ours } = there.filter(|there| there.len > 0 && !file.pad)?;
+                let is_meant = !file.pad && self.selection.wants(index);
+                let OnDisk { len, ours } = there.filter(|there| there.len > 0 && is_meant)?;
                 let mut pieces = self.storage.layout.pieces_of_file(index);
                 let foreign =
                     len > file.len || !(ours || pieces.any(|piece| check.have.contains(piece)));
@@ -152,6 +215,9 @@ impl Torrent {
         let Stage::Checking(check) = &mut self.stage else { return };
         let mut picker = Picker::new(self.geometry, std::mem::take(&mut check.have));
         picker.set_order(self.order);
+        if let Some(wanted) = self.selection.pieces(&self.storage.layout) {
+            picker.set_wanted(wanted);
+        }
         picker.set_window(super::piece_window(&self.geometry, ctx.pool));
         let downloads = matches!(self.mode, Mode::Download { .. });
         let end = match (picker.missing(), downloads) {

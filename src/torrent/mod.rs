@@ -5,7 +5,7 @@
 //! torrent holds names of connections, never the peers themselves, and it never sees the session.
 //!
 //! Reading order: `exchange` (what peers do), [`verify`] (what the disk answers), `checking`
-//! (before the start).
+//! (before the start), `selecting` (which files are wanted).
 
 pub mod blame;
 pub mod candidates;
@@ -13,6 +13,7 @@ mod checking;
 mod exchange;
 pub mod phase;
 pub mod pieces;
+mod selecting;
 mod space;
 pub mod verify;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{Job, Storage};
+use crate::disk::selection::Selection;
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use crate::peer::fast::GrantedFast;
@@ -39,6 +41,7 @@ use candidates::Candidates;
 use checking::Check;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
+use selecting::Carrying;
 use space::Shortage;
 
 /// What a torrent is made from.
@@ -52,6 +55,8 @@ pub struct TorrentParams {
     pub mode: Mode,
     /// In which order pieces are asked for.
     pub order: Order,
+    /// Which files are wanted.
+    pub selection: Selection,
     /// How many peers may be unchoked at one time.
     pub unchoke_slots: usize,
 }
@@ -82,6 +87,9 @@ pub struct Torrent {
     storage: Arc<Storage>,
     mode: Mode,
     order: Order,
+    selection: Selection,
+    /// Files that are wanted and leave the parts file; `None` while there are none.
+    carrying: Option<Carrying>,
     stage: Stage,
     /// What is known of the disk since it was full; `None` as long as it takes everything.
     shortage: Option<Box<Shortage>>,
@@ -168,11 +176,11 @@ enum Stage {
 /// How near the end an active torrent is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
-    /// Pieces are missing.
+    /// Wanted pieces are missing.
     Downloading,
-    /// Every piece is here; the last touches are made to the files.
+    /// Every wanted piece is here; the last touches are made to the files.
     Finishing,
-    /// Everything is done, or nothing was ever asked for.
+    /// Everything that was wanted is here, or nothing ever was.
     Seeding,
 }
 
@@ -238,6 +246,8 @@ impl Torrent {
             storage: params.storage,
             mode: params.mode,
             order: params.order,
+            selection: params.selection,
+            carrying: None,
             stage: Stage::Checking(Check::new(geometry.pieces())),
             shortage: None,
             pieces: OpenPieces::new(stream_window(ctx.pool)),
@@ -263,7 +273,8 @@ impl Torrent {
         match &self.stage {
             Stage::Stopped { reason, .. } => Phase::Stopped(reason.clone()),
             Stage::Checking(_) => Phase::Checking,
-            Stage::Active { end: End::Seeding, .. } => Phase::Seeding,
+            Stage::Active { end: End::Seeding, picker } if picker.is_complete() => Phase::Seeding,
+            Stage::Active { end: End::Seeding, .. } => Phase::PartialSeeding,
             Stage::Active { .. } => Phase::Downloading,
         }
     }
@@ -375,6 +386,9 @@ impl Torrent {
         let idle: Vec<PieceIndex> = self.pieces.idle().collect();
         for piece in idle {
             self.close_piece(piece, ctx);
+        }
+        if matches!(self.carrying, Some(Carrying::Waiting)) {
+            self.carrying = None;
         }
         self.hungry.clear();
         self.stirred = 0;

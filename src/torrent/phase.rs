@@ -20,8 +20,11 @@ pub enum Phase {
     /// Pieces are missing and there is no room for them: what is here is served, nothing is asked
     /// for. It goes on by itself when there is.
     DiskFull(Box<DiskFull>),
-    /// What is here is served and nothing is asked for.
+    /// Everything is here and served.
     Seeding,
+    /// What is here is served and nothing is asked for, although pieces are missing: they are of
+    /// files that are not wanted, or the torrent is only served (BEP 21, "partial seeds").
+    PartialSeeding,
 }
 
 /// What is known of a disk that is full.
@@ -79,7 +82,7 @@ pub enum TorrentEvent {
     PieceVerified(PieceIndex),
     /// A piece was complete and wrong; so many peers had a hand in it.
     PieceCorrupt(PieceIndex, usize),
-    /// Everything is here; whether anything was downloaded for it.
+    /// Everything that is wanted is here; whether anything was downloaded for it.
     Complete(bool),
     /// The disk failed.
     Disk(DiskError),

@@ -70,10 +70,11 @@ impl Torrent {
     /// Returns what is known of a disk that is full.
     pub(super) fn disk_full(&self, now: Instant) -> Option<DiskFull> {
         let shortage = self.shortage.as_ref().filter(|shortage| shortage.step != Step::Try)?;
+        let (wanted, have) = self.wanted_bytes();
         Some(DiskFull {
             error: shortage.error.clone(),
             free: shortage.free,
-            needed: self.storage.layout.payload_len() - self.have_bytes(),
+            needed: wanted - have,
             retry_in: shortage.try_at.saturating_since(now),
         })
     }

@@ -33,6 +33,12 @@ pub enum After {
 impl Torrent {
     /// Takes in what a job of this torrent came to. (`Read` is the peer's, not the torrent's.)
     pub fn on_outcome(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
+        let after = self.judge(outcome, ctx);
+        self.carry_if_due(ctx);
+        after
+    }
+
+    fn judge(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
         match outcome {
             Outcome::Verify { piece, frames, verdict, times, .. } => {
                 ctx.pool.give_row(frames);
@@ -56,6 +62,7 @@ impl Torrent {
             }
             Outcome::Stat { files, .. } => self.on_stat(files, ctx),
             Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
+            Outcome::Carry { result, .. } => self.on_carry(result, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Space { free, .. } => self.on_space(free, ctx),
             Outcome::Read { .. } => After::Nothing,
@@ -93,7 +100,7 @@ impl Torrent {
             Stage::Checking(_) => return After::Nothing,
         };
         picker.verified(piece);
-        if picker.missing() > 0 || *end != End::Downloading {
+        if picker.missing() > 0 || *end != End::Downloading || self.carrying.is_some() {
             return After::TellPeers;
         }
         *end = End::Finishing;
@@ -104,7 +111,8 @@ impl Torrent {
     /// Makes the last touches to the files.
     pub(super) fn finish(&mut self, ctx: &mut Ctx<'_>) {
         let cut = matches!(self.mode, Mode::Download { overwrite: true });
-        ctx.jobs.push_back(Job::Finish { storage: Arc::clone(&self.storage), cut });
+        let (storage, selection) = (Arc::clone(&self.storage), self.selection.clone());
+        ctx.jobs.push_back(Job::Finish { storage, cut, selection });
     }
 
     fn on_finish(&mut self, result: Result<(), DiskError>, ctx: &mut Ctx<'_>) -> After {
@@ -115,7 +123,10 @@ impl Torrent {
             }
             Err(error) => return self.on_disk_error(error, ctx),
         }
-        let Stage::Active { end, .. } = &mut self.stage else { return After::Nothing };
+        // Other files may be wanted since.
+        let Stage::Active { end: end @ End::Finishing, .. } = &mut self.stage else {
+            return After::Nothing;
+        };
         *end = End::Seeding;
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
         ctx.events.push(TorrentEvent::Complete(!self.completed.is_empty()));
@@ -206,7 +217,11 @@ impl Torrent {
                 if let Stage::Active { picker, .. } = &mut self.stage {
                     picker.flushed(piece, blocks);
                 }
-                self.piece_grew(piece, false, ctx);
+                if self.is_wanted(piece) {
+                    self.piece_grew(piece, false, ctx);
+                } else {
+                    self.close_piece(piece, ctx);
+                }
                 self.stir(ctx.lines);
                 After::Nothing
             }

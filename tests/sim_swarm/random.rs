@@ -7,7 +7,7 @@ use super::*;
 use swarmloop::sim::{LinkOptions, SourceFile};
 
 /// Which seeds are tried; `SWARMLOOP_SIM_SEEDS` asks for others: `300`, or `300..400`.
-fn seeds() -> Range<u64> {
+pub(super) fn seeds() -> Range<u64> {
     let asked = std::env::var("SWARMLOOP_SIM_SEEDS").unwrap_or_else(|_| "40".to_owned());
     let (from, until) = asked.split_once("..").unwrap_or(("0", &asked));
     let number = |text: &str| text.parse().expect("SWARMLOOP_SIM_SEEDS is a number or a range");
@@ -15,7 +15,7 @@ fn seeds() -> Range<u64> {
 }
 
 /// Names the seed of a simulation that has failed.
-struct Named(u64);
+pub(super) struct Named(pub(super) u64);
 
 impl Drop for Named {
     fn drop(&mut self) {
@@ -28,7 +28,7 @@ impl Drop for Named {
 const NAMES: [&str; 6] = ["a", "b/c", "b/d", "e", "f/g/h", "i"];
 const PADS: [&str; 6] = [".pad/1", ".pad/2", ".pad/3", ".pad/4", ".pad/5", ".pad/6"];
 
-fn random_source(rng: &mut Rng, seed: u64, tracker: Option<&str>) -> Source {
+pub(super) fn random_source(rng: &mut Rng, seed: u64, tracker: Option<&str>) -> Source {
     let piece_len = [16 << 10, 32 << 10, 20_000, 128 << 10, 1 << 20][rng.below(5)];
     let lens = [0, 1, 16_383, 16_384, 50_000, 200_000, 600_000];
     let pads = rng.below(2) == 0;
@@ -58,7 +58,7 @@ fn random_link(rng: &mut Rng) -> LinkOptions {
     link
 }
 
-fn random_peer(rng: &mut Rng) -> HostOptions {
+pub(super) fn random_peer(rng: &mut Rng) -> HostOptions {
     let mut options = peer();
     options.link = random_link(rng);
     options.config.pool_bytes = [64 << 10, 1 << 20, 4 << 20, 64 << 20][rng.below(4)];

@@ -122,7 +122,11 @@ fn storage(scratch: &Scratch, size: u64, piece_len: u64) -> Storage {
         torrent: TorrentId(0),
         info_hash: InfoHash([0; 20]),
         root: scratch.path().to_owned(),
-        layout: Layout::new([file], u32::try_from(piece_len).expect("at most MAX_PIECE_LEN")),
+        layout: Arc::new(Layout::new(
+            [file],
+            u32::try_from(piece_len).expect("at most MAX_PIECE_LEN"),
+        )),
+        parts: None,
         hashes: hash.repeat(pieces).into(),
         writable: true,
     }

@@ -78,7 +78,7 @@ impl Own {
         let began = Instant::now();
         loop {
             match client.status(id).map_err(ended)?.phase {
-                Phase::Seeding | Phase::Downloading => return Ok(()),
+                Phase::Seeding | Phase::PartialSeeding | Phase::Downloading => return Ok(()),
                 Phase::Checking if began.elapsed() < READY_TIMEOUT => {}
                 phase => return Err(Failure::failed(format!("--self is not ready: {phase:?}"))),
             }

@@ -67,6 +67,13 @@ impl Cache {
         [replaced, oldest.and_then(|(_, key)| self.entries.remove(&key))]
     }
 
+    /// Takes out one file.
+    pub(super) fn remove_one(&mut self, key: Key) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.by_use.remove(&entry.last_use);
+        Some(entry)
+    }
+
     pub(super) fn remove(&mut self, torrent: TorrentId) -> Vec<Entry> {
         let range = (torrent, 0)..=(torrent, usize::MAX);
         let keys: Vec<Key> = self.entries.range(range).map(|(&key, _)| key).collect();

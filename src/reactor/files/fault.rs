@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Storage};
-
-pub(super) fn path_of(storage: &Storage, index: usize) -> PathBuf {
-    storage.root.join(&storage.layout.files()[index].path)
-}
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp};
 
 pub(super) fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
     let message = match errno {

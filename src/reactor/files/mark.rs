@@ -5,7 +5,7 @@
 //! when the download is complete. Where the file system keeps no such attributes, or the mark was
 //! lost on the way, the file counts as foreign: nothing is ever overwritten for want of a mark.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::fs::{XattrFlags, fsetxattr, lgetxattr, lremovexattr};
 
@@ -16,7 +16,7 @@ use crate::disk::layout::LayoutFile;
 const NAME: &str = "user.swarmloop.unfinished";
 
 /// Marks a file that was just made.
-pub(super) fn put_on(storage: &Storage, file: &OwnedFd) {
+pub(super) fn put_on(storage: &Storage, file: impl AsFd) {
     // A file system without attributes only costs the comfort described above.
     let _ = fsetxattr(file, NAME, &storage.info_hash.0, XattrFlags::CREATE);
 }

@@ -52,7 +52,7 @@ impl Files {
             used += 1;
         }
         let mut ranges = &mut all[..used];
-        for span in storage.layout.spans(piece, begin, len) {
+        for span in storage.spans(piece, begin, len) {
             let moved = if span.pad {
                 read_span(ranges, span, |ranges, _| Ok(zero(ranges)))
             } else {
@@ -86,6 +86,11 @@ impl OpenFile {
         let is_memory =
             rustix::fs::fstatfs(&file).is_ok_and(|system| i128::from(system.f_type) == TMPFS);
         Self { file, is_memory, always_waits: AtomicBool::new(false), writing: Mutex::new(()) }
+    }
+
+    /// Returns the file itself.
+    pub(super) const fn file(&self) -> &File {
+        &self.file
     }
 
     /// Waits until no other thread writes to it; who means to write keeps what is returned.

@@ -11,7 +11,7 @@ use crate::id::PieceIndex;
 
 use super::Files;
 use super::cache::Access;
-use super::fault::{failed, path_of};
+use super::fault::failed;
 use super::open::open_root;
 
 impl Files {
@@ -30,11 +30,11 @@ impl Files {
         reserve: Option<PieceIndex>,
     ) -> Result<Option<u64>, DiskError> {
         if let Some(piece) = reserve {
-            let spans = storage.layout.spans(piece, 0, storage.layout.piece_len(piece));
+            let spans = storage.spans(piece, 0, storage.layout.piece_len(piece));
             for span in spans.filter(|span| !span.pad) {
                 let file = self.open(storage, span.file, Access::Write)?;
                 set_apart(&*file, span)
-                    .map_err(|errno| failed(DiskOp::Reserve, path_of(storage, span.file), errno))?;
+                    .map_err(|errno| failed(DiskOp::Reserve, storage.path_of(span.file), errno))?;
             }
         }
         let root = open_root(&storage.root, Access::Write)?;

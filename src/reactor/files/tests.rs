@@ -15,6 +15,8 @@ use super::fault::{Halt, kind_of};
 use super::run::{MAX_IOV, in_full};
 use super::*;
 use crate::disk::layout::{FileSpec, Layout, Span};
+use crate::disk::parts::Parts;
+use crate::disk::selection::Selection;
 use crate::id::{BLOCK_LEN, InfoHash};
 
 const PIECE_LEN: u32 = 4 * BLOCK_LEN;
@@ -30,7 +32,8 @@ pub(super) fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
         torrent: TorrentId(7),
         info_hash: InfoHash([7; 20]),
         root: root.to_owned(),
-        layout,
+        layout: Arc::new(layout),
+        parts: None,
         hashes,
         writable: true,
     }
@@ -137,7 +140,7 @@ fn a_missing_or_short_file_is_missing_and_is_not_made() {
     assert_eq!(read(&files, &storage, 0, 4).unwrap(), b"abcd");
     let error = read(&files, &storage, 0, 5).expect_err("the fifth byte is not there");
     assert_eq!((error.op, error.kind), (DiskOp::Read, DiskErrorKind::Missing));
-    assert!(error.to_string().ends_with("t/a: the file ends before byte 4"), "{error}");
+    assert!(error.to_string().ends_with("t/a\": the file ends before byte 4"), "{error}");
 }
 
 #[test]
@@ -172,7 +175,11 @@ fn no_symlink_below_the_download_folder_is_followed() {
         assert_eq!(kind(written), (DiskOp::Open, in_the_way), "write {file}");
         assert_eq!(kind(read(&files, &storage, 0, 9)), (DiskOp::Open, in_the_way), "read {file}");
         assert_eq!(kind(Files::stat(&storage)).1, in_the_way, "stat {file}");
-        assert_eq!(kind(files.finish(&storage, true)).1, in_the_way, "finish {file}");
+        assert_eq!(
+            kind(files.finish(&storage, &Selection::all(), true)).1,
+            in_the_way,
+            "finish {file}"
+        );
         assert!(!root.path().join("empty").exists(), "nothing is made before all is looked at");
     }
     assert_eq!(fs::read(outside.path().join("victim")).unwrap(), b"untouched");
@@ -221,7 +228,7 @@ fn a_storage_that_is_not_writable_touches_nothing() {
     let files = Files::new(8);
     let written = files.write_run(&storage, PieceIndex(0), 0, &frames(b"abc"));
     assert_eq!(kind(written), (DiskOp::Write, DiskErrorKind::ReadOnly));
-    files.finish(&storage, true).unwrap();
+    files.finish(&storage, &Selection::all(), true).unwrap();
     assert_eq!(fs::read(root.path().join("long")).unwrap(), b"long");
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
 }
@@ -236,12 +243,12 @@ fn finish_makes_empty_files_and_cuts_only_if_allowed() {
         fs::write(at(name), bytes).unwrap();
     }
     let files = Files::new(8);
-    files.finish(&storage, false).unwrap();
+    files.finish(&storage, &Selection::all(), false).unwrap();
     assert_eq!(fs::read(at("t/empty")).unwrap(), b"");
     assert_eq!(fs::read(at("long")).unwrap(), b"foreign", "longer, and nobody said cut");
     assert_eq!(fs::read(at("full")).unwrap(), b"foreign");
 
-    files.finish(&storage, true).unwrap();
+    files.finish(&storage, &Selection::all(), true).unwrap();
     assert_eq!(fs::read(at("long")).unwrap(), b"fore");
     assert_eq!(fs::read(at("full")).unwrap(), b"");
     assert_eq!(fs::read(at("short")).unwrap(), b"ab", "never grown");
@@ -437,9 +444,10 @@ proptest! {
     }
 }
 
-/// The lengths of what is there.
+/// The lengths of what is there, beside a parts file that is not.
 fn lens(storage: &Storage) -> Vec<Option<u64>> {
-    let files = Files::stat(storage).unwrap();
+    let mut files = Files::stat(storage).unwrap();
+    assert_eq!(files.pop(), Some(None), "a parts file");
     files.iter().map(|file| file.map(|file| file.len)).collect()
 }
 
@@ -456,11 +464,113 @@ fn a_file_that_was_made_for_a_torrent_is_known_again_until_it_is_finished() {
     let files = Files::new(8);
     files.write_run(&one, PieceIndex(0), 0, &frames(&[2; 200])).unwrap();
     let ours = |storage: &Storage| -> Vec<bool> {
-        Files::stat(storage).unwrap().iter().map(|file| file.unwrap().ours).collect()
+        Files::stat(storage).unwrap().iter().flatten().map(|file| file.ours).collect()
     };
     assert_eq!(ours(&one), [true, false], "one was made, the other was there");
     let other = Storage { info_hash: InfoHash([8; 20]), ..storage(root.path(), &[("a", 100)]) };
     assert_eq!(ours(&other), [false], "another torrent's");
-    files.finish(&one, false).unwrap();
+    files.finish(&one, &Selection::all(), false).unwrap();
     assert_eq!(ours(&one), [false, false], "finished");
+}
+
+/// The names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A torrent of three files in one piece, of which the first and the last are in the parts file.
+fn two_held(root: &Path) -> Storage {
+    let storage = storage(root, &[("t/a", 10_000), ("t/b", 30_000), ("t/c", 10_000)]);
+    let parts = Parts::new(&storage.layout, [0, 2]);
+    storage.with_parts(parts)
+}
+
+#[test]
+fn bytes_of_files_that_are_not_made_are_kept_apart_and_come_back() {
+    let root = TempDir::new().unwrap();
+    let (storage, files, bytes) = (two_held(root.path()), Files::new(8), pattern(50_000));
+    files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    assert_eq!(names(root.path()), [".t.parts", "t"]);
+    assert_eq!(names(&root.path().join("t")), ["b"]);
+    assert_eq!(fs::read(root.path().join("t/b")).unwrap(), bytes[10_000..40_000]);
+    assert_eq!(read(&files, &storage, 0, 50_000).unwrap(), bytes);
+    let mut resident = frames(&vec![0; 50_000]);
+    assert!(files.read_resident(&storage, PieceIndex(0), 0, &mut resident));
+    assert_eq!(payload(&resident), bytes);
+    // Another process finds it again.
+    assert_eq!(read(&Files::new(8), &storage, 0, 50_000).unwrap(), bytes);
+    let there = Files::stat(&storage).unwrap();
+    assert_eq!(there[..3].iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
+    assert!(there[3].unwrap().len >= 4_096 + 50_000);
+}
+
+#[test]
+fn files_are_carried_out_of_the_parts_file_and_it_goes_when_it_is_empty() {
+    let root = TempDir::new().unwrap();
+    let (storage, files, bytes) = (two_held(root.path()), Files::new(8), pattern(50_000));
+    files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    files.carry(&storage, 0, &[]).unwrap();
+    assert_eq!(names(&root.path().join("t")), ["b"], "nothing is known to be right");
+    files.carry(&storage, 0, &[PieceIndex(0)]).unwrap();
+    assert_eq!(fs::read(root.path().join("t/a")).unwrap(), bytes[..10_000]);
+    let one_held = storage.with_parts(Parts::new(&storage.layout, [2]));
+    assert_eq!(read(&files, &one_held, 0, 50_000).unwrap(), bytes);
+    assert_eq!(lens_with_parts(&one_held)[..3], [Some(10_000), Some(30_000), None]);
+    files.finish(&one_held, &Selection::all(), false).unwrap();
+    assert_eq!(names(root.path()), [".t.parts", "t"]);
+
+    files.carry(&one_held, 2, &[PieceIndex(0)]).unwrap();
+    let none_held = storage.with_parts(None);
+    files.finish(&none_held, &Selection::all(), false).unwrap();
+    assert_eq!(names(root.path()), ["t"]);
+    assert_eq!(read(&files, &none_held, 0, 50_000).unwrap(), bytes);
+    // It is made anew when it is needed again.
+    files.write_run(&two_held(root.path()), PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    assert_eq!(names(root.path()), [".t.parts", "t"]);
+}
+
+fn lens_with_parts(storage: &Storage) -> Vec<Option<u64>> {
+    Files::stat(storage).unwrap().iter().map(|file| file.map(|file| file.len)).collect()
+}
+
+#[test]
+fn a_file_that_came_where_one_is_carried_to_is_left_as_it_is() {
+    let root = TempDir::new().unwrap();
+    let (storage, files, bytes) = (two_held(root.path()), Files::new(8), pattern(50_000));
+    files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+    fs::write(root.path().join("t/a"), b"mine").unwrap();
+    let refused = kind(files.carry(&storage, 0, &[PieceIndex(0)]));
+    assert_eq!(refused, (DiskOp::Open, DiskErrorKind::InTheWay));
+    assert_eq!(fs::read(root.path().join("t/a")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_stranger_of_the_parts_files_name_is_left_alone() {
+    for stranger in ["a file", "an empty file", "a folder", "a link"] {
+        let root = TempDir::new().unwrap();
+        let taken = root.path().join(".t.parts");
+        match stranger {
+            "a file" => fs::write(&taken, b"swarmloop parts file 1, not quite").unwrap(),
+            "an empty file" => fs::write(&taken, b"").unwrap(),
+            "a folder" => fs::create_dir(&taken).unwrap(),
+            _ => symlink("nowhere", &taken).unwrap(),
+        }
+        let before = fs::read(&taken).ok();
+        let (storage, files, bytes) = (two_held(root.path()), Files::new(8), pattern(50_000));
+        files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+        let hash = format!(".{}.parts", storage.info_hash);
+        assert_eq!(names(root.path()), [&hash, ".t.parts", "t"], "{stranger}");
+        assert_eq!(read(&Files::new(8), &storage, 0, 50_000).unwrap(), bytes, "{stranger}");
+        files.finish(&storage.with_parts(None), &Selection::all(), false).unwrap();
+        assert_eq!(names(root.path()), [".t.parts", "t"], "{stranger}");
+        assert_eq!(fs::read(&taken).ok(), before, "{stranger}");
+        // The parts file of another torrent is none of ours either.
+        fs::remove_file(&taken).or_else(|_| fs::remove_dir(&taken)).unwrap();
+        let other = Storage { info_hash: InfoHash([8; 20]), ..two_held(root.path()) };
+        files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
+        assert_eq!(kind(read(&Files::new(8), &other, 0, 9)).1, DiskErrorKind::Missing);
+    }
 }

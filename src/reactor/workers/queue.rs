@@ -138,6 +138,7 @@ pub(super) const fn class(job: &Job) -> usize {
         Job::Verify(_) | Job::Append(_) => 1,
         Job::Stat { .. }
         | Job::Check { .. }
+        | Job::Carry { .. }
         | Job::Finish { .. }
         | Job::Space { .. }
         | Job::Close { .. } => 2,
@@ -145,7 +146,7 @@ pub(super) const fn class(job: &Job) -> usize {
 }
 
 const fn writes(job: &Job) -> bool {
-    matches!(job, Job::Verify(_) | Job::Append(_) | Job::Finish { .. })
+    matches!(job, Job::Verify(_) | Job::Append(_) | Job::Carry { .. } | Job::Finish { .. })
 }
 
 pub(super) fn torrent_of(job: &Job) -> TorrentId {
@@ -155,6 +156,7 @@ pub(super) fn torrent_of(job: &Job) -> TorrentId {
         | Job::Read(Read { storage, .. })
         | Job::Stat { storage }
         | Job::Check { storage, .. }
+        | Job::Carry { storage, .. }
         | Job::Finish { storage, .. }
         | Job::Space { storage, .. } => storage.torrent,
         Job::Close { torrent } => *torrent,

@@ -115,8 +115,15 @@ pub(super) fn run(
             let good = guarded(DiskOp::Read, &storage, check);
             Outcome::Check { torrent: storage.torrent, first, good }
         }
-        Job::Finish { storage, cut } => {
-            let result = guarded(DiskOp::SetLength, &storage, || files.finish(&storage, cut));
+        Job::Carry { storage, files: carried } => {
+            let carry =
+                || carried.iter().try_for_each(|(f, pieces)| files.carry(&storage, *f, pieces));
+            let result = guarded(DiskOp::Write, &storage, carry);
+            Outcome::Carry { torrent: storage.torrent, result }
+        }
+        Job::Finish { storage, cut, selection } => {
+            let finish = || files.finish(&storage, &selection, cut);
+            let result = guarded(DiskOp::SetLength, &storage, finish);
             Outcome::Finish { torrent: storage.torrent, result }
         }
         Job::Space { storage, reserve } => {

@@ -13,6 +13,7 @@ use super::*;
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{Append, Appended, DiskErrorKind, OnDisk, Storage, Verdict, Verify};
 use crate::disk::layout::{FileSpec, Layout};
+use crate::disk::selection::Selection;
 use crate::id::{BLOCK_LEN, ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::reactor::hashing::STEP;
 use crate::wire::frame::Frame;
@@ -40,7 +41,8 @@ fn torrent_of_pieces(root: &Path, len: usize, piece_len: u32) -> (Vec<u8>, Arc<S
             torrent,
             info_hash: InfoHash([7; 20]),
             root: root.to_owned(),
-            layout,
+            layout: Arc::new(layout),
+            parts: None,
             hashes,
             writable: true,
         }),
@@ -242,8 +244,8 @@ fn stat_and_finish_are_done_by_the_pool() {
     let mut pool = Pool::start(1);
     let outcome = pool.outcome(Job::Stat { storage: Arc::clone(&storage) });
     let foreign = OnDisk { len: 8, ours: false };
-    assert!(matches!(&outcome, Outcome::Stat { files: Ok(f), .. } if *f == [Some(foreign)]));
-    let outcome = pool.outcome(Job::Finish { storage, cut: true });
+    assert!(matches!(&outcome, Outcome::Stat { files: Ok(f), .. } if *f == [Some(foreign), None]));
+    let outcome = pool.outcome(Job::Finish { storage, cut: true, selection: Selection::all() });
     assert!(matches!(outcome, Outcome::Finish { result: Ok(()), torrent: TorrentId(7) }));
     assert_eq!(fs::read(root.path().join("t/a")).unwrap(), b"too ");
 }
@@ -341,6 +343,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Read { .. } => "read",
         Outcome::Stat { .. } => "stat",
         Outcome::Check { .. } => "check",
+        Outcome::Carry { .. } => "carry",
         Outcome::Finish { .. } => "finish",
         Outcome::Space { .. } => "space",
     }
@@ -362,7 +365,7 @@ fn reads_go_before_verifies_before_checks_and_each_in_order() {
         read_job(&storage, 0, 10),
         verify(0),
         read_job(&storage, 0, 20),
-        Job::Finish { storage: Arc::clone(&storage), cut: false },
+        Job::Finish { storage: Arc::clone(&storage), cut: false, selection: Selection::all() },
     ];
     for job in jobs {
         pool.workers.submit(job);
@@ -547,7 +550,8 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
         let layout = storage.layout.clone();
         let (root, hashes) = (storage.root.clone(), storage.hashes.clone());
         let info_hash = storage.info_hash;
-        let storage = Storage { torrent, info_hash, root, layout, hashes, writable: true };
+        let parts = None;
+        let storage = Storage { torrent, info_hash, root, layout, parts, hashes, writable: true };
         verify_job(&Arc::new(storage), 0, &bytes, false)
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));

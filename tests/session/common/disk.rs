@@ -70,6 +70,9 @@ impl Disk {
             Job::Verify(job) => self.verify(job),
             Job::Append(job) => self.append(job),
             Job::Read(job) => self.read(job),
+            Job::Carry { storage, .. } => {
+                Outcome::Carry { torrent: storage.torrent, result: Ok(()) }
+            }
             Job::Finish { storage, .. } => {
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
