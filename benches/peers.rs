@@ -81,7 +81,7 @@ fn download(metainfo: &Metainfo, piece: &[u8], peers: u8) -> f64 {
     let mut session = Config::default();
     session.bind = vec![ip.into()];
     let listen = vec![SocketAddr::from((ip, 0))];
-    let config = ClientConfig { session, listen, tracker_listen: Vec::new(), workers: 2 };
+    let config = ClientConfig { session, listen, workers: 2, ..ClientConfig::default() };
     let client = Client::start(config).expect("loopback can be listened on");
     let addr = client.listen_addrs()[0];
     client

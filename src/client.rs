@@ -25,7 +25,7 @@ use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
-use crate::tracker_server::ServerConfig;
+use crate::tracker_server::{ServerConfig, ServerStatus};
 
 /// What a client is started with.
 #[derive(Clone, Debug)]
@@ -34,8 +34,13 @@ pub struct ClientConfig {
     pub session: Config,
     /// Where to listen for peers; empty for nowhere.
     pub listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker (BEP 3); empty for nowhere.
+    /// Where to answer announces as a tracker over HTTP (BEP 3); empty for nowhere.
     pub tracker_listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
+    /// is that of HTTP on the same address, if it is answered there, else any.
+    pub tracker_udp: Vec<SocketAddr>,
+    /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
+    pub tracker: ServerConfig,
     /// Threads that hash, write and read; at least 1.
     pub workers: usize,
 }
@@ -47,6 +52,8 @@ impl Default for ClientConfig {
             session: Config::default(),
             listen: Vec::new(),
             tracker_listen: Vec::new(),
+            tracker_udp: Vec::new(),
+            tracker: ServerConfig::default(),
             workers: 2,
         }
     }
@@ -85,6 +92,7 @@ pub struct Client {
     events: mpsc::Receiver<Event>,
     listen_addrs: Vec<SocketAddr>,
     tracker_addrs: Vec<SocketAddr>,
+    tracker_udp_addrs: Vec<SocketAddr>,
     trace_records: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -96,6 +104,7 @@ enum Command {
     SetLimits(Option<TorrentId>, RateLimits),
     Select(TorrentId, Selection),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
+    TrackerStatus(mpsc::Sender<Option<ServerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
     Shutdown(Duration, mpsc::Sender<bool>),
@@ -112,19 +121,30 @@ impl Client {
             session: config.session,
             listen: config.listen,
             tracker_listen: config.tracker_listen,
-            tracker: ServerConfig::default(),
+            tracker_udp: config.tracker_udp,
+            tracker: config.tracker,
             workers: config.workers,
         })?;
         let waker = reactor.waker();
         let listen_addrs = reactor.listen_addrs(Listener::Peers);
         let tracker_addrs = reactor.listen_addrs(Listener::Tracker);
+        let tracker_udp_addrs = reactor.socket_addrs(Listener::Tracker);
         let (commands, inbox) = mpsc::channel();
         let (outbox, events) = mpsc::sync_channel(MAX_EVENTS);
         let outbox = Outbox { to: outbox, held: VecDeque::new() };
         let thread = std::thread::Builder::new().name("swarmloop".to_owned());
         let thread = thread.spawn(move || run(reactor, &inbox, outbox))?;
         let thread = Some(thread);
-        Ok(Self { commands, waker, events, listen_addrs, tracker_addrs, trace_records, thread })
+        Ok(Self {
+            commands,
+            waker,
+            events,
+            listen_addrs,
+            tracker_addrs,
+            tracker_udp_addrs,
+            trace_records,
+            thread,
+        })
     }
 
     /// Returns the addresses on which the client listens for peers, ports resolved.
@@ -132,9 +152,22 @@ impl Client {
         &self.listen_addrs
     }
 
-    /// Returns the addresses on which the client answers announces, ports resolved.
+    /// Returns the addresses on which the client answers announces over HTTP, ports resolved.
     pub fn tracker_addrs(&self) -> &[SocketAddr] {
         &self.tracker_addrs
+    }
+
+    /// Returns the addresses on which the client answers announces over UDP, ports resolved.
+    pub fn tracker_udp_addrs(&self) -> &[SocketAddr] {
+        &self.tracker_udp_addrs
+    }
+
+    /// Returns how the embedded tracker stands; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn tracker_status(&self) -> Result<Option<ServerStatus>, ClientError> {
+        self.ask(Command::TrackerStatus)
     }
 
     /// Adds a torrent and starts it.
@@ -380,6 +413,9 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Peers(torrent, reply) => {
             let (session, now) = reactor.session();
             let _ = reply.send(session.peers(torrent, now));
+        }
+        Command::TrackerStatus(reply) => {
+            let _ = reply.send(reactor.session().0.tracker());
         }
         Command::TakeTrace(spare, reply) => {
             let _ = reply.send(reactor.take_trace(spare));

@@ -154,8 +154,7 @@ fn a_client_tells_what_happened_if_it_was_asked_to_keep_it() {
     let seed = client([127, 7, 9, 2]);
     let mut session = Config::default();
     session.trace_records = 1_000;
-    let config =
-        ClientConfig { session, listen: Vec::new(), tracker_listen: Vec::new(), workers: 1 };
+    let config = ClientConfig { session, workers: 1, ..ClientConfig::default() };
     let leech = Client::start(config).expect("nothing is listened on");
     add(&seed, &metainfo, from.path(), Mode::Seed, None);
     wait(&seed, |event| matches!(event, Event::Phase { phase: Phase::Seeding, .. }));

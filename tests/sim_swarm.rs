@@ -2,6 +2,8 @@
 //! sessions. In `sim_swarm/`: random ones, disks, and hosts that lie.
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
+#[path = "sim_swarm/announcers.rs"]
+mod announcers;
 #[path = "sim_swarm/disks.rs"]
 mod disks;
 #[path = "sim_swarm/liar.rs"]

@@ -1,17 +1,15 @@
-//! The embedded tracker: who is listed, who hears of whom, and what each path answers.
+//! The swarms of the embedded tracker: who is listed, who hears of whom, who gives way.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
 use swarmloop::id::{InfoHash, PeerId};
-use swarmloop::proto::http::MAX_REQUEST_HEAD;
 use swarmloop::proto::tracker_http::AnnounceEvent::{self, Completed, Periodic, Started, Stopped};
 use swarmloop::proto::tracker_serve::{AnnounceAnswer, AnnounceRequest, PeerForm, SwarmCounts};
 use swarmloop::rng::Rng;
 use swarmloop::time::{Duration, Instant};
-use swarmloop::tracker::{AnnounceFacts, Announcer, Exchange, Progress, TrackerError};
 use swarmloop::tracker_server::{
-    AnnounceError, DEFAULT_NUM_WANT, HttpServerConn, MAX_NUM_WANT, Served, ServerConfig, Swarms,
+    AnnounceError, DEFAULT_NUM_WANT, Hears, MAX_NUM_WANT, ServerConfig, Swarms,
 };
 
 const TORRENT: InfoHash = InfoHash([b'h'; 20]);
@@ -42,11 +40,19 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// A tracker, its dice and its clock.
+/// A tracker's swarms, its dice and its clock.
 struct Tracker {
     swarms: Swarms,
     rng: Rng,
     now: Instant,
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.swarms.check_invariants();
+        }
+    }
 }
 
 impl Tracker {
@@ -63,7 +69,7 @@ impl Tracker {
         request: &AnnounceRequest,
         from: SocketAddr,
     ) -> Result<AnnounceAnswer, AnnounceError> {
-        self.swarms.announce(request, from, &mut self.rng, self.now)
+        self.swarms.announce(request, from, Hears::Both, &mut self.rng, self.now)
     }
 
     fn announce(&mut self, request: &AnnounceRequest, from: SocketAddr) -> AnnounceAnswer {
@@ -74,19 +80,12 @@ impl Tracker {
         let request = AnnounceRequest { event, left: Some(left), ..request(peer) };
         self.announce(&request, from(peer)).counts
     }
-
-    /// One request over a connection of its own.
-    fn http(&mut self, bytes: &[u8], from: SocketAddr) -> String {
-        let mut out = Vec::new();
-        let mut conn = HttpServerConn::new(from);
-        let served = conn.feed(bytes, &mut self.swarms, &mut out, &mut self.rng, self.now);
-        assert_eq!(served, Served::Close);
-        String::from_utf8_lossy(&out).into_owned()
-    }
 }
 
 fn addrs(answer: &AnnounceAnswer) -> Vec<SocketAddr> {
-    answer.peers.iter().map(|&(_, addr)| addr).collect()
+    let mut addrs: Vec<SocketAddr> = answer.peers.iter().map(|&(_, addr)| addr).collect();
+    addrs.sort();
+    addrs
 }
 
 #[test]
@@ -127,8 +126,8 @@ fn counts_follow_the_events() {
     assert_eq!(tracker.event(1, Periodic, 4), counts(1, 1, 1), "a seed that lost data");
     assert_eq!(tracker.event(1, Stopped, 4), counts(1, 1, 0));
     assert_eq!(tracker.event(1, Stopped, 4), counts(1, 1, 0), "not twice");
-    let scraped = tracker.swarms.scrape(&[TORRENT, InfoHash([1; 20]), TORRENT], tracker.now);
-    assert_eq!(scraped, [(TORRENT, counts(1, 1, 0))]);
+    assert_eq!(tracker.swarms.scrape(TORRENT, tracker.now), Some(counts(1, 1, 0)));
+    assert_eq!(tracker.swarms.scrape(InfoHash([1; 20]), tracker.now), None);
     let silent = AnnounceRequest { left: None, ..request(7) };
     assert_eq!(tracker.announce(&silent, from(7)).counts, counts(1, 1, 1), "no seed unless said");
 }
@@ -149,7 +148,8 @@ fn silent_peers_are_dropped_after_two_intervals() {
     assert_eq!(addrs(&answer), [addr("11.0.0.2:6881")]);
     assert_eq!((answer.counts.complete, answer.counts.incomplete), (1, 1));
     tracker.now += interval * 2;
-    assert_eq!(tracker.swarms.scrape(&[TORRENT], tracker.now)[0].1.complete, 0);
+    let left = tracker.swarms.scrape(TORRENT, tracker.now).expect("it is tracked");
+    assert_eq!(left, SwarmCounts { complete: 0, downloaded: 0, incomplete: 0 });
     assert_eq!(tracker.swarms.peers(), 0);
     tracker.swarms.expire(tracker.now);
     assert_eq!(tracker.swarms.torrents(), 0);
@@ -269,169 +269,109 @@ fn the_form_is_the_one_that_was_asked_for() {
     }
 }
 
-const HASH: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh";
-const ID: &str = "peer_id=iiiiiiiiiiiiiiiiiiii";
-
-fn response(status: &str, fields: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{fields}\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-#[test]
-fn each_path_answers_over_http() {
-    let counts = "8:completei0e10:downloadedi0e10:incompletei1e";
-    let intervals = "8:intervali1800e12:min intervali60e";
-    let ok = |body: &str| response("200 OK", "", body);
-    let failure = |reason: &str| ok(&format!("d14:failure reason{}:{reason}e", reason.len()));
-    let announce = format!("/announce?{HASH}&{ID}&port=6881");
-    let mut tracker = Tracker::new();
-    for (target, expected) in [
-        (format!("{announce}&compact=1"), ok(&format!("d{counts}{intervals}5:peers0:e"))),
-        (announce.clone(), ok(&format!("d{counts}{intervals}5:peerslee"))),
-        (format!("http://any:80{announce}"), ok(&format!("d{counts}{intervals}5:peerslee"))),
-        (format!("/scrape?{HASH}"), ok(&format!("d5:filesd20:hhhhhhhhhhhhhhhhhhhhd{counts}eee"))),
-        ("/scrape?info_hash=aaaaaaaaaaaaaaaaaaaa".into(), ok("d5:filesdee")),
-        ("/scrape".into(), failure("missing info_hash")),
-        ("/announce".into(), failure("missing port")),
-        (format!("/announce?{HASH}&port=1"), failure("missing peer_id")),
-        (format!("/announce?{HASH}&{ID}&port=x%0d%0ay"), failure("invalid port")),
-        ("/".into(), ok("A BitTorrent tracker: announce to /announce\n")),
-        ("http://any".into(), ok("A BitTorrent tracker: announce to /announce\n")),
-    ] {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n");
-        assert_eq!(tracker.http(request.as_bytes(), from(1)), expected, "{target}");
-    }
-    for target in ["/announce/", "/announcex", "/stats?a", "*"] {
-        let request = format!("GET {target} HTTP/1.0\n\n");
-        let body = "only /announce and /scrape are served\n";
-        let expected = response("404 Not Found", "", body);
-        assert_eq!(tracker.http(request.as_bytes(), from(1)), expected, "{target}");
-    }
-}
-
-#[test]
-fn whatever_is_no_get_request_is_refused() {
-    let bad = response("400 Bad Request", "", "not an http request\n");
-    let long = response("431 Request Header Fields Too Large", "", "the request is too long\n");
-    let method = response("405 Method Not Allowed", "Allow: GET\r\n", "only GET is served\n");
-    let fields = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(65));
-    for (request, expected) in [
-        ("\x13BitTorrent protocol".to_owned(), &bad),
-        ("GET /\r\n\r\n".to_owned(), &bad),
-        ("GET / HTTP/2.0\r\n\r\n".to_owned(), &bad),
-        ("GET /\u{e9} HTTP/1.1\r\n\r\n".to_owned(), &bad),
-        ("POST /announce HTTP/1.1\r\n\r\n".to_owned(), &method),
-        ("HEAD / HTTP/1.1\r\n\r\n".to_owned(), &method),
-        (format!("GET /{} HTTP/1.1", "a".repeat(MAX_REQUEST_HEAD)), &long),
-        (fields, &long),
-    ] {
-        assert_eq!(Tracker::new().http(request.as_bytes(), from(1)), *expected, "{request:.60}");
-    }
-}
-
-#[test]
-fn a_request_is_answered_once_however_it_is_cut() {
-    let request = format!("GET /scrape?{HASH} HTTP/1.1\r\nHost: t\r\n\r\n");
-    let request = request.as_bytes();
-    let mut tracker = Tracker::new();
-    let whole = tracker.http(request, from(1));
-    for at in 0..request.len() {
-        let mut conn = HttpServerConn::new(from(1));
-        let mut out = Vec::new();
-        let Tracker { swarms, rng, now } = &mut tracker;
-        let served = conn.feed(&request[..at], swarms, &mut out, rng, *now);
-        assert_eq!((served, out.len()), (Served::More, 0), "up to {at}");
-        let served = conn.feed(&request[at..], swarms, &mut out, rng, *now);
-        assert_eq!(served, Served::Close);
-        assert_eq!(String::from_utf8_lossy(&out), whole, "cut at {at}");
-        let served = conn.feed(request, swarms, &mut out, rng, *now);
-        assert_eq!((served, out.len()), (Served::Close, whole.len()), "one answer a connection");
-    }
-}
-
-/// Carries one announce of `announcer` to `tracker` and back.
-fn carry(
-    announcer: &mut Announcer,
-    facts: &AnnounceFacts,
-    tracker: &mut Tracker,
-) -> Vec<SocketAddr> {
-    let announce = announcer.poll(facts, tracker.now).expect("due");
-    let remote: SocketAddr = addr("127.0.0.1:6969");
-    let mut exchange = Exchange::new(&announce, remote.ip()).expect("a tracker's path");
-    let mut out = Vec::new();
-    let mut conn = HttpServerConn::new((Ipv4Addr::LOCALHOST, 40_000).into());
-    let Tracker { swarms, rng, now } = tracker;
-    let served = conn.feed(exchange.request(), swarms, &mut out, rng, *now);
-    assert_eq!(served, Served::Close);
-    match exchange.feed(&out) {
-        Ok(Progress::Reply(reply)) => {
-            announcer.handle_reply(&reply, tracker.now).expect("in flight");
-            reply.peers
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn our_client_and_our_tracker_understand_each_other() {
-    let tiers = [vec!["http://127.0.0.1:6969/announce".to_owned()]];
-    let mut tracker = Tracker::new();
-    let facts = AnnounceFacts {
-        info_hash: TORRENT,
-        peer_id: PeerId([1; 20]),
-        key: 1,
-        port: 1001,
-        uploaded: 0,
-        downloaded: 0,
-        left: 0,
-        num_want: 80,
-    };
-    let leech = AnnounceFacts { peer_id: PeerId([2; 20]), port: 1002, left: 5, ..facts };
-    let mut rng = Rng::new(9);
-    let mut seed = Announcer::new(&tiers, &mut rng);
-    let mut leecher = Announcer::new(&tiers, &mut rng);
-    seed.start(tracker.now);
-    leecher.start(tracker.now);
-    assert_eq!(carry(&mut seed, &facts, &mut tracker), []);
-    assert_eq!(carry(&mut leecher, &leech, &mut tracker), [addr("127.0.0.1:1001")]);
-    leecher.completed(tracker.now);
-    carry(&mut leecher, &AnnounceFacts { left: 0, ..leech }, &mut tracker);
-    let counts = SwarmCounts { complete: 2, downloaded: 1, incomplete: 0 };
-    assert_eq!(tracker.swarms.scrape(&[TORRENT], tracker.now), [(TORRENT, counts)]);
-    seed.stop();
-    carry(&mut seed, &facts, &mut tracker);
-    assert!(seed.is_stopped());
-    assert_eq!(tracker.swarms.peers(), 1);
-}
-
-#[test]
-fn a_refusal_reaches_the_client_as_its_reason() {
+/// Tells what memory is bounded by.
+fn small() -> ServerConfig {
     let mut config = ServerConfig::default();
-    config.max_torrents = 0;
-    let mut tracker = Tracker::with(config);
-    let target = format!("GET /announce?{HASH}&{ID}&port=1 HTTP/1.1\r\n\r\n");
-    let out = tracker.http(target.as_bytes(), from(1));
-    let mut announcer = Announcer::new(&[vec!["http://t/announce".to_owned()]], &mut Rng::new(1));
-    announcer.start(Instant::ZERO);
-    let facts = AnnounceFacts {
-        info_hash: TORRENT,
-        peer_id: PeerId([1; 20]),
-        key: 1,
-        port: 1,
-        uploaded: 0,
-        downloaded: 0,
-        left: 0,
-        num_want: 0,
-    };
-    let announce = announcer.poll(&facts, Instant::ZERO).expect("due");
-    let mut exchange = Exchange::new(&announce, from(1).ip()).expect("global");
-    match exchange.feed(out.as_bytes()) {
-        Err(TrackerError::Failure(failure)) => assert_eq!(failure.reason, "this tracker is full"),
-        other => panic!("{other:?}"),
+    config.max_torrents = 5;
+    config.max_peers_per_torrent = 20;
+    config.max_peers_listed = 50;
+    config
+}
+
+#[test]
+fn whoever_is_overdue_gives_way_and_nobody_else() {
+    let mut tracker = Tracker::with(small());
+    for peer in 0..20 {
+        tracker.event(peer, Started, 1);
     }
+    tracker.now += Duration::from_secs(2_600);
+    for peer in 0..10 {
+        tracker.event(peer, Periodic, 1);
+    }
+    for peer in 100..200 {
+        tracker.event(peer, Started, 1);
+    }
+    assert_eq!(tracker.swarms.peers(), 20);
+    assert_eq!(tracker.event(100, Stopped, 1).incomplete, 20, "none was overdue");
+    tracker.now += Duration::from_secs(101);
+    // Each of them finds an overdue one with a chance of more than half.
+    for peer in 100..200 {
+        tracker.event(peer, Started, 1);
+    }
+    let left = (0..20).filter(|peer| {
+        let counts = tracker.event(*peer, Stopped, 1);
+        counts.incomplete < 20 && {
+            tracker.event(*peer, Started, 1);
+            true
+        }
+    });
+    assert_eq!(left.collect::<Vec<_>>(), (0..10).collect::<Vec<_>>(), "who was heard of stays");
+}
+
+#[test]
+fn one_address_does_not_fill_the_tracker() {
+    let mut config = small();
+    config.max_peers_per_addr = 7;
+    let mut tracker = Tracker::with(config);
+    for port in 1..=20 {
+        tracker.announce(&AnnounceRequest { port, ..request(1) }, from(1));
+    }
+    assert_eq!(tracker.swarms.peers(), 7);
+    for last in 1..=20 {
+        let v6 = SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last), 1));
+        tracker.announce(&request(last.into()), v6);
+    }
+    assert_eq!(tracker.swarms.peers(), 14, "a network of 64 bits is one customer's");
+    assert_eq!(tracker.event(2, Started, 1).incomplete, 15);
+    for port in 1..=7 {
+        let leaves = AnnounceRequest { event: Stopped, port, ..request(1) };
+        tracker.announce(&leaves, from(1));
+    }
+    for port in 30..=50 {
+        tracker.announce(&AnnounceRequest { port, ..request(1) }, from(1));
+    }
+    assert_eq!(tracker.swarms.peers(), 15, "who leaves makes room for his own");
+}
+
+#[test]
+fn only_torrents_that_are_allowed_are_tracked() {
+    let mut config = ServerConfig::default();
+    config.allowed = Some([TORRENT].into());
+    let mut tracker = Tracker::with(config);
+    tracker.event(1, Started, 1);
+    let other = AnnounceRequest { info_hash: InfoHash([1; 20]), ..request(1) };
+    assert_eq!(tracker.try_announce(&other, from(1)), Err(AnnounceError::NotAllowed));
+    assert_eq!(tracker.swarms.torrents(), 1);
+}
+
+#[test]
+fn the_ip_parameter_counts_from_everybody_who_is_trusted() {
+    let mut config = ServerConfig::default();
+    config.trust_ip = true;
+    let mut tracker = Tracker::with(config);
+    let named = IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9));
+    tracker.announce(&AnnounceRequest { ip: Some(named), ..request(1) }, from(1));
+    assert_eq!(addrs(&tracker.announce(&request(2), from(2))), [addr("9.9.9.9:6881")]);
+}
+
+#[test]
+fn an_announce_may_hear_of_its_own_family_only() {
+    let mut tracker = Tracker::new();
+    for peer in 1..=9u16 {
+        tracker.announce(&request(peer.into()), from(peer.into()));
+        let v6 = SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, peer, 0, 0, 0, 1), 1));
+        tracker.announce(&request(100 + u32::from(peer)), v6);
+    }
+    let mut hear = |peer: SocketAddr, at_most| {
+        let asks = AnnounceRequest { num_want: Some(50), ..request(200) };
+        let hears = Hears::Own { at_most };
+        let answer = tracker.swarms.announce(&asks, peer, hears, &mut tracker.rng, tracker.now);
+        addrs(&answer.expect("room"))
+    };
+    let v4 = hear(from(200), 50);
+    assert_eq!((v4.len(), v4.iter().all(SocketAddr::is_ipv4)), (9, true));
+    let v6 = hear(addr("[2001:db8:ffff::1]:9"), 5);
+    assert_eq!((v6.len(), v6.iter().all(SocketAddr::is_ipv6)), (5, true));
 }
 
 proptest! {
@@ -443,7 +383,8 @@ proptest! {
         ),
         seed: u64,
     ) {
-        let mut tracker = Tracker { rng: swarmloop::rng::Rng::new(seed), ..Tracker::new() };
+        let mut tracker = Tracker::new();
+        tracker.rng = Rng::new(seed);
         let mut listed = std::collections::BTreeSet::new();
         for (peer, left, num_want, event, pause) in announces {
             tracker.now += Duration::from_millis(pause);

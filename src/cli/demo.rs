@@ -163,6 +163,7 @@ fn start(
         listen: any_port(peers).into_iter().collect(),
         tracker_listen: any_port(tracker).into_iter().collect(),
         workers: workers(),
+        ..ClientConfig::default()
     };
     Client::start(config).map_err(|error| Failure::client(&error))
 }

@@ -5,7 +5,6 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use swarmloop::client::{Client, ClientConfig, ClientError};
-use swarmloop::session::config::Config;
 
 use super::args::tracker::TrackerArgs;
 use super::exit::{Exit, Failure};
@@ -22,10 +21,9 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) fn run(args: &TrackerArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let config = ClientConfig {
-        session: Config::default(),
-        listen: Vec::new(),
         tracker_listen: args.listen.clone(),
         workers: workers(),
+        ..ClientConfig::default()
     };
     let client = Client::start(config).map_err(|error| Failure::start(&error, "--listen"))?;
     let urls: Vec<String> = client.tracker_addrs().iter().map(announce_url).collect();

@@ -52,6 +52,10 @@ pub struct RequestHead<'a> {
     pub method: &'a str,
     /// What is asked for, as sent: printable ASCII without spaces. Foreign text.
     pub target: &'a str,
+    /// Whether the client wants to ask more over the same stream (RFC 9112 9.3).
+    pub keeps_alive: bool,
+    /// Whether a body follows, or may.
+    pub has_body: bool,
 }
 
 /// What is wrong with an HTTP message. The fault is its sender's; the connection must be closed.
@@ -135,7 +139,15 @@ pub fn parse_request_head(bytes: &[u8]) -> Result<Option<RequestHead<'_>>, HttpE
     if !target.is_ascii() {
         return Err(HttpError::BadHead { what: "token" });
     }
-    Ok(Some(RequestHead { len, method, target }))
+    let wants = |option: &[u8]| {
+        let values = field(head.headers, "connection");
+        let mut options = values.flat_map(|value| value.split(|byte| *byte == b','));
+        options.any(|named| named.trim_ascii().eq_ignore_ascii_case(option))
+    };
+    let keeps_alive = !wants(b"close") && (head.version == Some(1) || wants(b"keep-alive"));
+    let has_body = field(head.headers, "content-length").any(|length| length != b"0")
+        || field(head.headers, "transfer-encoding").next().is_some();
+    Ok(Some(RequestHead { len, method, target, keeps_alive, has_body }))
 }
 
 /// Reads the line that starts a chunk: returns its length with CRLF, and the bytes in the chunk; 0
@@ -266,7 +278,35 @@ mod tests {
         }
         let whole = parse_request_head(request);
         let target = "/announce?a=%ff";
-        assert_eq!(whole, Ok(Some(RequestHead { len: request.len(), method: "GET", target })));
+        assert_eq!(
+            whole,
+            Ok(Some(RequestHead {
+                len: request.len(),
+                method: "GET",
+                target,
+                keeps_alive: true,
+                has_body: false
+            }))
+        );
+    }
+
+    #[test]
+    fn a_client_says_whether_it_goes_on() {
+        for (version, fields, keeps_alive, has_body) in [
+            ("1.1", "", true, false),
+            ("1.1", "Connection: close\r\n", false, false),
+            ("1.1", "Connection: TE, Close\r\n", false, false),
+            ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false, false),
+            ("1.0", "", false, false),
+            ("1.0", "Connection: Keep-Alive\r\n", true, false),
+            ("1.1", "Content-Length: 0\r\n", true, false),
+            ("1.1", "Content-Length: 5\r\n", true, true),
+            ("1.1", "Transfer-Encoding: chunked\r\n", true, true),
+        ] {
+            let request = format!("GET / HTTP/{version}\r\n{fields}\r\n");
+            let head = parse_request_head(request.as_bytes()).expect("a head").expect("whole");
+            assert_eq!((head.keeps_alive, head.has_body), (keeps_alive, has_body), "{request:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod hashing;
 pub mod limits;
 pub mod net;
 pub mod resolver;
+mod udp;
 pub mod workers;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use clock::Clock;
 use conn::{Flow, Streams};
 use limits::{FdBudget, raise_fd_limit};
 use resolver::{Resolved, Resolver};
+use udp::Sockets;
 use workers::Workers;
 
 /// One event loop around one session. Not `Sync`: it belongs to one thread; [`crate::client`] gives
@@ -48,6 +50,7 @@ pub struct Reactor {
     events: Events,
     waker: Arc<Waker>,
     listeners: Vec<Listening>,
+    sockets: Sockets,
     streams: Streams,
     /// Streams that may have bytes for us, each once, in the order in which they are read.
     ready: VecDeque<ConnId>,
@@ -87,8 +90,11 @@ pub struct ReactorConfig {
     pub session: Config,
     /// Where to listen for peers; empty for nowhere.
     pub listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker (BEP 3), and how; empty for nowhere.
+    /// Where to answer announces as a tracker over HTTP (BEP 3); empty for nowhere.
     pub tracker_listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
+    /// is that of HTTP on the same address, if it is answered there, else any.
+    pub tracker_udp: Vec<SocketAddr>,
     /// What the embedded tracker asks of its clients.
     pub tracker: ServerConfig,
     /// Threads that hash, write and read; at least 1.
@@ -155,13 +161,21 @@ impl Reactor {
         let resolver = Resolver::new(wake());
         let clock = Clock::start();
         let mut session_config = config.session;
-        session_config.max_conns = session_config.max_conns.min(conns);
+        let serves_http = !config.tracker_listen.is_empty();
+        divide_conns(&mut session_config, conns, serves_http);
         let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
         session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
         let streams = Streams::new(session_config.bind.clone());
         let mut session = Session::new(session_config, clock::seeds()?, clock.now());
-        if !config.tracker_listen.is_empty() {
+        if serves_http || !config.tracker_udp.is_empty() {
             session.serve_tracker(config.tracker);
+        }
+        let mut sockets = Sockets::default();
+        for addr in config.tracker_udp {
+            let addr = with_port_of_http(addr, &listeners);
+            sockets
+                .open(addr, Listener::Tracker, &mut session, poll.registry())
+                .map_err(|source| ReactorError::Listen { addr, source })?;
         }
         Ok(Self {
             session,
@@ -170,6 +184,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS),
             waker,
             listeners,
+            sockets,
             streams,
             ready: VecDeque::new(),
             unblocked: Vec::new(),
@@ -208,6 +223,7 @@ impl Reactor {
         self.take_events(now);
         self.accept(now);
         self.read_ready(now);
+        self.sockets.read(&mut self.session, now);
         self.session.handle_timeout(now);
         let mut read_budget = self.read_budget;
         loop {
@@ -218,6 +234,7 @@ impl Reactor {
                 break;
             }
         }
+        self.sockets.write(&mut self.session);
         while let Some(conn) = self.session.poll_readable() {
             self.streams.enqueue(conn, &mut self.ready);
         }
@@ -263,6 +280,11 @@ impl Reactor {
         wanted.map(|listening| listening.addr).collect()
     }
 
+    /// Returns where this reactor takes datagrams for `purpose`, ports resolved.
+    pub fn socket_addrs(&self, purpose: Listener) -> Vec<SocketAddr> {
+        self.sockets.addrs(purpose)
+    }
+
     /// Ends the disk threads, letting them write what is queued, for as long as `at_most`. Returns
     /// whether they had ended.
     pub fn finish(self, at_most: Duration) -> bool {
@@ -277,6 +299,7 @@ impl Reactor {
             || !self.ready.is_empty()
             || !self.unblocked.is_empty()
             || !self.broken.is_empty()
+            || self.sockets.is_readable()
             || self.listeners.iter().any(accepting);
         if leftover {
             return Some(Duration::ZERO);
@@ -323,6 +346,9 @@ impl Reactor {
             }
             if let Some(listening) = self.listeners.get_mut(FIRST_LISTENER - token.0) {
                 listening.ready = true;
+                continue;
+            }
+            if self.sockets.on_event(event) {
                 continue;
             }
             match self.streams.on_event(event, &mut self.ready, &mut self.unblocked) {
@@ -435,6 +461,26 @@ impl Reactor {
                 false
             }
         }
+    }
+}
+
+/// Lowers the limits on connections to what the process may open. Clients of the embedded tracker
+/// have descriptors of their own, at most a quarter: else one kind could lock the other out.
+fn divide_conns(config: &mut Config, conns: usize, serves_http: bool) {
+    config.max_tracker_conns =
+        if serves_http { config.max_tracker_conns.min((conns / 4).max(1)) } else { 0 };
+    let rest = conns.saturating_sub(config.max_tracker_conns).max(1);
+    config.max_conns = config.max_conns.min(rest);
+}
+
+/// Returns an address for UDP with the port that HTTP has on it, if any port will do.
+fn with_port_of_http(addr: SocketAddr, listeners: &[Listening]) -> SocketAddr {
+    let http = listeners.iter().find(|listening| {
+        listening.purpose == Listener::Tracker && listening.addr.ip() == addr.ip()
+    });
+    match http {
+        Some(http) if addr.port() == 0 => http.addr,
+        _ => addr,
     }
 }
 

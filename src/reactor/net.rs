@@ -1,17 +1,21 @@
-//! TCP sockets as the loop wants them: non-blocking, with the options that peers need.
+//! Sockets as the loop wants them: non-blocking, with the options that peers need.
 //!
 //! Only here are sockets made; what is read from them and when is the business of the loop.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the system completes before the loop accepts them; a storm of dials after a
 /// start is not to be refused. The system caps it (`net.core.somaxconn`, 4096 on Linux).
 const BACKLOG: i32 = 4096;
+
+/// Bytes of datagrams that wait for the loop: some thousand announces, each of which the system
+/// counts as about a kilobyte.
+const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Opens a listening socket on `addr`; port 0 lets the system choose one.
 ///
@@ -32,6 +36,24 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Opens a datagram socket on `addr`; port 0 lets the system choose one. An IPv6 socket takes no
+/// IPv4 datagrams.
+///
+/// # Errors
+///
+/// The user's: the port is taken, or the address is not ours.
+pub fn datagram_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // What comes while the loop is busy waits here; the system caps it (`net.core.rmem_max`).
+    socket.set_recv_buffer_size(DATAGRAM_BUFFER)?;
+    socket.bind(&addr.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
 }
 
 /// Accepts one connection, non-blocking and with the options of its listener: one system call.

@@ -69,6 +69,7 @@ impl Seed {
             session: Config::default(),
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tracker_listen: Vec::new(),
+            tracker_udp: Vec::new(),
             tracker: ServerConfig::default(),
             workers: 1,
         })

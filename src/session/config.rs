@@ -13,9 +13,16 @@ pub struct Config {
     pub listen_port: u16,
     /// The most established peers of one torrent.
     pub max_peers: usize,
-    /// The most connections of the whole session, trackers and handshakes included; the driver
-    /// lowers it to fit the process's file limit.
+    /// The most connections of the whole session, trackers and handshakes included, but not the
+    /// clients of the embedded tracker; the driver lowers it to fit the process's file limit.
     pub max_conns: usize,
+    /// The most clients that are connected to the embedded tracker at one time, besides
+    /// [`Config::max_conns`]; the driver lowers it, too. A request takes milliseconds: more of them
+    /// are silent ones.
+    pub max_tracker_conns: usize,
+    /// The most clients that are connected to the embedded tracker from one address; loopback and
+    /// private ranges are exempt.
+    pub max_tracker_conns_per_addr: usize,
     /// The most dials under way at one time. Libtorrent's half-open limits were of this order; more
     /// of them only wait.
     pub max_half_open: usize,
@@ -72,6 +79,8 @@ impl Default for Config {
             listen_port: 0,
             max_peers: 200,
             max_conns: 4_000,
+            max_tracker_conns: 2_000,
+            max_tracker_conns_per_addr: 64,
             max_half_open: 100,
             dial_rate_per_s: 100,
             max_pending_handshakes: 512,

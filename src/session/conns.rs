@@ -92,13 +92,12 @@ pub(super) struct TrackerStream {
     pub sent: usize,
 }
 
-/// The stream of a client of the embedded tracker; when all of `answer` is sent, it is closed.
+/// The stream of a client of the embedded tracker.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     pub addr: SocketAddr,
-    pub request: HttpServerConn,
-    pub answer: Vec<u8>,
-    pub sent: usize,
+    pub conn: HttpServerConn,
+    /// Until when its request is to be here and answered.
     pub deadline: Instant,
 }
 
@@ -245,7 +244,7 @@ impl Conn {
             Kind::Handshaking(stranger) => !stranger.state.unsent().is_empty(),
             Kind::Peer { peer, .. } => peer.wants_send(),
             Kind::Tracker(stream) => stream.sent < stream.exchange.request().len(),
-            Kind::Client(stream) => stream.sent < stream.answer.len(),
+            Kind::Client(stream) => stream.conn.is_answering(),
         }
     }
 }

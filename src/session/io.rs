@@ -7,7 +7,8 @@
 //!    [`Session::poll_timeout`](super::Session::poll_timeout);
 //! 2. read the clock once: `now`;
 //! 3. completions, accepts and finished connects in
-//!    (`handle_disk`, `handle_resolved`, `handle_accepted`, `handle_connected`);
+//!    (`handle_disk`, `handle_resolved`, `handle_accepted`, `handle_connected`), and datagrams, up
+//!    to a budget for each socket (`handle_datagram`);
 //! 4. for each ready connection, up to a byte budget: `recv_slices`, read, `recv_advance`; zero
 //!    bytes read is
 //!    `handle_closed`;
@@ -17,13 +18,14 @@
 //! 7. one vectored write for each connection that `poll_writable` names: `send_slices`, write,
 //!    `send_advance`; a short
 //!    write leaves the connection waiting for writability;
-//! 8. drain `poll_action` and `poll_event`, and read again from what `poll_readable` names. A
+//! 8. drain `poll_action`, `poll_datagram` and `poll_event`, and read again from what
+//!    `poll_readable` names. A
 //!    driver that knows at once what a job came to (a read of bytes that are in memory) may tell it
 //!    by `handle_disk` right here; 6 and 7 follow again.
 //!
 //! **Inputs, then `end_turn`, then drain until `None`, then sleep.** Debug builds assert it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::disk::job::{DiskError, Job};
 use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
@@ -68,7 +70,37 @@ pub enum Action {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ResolveId(pub u32);
 
-/// What a listening socket is for.
+/// The most bytes of a datagram that the session sends. Those that come may be longer.
+pub const MAX_DATAGRAM_LEN: usize = 1_500;
+
+/// A datagram socket of the driver's, by the order in which [`Session::add_socket`] named it.
+///
+/// [`Session::add_socket`]: super::Session::add_socket
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SocketId(pub u16);
+
+/// The way that a datagram has come, and the same way back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Our socket.
+    pub socket: SocketId,
+    /// The other side.
+    pub remote: SocketAddr,
+    /// Which of our addresses the other side sends to, if the socket takes what comes to several
+    /// and the driver knows: an answer that came from another would not be known for one.
+    pub local: Option<IpAddr>,
+}
+
+/// A datagram that is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// From where to where.
+    pub route: Route,
+    /// Its bytes, at the start of the buffer; at least 1, at most [`MAX_DATAGRAM_LEN`].
+    pub len: usize,
+}
+
+/// What a listening socket, or one for datagrams, is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Listener {
     /// Peers (BEP 3).

@@ -3,14 +3,17 @@
 //! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
 //! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
-//! the disk's answers, `announces` trackers, `dial` new connections.
+//! the disk's answers, `announces` trackers, `dial` new connections, `clients` those of the
+//! embedded tracker, `datagrams` what comes and goes without a connection.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
 
 mod announces;
+mod clients;
 pub mod config;
 mod conns;
+mod datagrams;
 mod dial;
 mod entry;
 mod gate;
@@ -38,13 +41,14 @@ use crate::stats::{Metric, Stats};
 use crate::time::Instant;
 use crate::torrent::phase::TorrentEvent;
 use crate::torrent::{Ctx, Lines};
-use crate::tracker_server::{ServerConfig, Swarms};
+use crate::tracker_server::TrackerServer;
 use crate::wire::frame::FramePool;
 use crate::wire::scratch::{Scratch, Shape};
 use crate::wire::slices::{RecvSlices, SendSlices};
 
 use config::Config;
 use conns::{Conns, Kind};
+use datagrams::Datagrams;
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
 use throttle::{Throttle, Way, clip};
@@ -73,8 +77,11 @@ pub struct Session {
     half_open: usize,
     /// The limits on payload; `None` while there is none.
     throttle: Option<Box<Throttle>>,
-    /// The swarms of the embedded tracker; `None` while it is off.
-    swarms: Option<Swarms>,
+    /// The embedded tracker; `None` while it is off.
+    tracker_server: Option<Box<TrackerServer>>,
+    /// Whether a [`WheelKey::TrackerSweep`] is in the wheel.
+    sweeps_tracker: bool,
+    datagrams: Datagrams,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -132,6 +139,8 @@ enum WheelKey {
     Torrent(TorrentId),
     /// The next token for dials.
     Dials,
+    /// Stale peers of the embedded tracker.
+    TrackerSweep,
 }
 
 /// What a name lookup is for.
@@ -206,7 +215,9 @@ impl Session {
             by_hash: BTreeMap::new(),
             wheel: Wheel::new(),
             throttle: None,
-            swarms: None,
+            tracker_server: None,
+            sweeps_tracker: false,
+            datagrams: Datagrams::default(),
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
@@ -218,11 +229,6 @@ impl Session {
         };
         session.apply_limits(None, limits_in_all, now);
         session
-    }
-
-    /// Makes the session answer announces and scrapes on [`Listener::Tracker`] (BEP 3, BEP 48).
-    pub fn serve_tracker(&mut self, config: ServerConfig) {
-        self.swarms = Some(Swarms::new(config));
     }
 
     /// Tells whether nothing is under way that a graceful stop waits for: no disk job, no announce.
@@ -290,6 +296,7 @@ impl Session {
                     self.dials_at = None;
                     self.call_next(now);
                 }
+                WheelKey::TrackerSweep => self.sweep_tracker(now),
             }
         }
     }
@@ -318,6 +325,8 @@ impl Session {
                 }
                 if most > 0 { peer.recv_slices(&mut self.scratch, most) } else { None }
             }
+            // While its answer is on its way; the end of its half is not heard of either.
+            Kind::Client(stream) if stream.conn.is_answering() => None,
             Kind::Handshaking(_) | Kind::Tracker(_) | Kind::Client(_) => {
                 Some(self.scratch.slices(&mut [], Shape::PLAIN, usize::MAX))
             }
@@ -359,7 +368,11 @@ impl Session {
                 peer.send_slices(payload)
             }
             Kind::Tracker(stream) => SendSlices::one(&stream.exchange.request()[stream.sent..]),
-            Kind::Client(stream) => SendSlices::one(&stream.answer[stream.sent..]),
+            Kind::Client(stream) => {
+                let mut slices = SendSlices::empty();
+                stream.conn.unsent().into_iter().for_each(|part| slices.push(part));
+                slices
+            }
         }
     }
 
@@ -405,6 +418,7 @@ impl Session {
     /// driver's bug.
     pub fn poll_timeout(&self) -> Option<Instant> {
         debug_assert_eq!(self.stage, TurnStage::Drained, "inputs, then end_turn, then sleep");
+        debug_assert!(self.datagrams.is_empty(), "datagrams are drained, too");
         if self.has_unfinished_work() {
             return Some(Instant::ZERO);
         }

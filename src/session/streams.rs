@@ -11,12 +11,11 @@ use crate::proto::handshake::{Reserved, encode};
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Fate;
-use crate::tracker_server::{HttpServerConn, Served};
 use crate::wire::frame::Share;
 use crate::wire::scratch::Arrived;
 
 use super::Session;
-use super::conns::{ClientStream, Conn, Kind, Stranger};
+use super::conns::{Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener};
 use super::throttle::Way;
 use super::trace::{Note, Said, What};
@@ -44,7 +43,7 @@ impl Session {
 
     /// Returns what becomes of a stream that was accepted; `None` if it is not wanted.
     fn welcome(&self, listener: Listener, addr: SocketAddr, now: Instant) -> Option<Kind> {
-        if self.shutting_down || self.conns.len() >= self.config.max_conns {
+        if self.shutting_down {
             return None;
         }
         let deadline = now + self.config.handshake_timeout;
@@ -53,23 +52,15 @@ impl Session {
                 let crowded = !hides_many_hosts(addr.ip())
                     && self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr;
                 let pending = self.conns.pending_handshakes();
-                if crowded || pending >= self.config.max_pending_handshakes {
+                let full = self.conns.len() - self.conns.clients() >= self.config.max_conns;
+                if full || crowded || pending >= self.config.max_pending_handshakes {
                     return None;
                 }
                 let state = Handshaking::accepted();
                 let stranger = Stranger { addr, torrent: None, state, incoming: true, deadline };
                 Some(Kind::Handshaking(Box::new(stranger)))
             }
-            Listener::Tracker => {
-                self.swarms.as_ref()?;
-                // Silent clients must not lock peers out.
-                if self.conns.clients() >= self.config.max_conns / TRACKER_SHARE {
-                    return None;
-                }
-                let request = HttpServerConn::new(addr);
-                let stream = ClientStream { addr, request, answer: Vec::new(), sent: 0, deadline };
-                Some(Kind::Client(Box::new(stream)))
-            }
+            Listener::Tracker => self.welcome_client(addr, deadline),
         }
     }
 
@@ -132,15 +123,8 @@ impl Session {
                 self.on_exchange(id, torrent, progress, now);
                 Ok(())
             }
-            Kind::Client(stream) => {
-                if let Some(swarms) = &mut self.swarms
-                    && stream.answer.is_empty()
-                {
-                    let (answer, rng) = (&mut stream.answer, &mut self.work.rng);
-                    // `Served::Close` comes with an answer, and the stream ends when that is sent.
-                    let input = self.scratch.plain(n);
-                    let _: Served = stream.request.feed(input, swarms, answer, rng, now);
-                }
+            Kind::Client(_) => {
+                self.on_client_bytes(id, n, now);
                 Ok(())
             }
         }
@@ -358,12 +342,7 @@ impl Session {
             Kind::Dialling(_) => {}
             Kind::Handshaking(stranger) => stranger.state.sent(n),
             Kind::Tracker(stream) => stream.sent += n,
-            Kind::Client(stream) => {
-                stream.sent += n;
-                if stream.sent == stream.answer.len() && !stream.answer.is_empty() {
-                    self.close(id, &CloseReason::Remote.into(), now);
-                }
-            }
+            Kind::Client(_) => self.on_client_sent(id, n, now),
             Kind::Peer { torrent, peer } => {
                 let (torrent, parked) = (*torrent, peer.is_parked());
                 let mut frames = self.work.pool.row();
@@ -546,9 +525,6 @@ impl Session {
     }
 }
 
-/// The part of all connections that clients of the embedded tracker may have.
-const TRACKER_SHARE: usize = 4;
-
 /// How far ahead a peer's deadline may be seen to a second late.
 const TOGETHER_FROM: Duration = Duration::from_secs(30);
 
@@ -574,7 +550,7 @@ const fn fate(error: &PeerError, worked: bool) -> Fate {
 
 /// Tells whether many hosts may share this address as we see it: loopback and private ranges
 /// (DESIGN 15.8).
-fn hides_many_hosts(ip: IpAddr) -> bool {
+pub(super) fn hides_many_hosts(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),

@@ -20,6 +20,12 @@ pub trait Actor: std::fmt::Debug {
 
     /// A stream has ended or could not be opened.
     fn closed(&mut self, stream: StreamId, io: &mut ActorIo);
+
+    /// A datagram has come to a port, whichever that is.
+    fn datagram(&mut self, _port: u16, _from: SocketAddr, _bytes: &[u8], _io: &mut ActorIo) {}
+
+    /// A time has come that [`ActorIo::wake_at`] named.
+    fn woken(&mut self, _io: &mut ActorIo) {}
 }
 
 /// What an actor wants done.
@@ -30,12 +36,24 @@ pub struct ActorIo {
     pub(super) sends: Vec<(StreamId, Vec<u8>)>,
     pub(super) dials: Vec<SocketAddr>,
     pub(super) closes: Vec<StreamId>,
+    pub(super) datagrams: Vec<(u16, SocketAddr, Vec<u8>)>,
+    pub(super) wakes: Vec<Instant>,
 }
 
 impl ActorIo {
     /// Sends bytes after those that were sent before; they leave as fast as the link takes them.
     pub fn send(&mut self, stream: StreamId, bytes: Vec<u8>) {
         self.sends.push((stream, bytes));
+    }
+
+    /// Sends a datagram from a port.
+    pub fn send_datagram(&mut self, port: u16, to: SocketAddr, bytes: Vec<u8>) {
+        self.datagrams.push((port, to, bytes));
+    }
+
+    /// Has [`Actor::woken`] called at a time to come.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wakes.push(at);
     }
 
     /// Opens a stream; [`Actor::opened`] or [`Actor::closed`] follows, with the stream's name.

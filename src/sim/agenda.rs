@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::HostId;
+use super::datagrams::Flying;
 use super::net::{Side, StreamId};
 use crate::disk::job::Job;
 use crate::session::io::ResolveId;
@@ -36,6 +37,10 @@ pub(super) enum Happening {
     Disk { host: HostId, life: u32, job: Job, took: Duration },
     /// A name lookup of the host's given life is done.
     Resolved { host: HostId, life: u32, id: ResolveId, addrs: Result<Vec<SocketAddr>, ErrorKind> },
+    /// A datagram has come to this host.
+    Datagram(HostId, Flying),
+    /// The time has come at which an actor wanted to be woken.
+    ActorWoken(HostId),
     /// Some stream breaks.
     RandomReset,
     /// Some stream pauses.

@@ -28,6 +28,8 @@ pub(super) enum Entry {
     Resolve,
     Event,
     Actor,
+    DatagramSent,
+    DatagramReceived,
 }
 
 impl Default for Trace {

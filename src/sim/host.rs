@@ -11,13 +11,13 @@ use super::actor::Actor;
 use super::disk::{DiskOptions, SimDisk};
 use super::net::{LinkOptions, Side, StreamId};
 use super::source::Source;
-use super::{HostId, PEER_PORT};
+use super::{HostId, PEER_PORT, TRACKER_PORT};
 use crate::disk::job::Outcome;
 use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
 use crate::session::Session;
 use crate::session::config::Config;
-use crate::session::io::{Event, Mode, ResolveId, Seeds};
+use crate::session::io::{Event, Listener, Mode, ResolveId, Route, Seeds};
 use crate::time::Instant;
 use crate::tracker_server::ServerConfig;
 
@@ -33,7 +33,7 @@ pub struct HostOptions {
     pub disk: DiskOptions,
     /// Whether its address is an IPv6 one.
     pub ipv6: bool,
-    /// Makes its session serve as a tracker, on [`super::TRACKER_PORT`].
+    /// Makes its session serve as a tracker, on [`super::TRACKER_PORT`] over HTTP and UDP.
     pub tracker: Option<ServerConfig>,
     /// Whether it can be dialled by peers.
     pub listens: bool,
@@ -92,6 +92,8 @@ pub(super) struct Host {
     pub torrents: Vec<(Arc<Source>, AddOptions)>,
     pub log: Vec<(Instant, Event)>,
     pub driver: Driver,
+    /// The ports of its session's datagram sockets, by [`crate::session::io::SocketId`].
+    pub sockets: Vec<u16>,
     next_port: u16,
 }
 
@@ -124,6 +126,7 @@ pub(super) enum Input {
     Connected(StreamId),
     Refused(StreamId),
     Disk(Outcome),
+    Datagram(Route, Vec<u8>),
     Resolved(ResolveId, Result<Vec<SocketAddr>, ErrorKind>),
 }
 
@@ -151,6 +154,7 @@ impl Host {
             torrents: Vec::new(),
             log: Vec::new(),
             driver: Driver::default(),
+            sockets: Vec::new(),
             next_port: FIRST_EPHEMERAL_PORT,
         }
     }
@@ -172,8 +176,12 @@ impl Host {
         let mut config = self.options.config.clone();
         config.listen_port = PEER_PORT;
         let mut session = Session::new(config, self.seeds, now);
-        if let Some(tracker) = self.options.tracker {
-            session.serve_tracker(tracker);
+        self.sockets.clear();
+        if let Some(tracker) = &self.options.tracker {
+            session.serve_tracker(tracker.clone());
+            let socket = session.add_socket(Listener::Tracker);
+            debug_assert_eq!(usize::from(socket.0), self.sockets.len(), "named in order");
+            self.sockets.push(TRACKER_PORT);
         }
         self.session = Some(Box::new(session));
         self.life += 1;

@@ -4,8 +4,8 @@
 //!  earliest of { poll_timeout of each host, agenda } ──▶ now ──▶ deliver ──▶ one turn a host
 //! ```
 //!
-//! A [`Sim`] has hosts (sessions, or [`Actor`]s that speak raw bytes), streams between them
-//! (`net`) and a disk each (`disk`). It drives sessions in exactly the order of
+//! A [`Sim`] has hosts (sessions, or [`Actor`]s that speak raw bytes), streams (`net`) and
+//! datagrams between them, and a disk each (`disk`). It drives sessions in exactly the order of
 //! [`crate::session::io`], in random batches, with reads and writes cut anywhere. After every turn
 //! what sessions claim is compared with what is so (`check`). Faults are options or calls.
 //!
@@ -15,6 +15,7 @@
 mod actor;
 mod agenda;
 mod check;
+mod datagrams;
 mod disk;
 mod faults;
 mod host;
@@ -351,6 +352,8 @@ impl Sim {
             Happening::Resolved { host, life, id, addrs } if self.hosts[host.0].life == life => {
                 self.tell(host, Input::Resolved(id, addrs));
             }
+            Happening::Datagram(host, flying) => self.on_datagram(host, flying),
+            Happening::ActorWoken(host) => self.with_actor(host, |actor, io| actor.woken(io)),
             Happening::RandomReset => self.reset_some_stream(),
             Happening::RandomStall => self.stall_some_stream(),
             // Lost with a dead host.

@@ -37,10 +37,18 @@ pub struct LinkOptions {
     pub max_read: usize,
     /// Of a thousand writes, how many are cut short though there is room.
     pub short_writes_per_mille: u32,
+    /// Of a thousand datagrams that the host sends, how many never arrive.
+    pub lost_datagrams_per_mille: u32,
+    /// Of a thousand datagrams that the host sends, how many arrive twice.
+    pub doubled_datagrams_per_mille: u32,
+    /// How much later than others a datagram that the host sends may arrive: by chance anything up
+    /// to this, so that they overtake each other.
+    pub datagram_jitter: Duration,
 }
 
 impl Default for LinkOptions {
-    /// A good line: 5 ms to the middle, 10 MB/s, windows of 256 KiB, reads of any length.
+    /// A good line: 5 ms to the middle, 10 MB/s, windows of 256 KiB, reads of any length, and every
+    /// datagram arrives.
     fn default() -> Self {
         Self {
             up_latency: Duration::from_millis(5),
@@ -49,6 +57,9 @@ impl Default for LinkOptions {
             window: 256 << 10,
             max_read: 64 << 10,
             short_writes_per_mille: 20,
+            lost_datagrams_per_mille: 0,
+            doubled_datagrams_per_mille: 0,
+            datagram_jitter: Duration::ZERO,
         }
     }
 }
@@ -170,6 +181,11 @@ impl Net {
 
     pub(super) fn end_mut(&mut self, id: StreamId, side: Side) -> Option<&mut End> {
         Some(&mut self.streams.get_mut(&id)?.ends[side as usize])
+    }
+
+    /// Tells whether what passes between two hosts gets through.
+    pub(super) fn is_reachable(&self, from: HostId, to: HostId) -> bool {
+        !self.lines[from.0].dead && !self.lines[to.0].dead
     }
 
     /// Tells whether what passes between the two ends gets through.

@@ -1,6 +1,7 @@
 //! One turn of one host, in the order of [`crate::session::io`], and what streams tell hosts.
 
 use std::io::IoSlice;
+use std::net::SocketAddr;
 
 use super::actor::{Actor, ActorIo};
 use super::agenda::Happening;
@@ -57,6 +58,7 @@ impl Sim {
         while let Some(action) = session.poll_action() {
             self.act(id, action);
         }
+        self.send_datagrams(id, &mut session);
         while let Some(event) = session.poll_event() {
             self.note(id, Entry::Event, event_number(&event), 0);
             if let Some(lie) = false_claim(&self.hosts[id.0], &event) {
@@ -104,6 +106,10 @@ impl Sim {
                     self.drop_conn(id, conn);
                     session.handle_closed(conn, refused, now);
                 }
+            }
+            Input::Datagram(route, bytes) => {
+                self.note(id, Entry::DatagramReceived, route.socket.0.into(), bytes.len() as u64);
+                session.handle_datagram(route, &bytes, now);
             }
             Input::Disk(outcome) => {
                 self.note(id, Entry::Disk, outcome_number(&outcome), 0);
@@ -310,6 +316,13 @@ impl Sim {
             let Some(side) = self.side_of(id, stream) else { continue };
             self.hosts[id.0].driver.backlog.entry(stream).or_default().extend(bytes);
             self.write_for_actor(id, stream, side);
+        }
+        for (port, to, bytes) in io.datagrams {
+            let from = SocketAddr::new(self.hosts[id.0].ip, port);
+            self.send_datagram(id, from, to, bytes);
+        }
+        for at in io.wakes {
+            self.agenda.enter(at, Happening::ActorWoken(id));
         }
         for addr in io.dials {
             self.dial(id, None, addr);

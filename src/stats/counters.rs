@@ -41,6 +41,10 @@ pub struct Counters {
     pub reads: u64,
     /// Writes that took bytes.
     pub writes: u64,
+    /// Datagrams that came.
+    pub datagrams_received: u64,
+    /// Datagrams that were given to the driver.
+    pub datagrams_sent: u64,
 }
 
 impl Counters {

@@ -1,43 +1,44 @@
-//! The embedded tracker: swarms of peers, and who of them hears of whom (BEP 3, 7, 23, 48).
+//! The embedded tracker: swarms of peers, and who of them hears of whom (BEP 3, 7, 15, 23, 48).
 //!
-//! Decides which peers are listed, for how long, and which of them an announce is answered with.
-//! **Invariant:** it knows no socket; [`HttpServerConn`] is one connection over a stream that
-//! somebody else owns. Nothing here is shared with [`crate::tracker`], the client's side, but the
-//! codec. Go on with [`Swarms::announce`].
+//! HTTP and UDP share its swarms. **Invariant:** it knows no socket; [`HttpServerConn`] is one
+//! connection over a stream that somebody else owns, and a datagram is answered where it came from.
+//! Nothing here is shared with [`crate::tracker`], the client's side, but the codecs. Go on with
+//! [`Swarms::announce`].
 
+mod gate;
 mod http;
 mod swarm;
+mod swarms;
+mod udp;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 
-pub use self::http::{HttpServerConn, Served};
-use self::swarm::{Listed, Swarm};
-use crate::id::{InfoHash, PeerId};
-use crate::proto::tracker_http::{AnnounceEvent, MIN_INTERVAL};
-use crate::proto::tracker_serve::{AnnounceAnswer, AnnounceRequest, PeerForm, SwarmCounts};
-use crate::rng::Rng;
+use bytes::Bytes;
+
+use self::gate::Gate;
+pub use self::http::{HttpServerConn, Sent};
+pub use self::swarms::{AnnounceError, DEFAULT_NUM_WANT, Hears, MAX_NUM_WANT, Swarms};
+use crate::id::InfoHash;
 use crate::time::{Duration, Instant};
 
-/// The most torrents that are tracked by default; one without peers takes some 100 bytes.
+/// The most torrents that are tracked by default; one without peers takes some 200 bytes.
 pub const MAX_TORRENTS: usize = 10_000;
-/// The most peers that are listed for one torrent by default: beyond, nobody has a connection left
-/// for another.
-pub const MAX_PEERS_PER_TORRENT: usize = 2_000;
-/// The most peers that are listed in all by default: 64 bytes each, so some 32 MB.
+/// The most peers that are listed for one torrent by default: as many as the largest swarms have.
+pub const MAX_PEERS_PER_TORRENT: usize = 100_000;
+/// The most peers that are listed in all by default: some 80 bytes each, so 40 MB.
 pub const MAX_PEERS_LISTED: usize = 500_000;
-/// The most peers that one announce is answered with, whatever it asks for.
-pub const MAX_NUM_WANT: usize = 200;
-/// The peers that an announce without `numwant` is answered with (BEP 3: "typically defaults to
-/// 50").
-pub const DEFAULT_NUM_WANT: usize = 50;
-
-/// How soon everything is looked through again for stale peers after that did not make enough room.
-/// Bounds what an announce to a full tracker costs.
-const SWEEP_GAP: Duration = Duration::from_secs(30);
+/// The most peers that are listed for one address by default, or for one IPv6 network of 64 bits: a
+/// fiftieth of all, and a seed box with a hundred clients of a hundred torrents.
+pub const MAX_PEERS_PER_ADDR: usize = 10_000;
+/// The requests that one address may make a second by default. Thousands of clients behind one
+/// address that announce each half hour need a few.
+pub const RATE_PER_ADDR: u32 = 100;
+/// The requests that one address may make at once by default: a client that starts with many
+/// torrents announces them all.
+pub const BURST_PER_ADDR: u32 = 1_000;
 
 /// What a tracker asks of its clients, and how much it keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ServerConfig {
     /// Until a client's next regular announce; whole seconds. A peer that is silent for twice as
@@ -51,6 +52,30 @@ pub struct ServerConfig {
     pub max_peers_per_torrent: usize,
     /// The most peers that are listed in all.
     pub max_peers_listed: usize,
+    /// The most peers that are listed for one address, or one IPv6 network of 64 bits.
+    pub max_peers_per_addr: usize,
+    /// Requests a second of one address; 0 for any number. The loopback address has no limit.
+    pub rate_per_addr: u32,
+    /// Requests of one address at once, after a pause.
+    pub burst_per_addr: u32,
+    /// Whether the address that an announce names counts, whoever names it. That of an announce
+    /// from the loopback address always does.
+    pub trust_ip: bool,
+    /// The torrents that are tracked; `None` for any.
+    pub allowed: Option<BTreeSet<InfoHash>>,
+    /// What else is served over HTTP.
+    pub files: Vec<ServedFile>,
+}
+
+/// A file that is served over HTTP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServedFile {
+    /// The path, with its slash and without escapes.
+    pub path: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// What is in it.
+    pub body: Bytes,
 }
 
 impl Default for ServerConfig {
@@ -62,170 +87,96 @@ impl Default for ServerConfig {
             max_torrents: MAX_TORRENTS,
             max_peers_per_torrent: MAX_PEERS_PER_TORRENT,
             max_peers_listed: MAX_PEERS_LISTED,
+            max_peers_per_addr: MAX_PEERS_PER_ADDR,
+            rate_per_addr: RATE_PER_ADDR,
+            burst_per_addr: BURST_PER_ADDR,
+            trust_ip: false,
+            allowed: None,
+            files: Vec::new(),
         }
     }
 }
 
-/// All swarms of a tracker.
+/// The embedded tracker.
 #[derive(Debug)]
-pub struct Swarms {
-    config: ServerConfig,
-    torrents: BTreeMap<InfoHash, Swarm>,
-    /// Peers in all swarms.
-    listed: usize,
-    /// No sweep for room comes sooner.
-    next_sweep: Instant,
+pub struct TrackerServer {
+    swarms: Swarms,
+    gate: Gate,
+    files: Vec<ServedFile>,
+    counters: ServerCounters,
 }
 
-/// Why an announce is not taken. Nobody's fault; the text is for the client's user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+/// What the embedded tracker has done since it started. Every count only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
-pub enum AnnounceError {
-    /// [`ServerConfig::max_torrents`] or [`ServerConfig::max_peers_listed`], and nothing stale
-    /// among them.
-    #[error("this tracker is full")]
-    Full,
+pub struct ServerCounters {
+    /// Announces over HTTP.
+    pub announces_http: u64,
+    /// Announces over UDP with a good connection id.
+    pub announces_udp: u64,
+    /// Scrapes over either.
+    pub scrapes: u64,
+    /// Connection ids given out.
+    pub connects: u64,
+    /// Files sent.
+    pub files: u64,
+    /// Requests that were answered with a refusal.
+    pub refused: u64,
+    /// Datagrams that got no answer: they were no requests, or their address sends too many.
+    pub dropped: u64,
 }
 
-impl Swarms {
-    /// Returns a tracker without torrents; the first announce of one adds it.
-    pub fn new(config: ServerConfig) -> Self {
-        Self { config, torrents: BTreeMap::new(), listed: 0, next_sweep: Instant::ZERO }
-    }
+/// The embedded tracker at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct ServerStatus {
+    /// Torrents that it tracks.
+    pub torrents: usize,
+    /// Peers that it lists.
+    pub peers: usize,
+    /// Those of them that have everything.
+    pub seeds: usize,
+    /// What it has done.
+    pub counters: ServerCounters,
+}
 
-    /// Takes an announce from `from` and answers it with up to `numwant` others, chosen at random
-    /// (BEP 3).
-    ///
-    /// The peer is listed under the address that the announce came from and the port that it names;
-    /// its `ip` counts only if it came from the loopback address. With port 0, or if the torrent
-    /// has no room, it is answered but not listed. O(peers of the torrent) to list it, O(`numwant`
-    /// log `numwant`) to answer.
-    ///
-    /// # Errors
-    /// [`AnnounceError::Full`]; the tracker is unchanged.
-    pub fn announce(
-        &mut self,
-        request: &AnnounceRequest,
-        from: SocketAddr,
-        rng: &mut Rng,
-        now: Instant,
-    ) -> Result<AnnounceAnswer, AnnounceError> {
-        let from = from.ip().to_canonical();
-        let ip = request.ip.filter(|_| from.is_loopback()).unwrap_or(from).to_canonical();
-        let peer = Listed {
-            addr: (ip, request.port).into(),
-            id: request.peer_id,
-            heard: now,
-            seed: request.left == Some(0),
-        };
-        let stopped = request.event == AnnounceEvent::Stopped;
-        let lists = !stopped && request.port != 0;
-        if !self.torrents.contains_key(&request.info_hash) {
-            if !lists {
-                return Ok(self.answer(request, SwarmCounts::default(), Vec::new()));
-            }
-            self.make_room(now)?;
-        }
-        let expiry = self.expiry();
-        let room = self.config.max_peers_listed.saturating_sub(self.listed);
-        let swarm = self.torrents.entry(request.info_hash).or_default();
-        let before = swarm.len();
-        swarm.expire(expiry, now);
-        if stopped {
-            swarm.remove(peer.addr);
-        } else if lists {
-            let completed = request.event == AnnounceEvent::Completed;
-            let max = self.config.max_peers_per_torrent.min(before + room);
-            swarm.list(peer, completed, max);
-        }
-        let want = match request.num_want {
-            _ if stopped => 0,
-            None => DEFAULT_NUM_WANT,
-            Some(want) => usize::try_from(want).unwrap_or(MAX_NUM_WANT).min(MAX_NUM_WANT),
-        };
-        let (counts, peers) = (swarm.counts(), swarm.pick(&peer, want, rng));
-        self.listed = self.listed - before + swarm.len();
-        Ok(self.answer(request, counts, peers))
-    }
-
-    /// Returns how those of `torrents` stand that are tracked, in the order of their info-hashes,
-    /// each once (BEP 48).
-    pub fn scrape(&mut self, torrents: &[InfoHash], now: Instant) -> Vec<(InfoHash, SwarmCounts)> {
-        let mut torrents = torrents.to_vec();
-        torrents.sort_unstable();
-        torrents.dedup();
-        let expiry = self.expiry();
-        let mut files = Vec::new();
-        for torrent in torrents {
-            if let Some(swarm) = self.torrents.get_mut(&torrent) {
-                let before = swarm.len();
-                swarm.expire(expiry, now);
-                self.listed = self.listed - before + swarm.len();
-                files.push((torrent, swarm.counts()));
-            }
-        }
-        files
-    }
-
-    /// Drops stale peers, and torrents that have no peers left. O(peers listed).
-    ///
-    /// An announce does so for its own torrent, and for all when there is no room; an owner that
-    /// lives long may call it now and then to give the memory back sooner.
-    pub fn expire(&mut self, now: Instant) {
-        let expiry = self.expiry();
-        self.torrents.retain(|_, swarm| {
-            swarm.expire(expiry, now);
-            swarm.len() != 0
-        });
-        self.listed = self.torrents.values().map(Swarm::len).sum();
-    }
-
-    /// Returns the number of torrents, those without peers included.
-    pub fn torrents(&self) -> usize {
-        self.torrents.len()
-    }
-
-    /// Returns the number of peers listed in all.
-    pub fn peers(&self) -> usize {
-        self.listed
-    }
-
-    fn answer(
-        &self,
-        request: &AnnounceRequest,
-        counts: SwarmCounts,
-        peers: Vec<(PeerId, SocketAddr)>,
-    ) -> AnnounceAnswer {
-        AnnounceAnswer {
-            interval: self.config.interval,
-            min_interval: self.config.min_interval,
-            counts,
-            peers,
-            form: match (request.compact, request.no_peer_id) {
-                (true, _) => PeerForm::Compact,
-                (false, true) => PeerForm::WithoutIds,
-                (false, false) => PeerForm::WithIds,
-            },
+impl TrackerServer {
+    /// Returns a tracker without torrents. Connection ids derive from `secret`, which nobody else
+    /// may know.
+    pub fn new(mut config: ServerConfig, secret: [u8; 32]) -> Self {
+        Self {
+            gate: Gate::new(secret, config.rate_per_addr, config.burst_per_addr),
+            files: std::mem::take(&mut config.files),
+            swarms: Swarms::new(config),
+            counters: ServerCounters::default(),
         }
     }
 
-    /// Makes room for one more torrent with a peer.
-    fn make_room(&mut self, now: Instant) -> Result<(), AnnounceError> {
-        if self.is_full() && now >= self.next_sweep {
-            self.expire(now);
-            self.next_sweep = now + SWEEP_GAP;
+    /// Returns how it stands. O(torrents).
+    pub fn status(&self) -> ServerStatus {
+        let swarms = &self.swarms;
+        ServerStatus {
+            torrents: swarms.torrents(),
+            peers: swarms.peers(),
+            seeds: swarms.seeds(),
+            counters: self.counters,
         }
-        if self.is_full() { Err(AnnounceError::Full) } else { Ok(()) }
     }
 
-    fn is_full(&self) -> bool {
-        let ServerConfig { max_torrents, max_peers_listed, .. } = self.config;
-        self.torrents.len() >= max_torrents || self.listed >= max_peers_listed
+    /// Returns its swarms.
+    pub const fn swarms(&self) -> &Swarms {
+        &self.swarms
     }
 
-    /// Returns how long a peer may be silent. Clients do not announce more often than every
-    /// [`MIN_INTERVAL`], however short an interval they are told.
-    fn expiry(&self) -> Duration {
-        self.config.interval.max(MIN_INTERVAL).saturating_mul(2)
+    /// Drops what is stale; returns after which time that is to be done again, if there is anything
+    /// left that may become so. O(peers listed).
+    pub fn expire(&mut self, now: Instant) -> Option<Duration> {
+        self.swarms.expire(now);
+        self.sweep_after()
+    }
+
+    /// Returns after which time [`TrackerServer::expire`] is due; `None` while nothing is listed.
+    pub fn sweep_after(&self) -> Option<Duration> {
+        (self.swarms.torrents() > 0).then(|| self.swarms.expiry())
     }
 }

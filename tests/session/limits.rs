@@ -157,14 +157,35 @@ fn dials_and_peers_together_keep_to_the_peers_of_a_torrent() {
 }
 
 #[test]
-fn silent_clients_of_the_embedded_tracker_leave_room_for_peers() {
-    let mut world = Setup::default().config(|config| config.max_conns = 40).build();
+fn silent_clients_of_the_embedded_tracker_take_no_room_from_peers() {
+    let setup = Setup::default().config(|config| {
+        config.max_conns = 40;
+        config.max_tracker_conns = 10;
+    });
+    let mut world = setup.build();
     world.session.serve_tracker(ServerConfig::default());
     let addr = World::addr_of(9);
     let mut knock = || world.session.handle_accepted(Listener::Tracker, addr, world.now);
-    assert_eq!((0..100).filter_map(|_| knock()).count(), 10, "a quarter");
-    world.accept();
+    assert_eq!((0..100).filter_map(|_| knock()).count(), 10);
+    let mut dial = || world.session.handle_accepted(Listener::Peers, addr, world.now);
+    assert_eq!((0..100).filter_map(|_| dial()).count(), 40, "as many as without a tracker");
     world.advance_s(11);
     let again = world.session.handle_accepted(Listener::Tracker, addr, world.now);
     assert!(again.is_some(), "they have timed out");
+}
+
+#[test]
+fn one_address_does_not_take_all_places_at_the_embedded_tracker() {
+    let setup = Setup::default().config(|config| config.max_tracker_conns_per_addr = 3);
+    let mut world = setup.build();
+    world.session.serve_tracker(ServerConfig::default());
+    let mut knock = |from: &str| {
+        let from = from.parse().expect("an address");
+        (0..9)
+            .filter_map(|_| world.session.handle_accepted(Listener::Tracker, from, world.now))
+            .count()
+    };
+    assert_eq!(knock("11.0.0.1:1"), 3);
+    assert_eq!(knock("11.0.0.2:1"), 3);
+    assert_eq!(knock("192.168.0.1:1"), 9, "a private address hides many hosts");
 }

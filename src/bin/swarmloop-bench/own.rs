@@ -49,8 +49,8 @@ impl Own {
         let client = Client::start(ClientConfig {
             session: config,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-            tracker_listen: Vec::new(),
             workers: 2,
+            ..ClientConfig::default()
         });
         let client = client.map_err(|error| Failure::failed(format!("--self: {error}")))?;
         let addr = *client.listen_addrs().first().expect("it listens on one address");

@@ -113,8 +113,8 @@ fn start(
     let client = Client::start(ClientConfig {
         session,
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
-        tracker_listen: Vec::new(),
         workers: 2,
+        ..ClientConfig::default()
     });
     let client = client.map_err(|error| error.to_string())?;
     let added = client.add_torrent(AddTorrent {

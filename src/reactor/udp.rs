@@ -1,0 +1,348 @@
+//! Datagram sockets by name: read in batches up to a budget, sent at once or soon, or never.
+//!
+//! The session is given each datagram with the way that it came, and what it sends goes back the
+//! same way: from the very address that was asked, which on a socket for all addresses the system
+//! would otherwise choose anew. **Invariant:** nothing here waits, and nothing that strangers send
+//! makes anything here grow.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+
+use mio::event::Event;
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+
+use super::net;
+use crate::session::Session;
+use crate::session::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId};
+use crate::time::Instant;
+
+/// The sockets of a reactor.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    open: Vec<Socket>,
+    /// What datagrams land in; empty while there is no socket.
+    landing: Vec<u8>,
+    /// What is sent next.
+    outgoing: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    id: SocketId,
+    purpose: Listener,
+    addr: SocketAddr,
+    udp: UdpSocket,
+    state: UdpSocketState,
+    /// Whether something may have come. Invariant: set by an event, cleared by `WouldBlock`.
+    readable: bool,
+    /// Whether it takes datagrams. Invariant: set by an event, cleared by `WouldBlock`.
+    writable: bool,
+    /// What it did not take. Invariant: at most [`MAX_HELD`].
+    held: VecDeque<Held>,
+}
+
+/// A datagram that waits for its socket.
+#[derive(Debug)]
+struct Held {
+    route: Route,
+    bytes: Vec<u8>,
+}
+
+/// Socket `i` has the token `FIRST_SOCKET - i`: listeners are above it, and no connection's slot
+/// number comes near.
+const FIRST_SOCKET: usize = usize::MAX - (1 << 16);
+/// Datagrams, or runs of them that the system has put together, that one call takes in.
+const BATCH: usize = 8;
+/// Bytes of each: as many as the system puts together at the most.
+const LANDING_LEN: usize = 64 * 1024;
+/// Datagrams that are read from one socket before everything else has its turn: half a millisecond
+/// of announces.
+const RECV_BUDGET: usize = 256;
+/// Datagrams that a socket has not taken and that wait for it; those that come behind are lost, as
+/// they would be in the system's own queue.
+const MAX_HELD: usize = 256;
+
+impl Sockets {
+    /// Opens a socket for `purpose`.
+    ///
+    /// # Errors
+    /// The user's: the port is taken, or the address is not ours.
+    pub(super) fn open(
+        &mut self,
+        addr: SocketAddr,
+        purpose: Listener,
+        session: &mut Session,
+        registry: &Registry,
+    ) -> io::Result<()> {
+        let mut socket = net::datagram_socket(addr)?;
+        let addr = socket.local_addr()?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let token = Token(FIRST_SOCKET - self.open.len());
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.landing.resize(BATCH * LANDING_LEN, 0);
+        self.outgoing.resize(MAX_DATAGRAM_LEN, 0);
+        self.open.push(Socket {
+            id: session.add_socket(purpose),
+            purpose,
+            addr,
+            udp: socket,
+            state,
+            readable: false,
+            writable: true,
+            held: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Returns where there are sockets for `purpose`, ports resolved.
+    pub(super) fn addrs(&self, purpose: Listener) -> Vec<SocketAddr> {
+        let wanted = self.open.iter().filter(|socket| socket.purpose == purpose);
+        wanted.map(|socket| socket.addr).collect()
+    }
+
+    /// Takes in an event; tells whether it was one of a socket here.
+    pub(super) fn on_event(&mut self, event: &Event) -> bool {
+        let at = FIRST_SOCKET.checked_sub(event.token().0);
+        let Some(socket) = at.and_then(|at| self.open.get_mut(at)) else { return false };
+        socket.readable |= event.is_readable() || event.is_error();
+        socket.writable |= event.is_writable();
+        true
+    }
+
+    /// Tells whether something may have come that was not read.
+    pub(super) fn is_readable(&self) -> bool {
+        self.open.iter().any(|socket| socket.readable)
+    }
+
+    /// Gives the session what has come, up to each socket's budget.
+    pub(super) fn read(&mut self, session: &mut Session, now: Instant) {
+        for socket in &mut self.open {
+            let mut budget = RECV_BUDGET;
+            while socket.readable && budget > 0 {
+                budget = budget.saturating_sub(socket.read_batch(&mut self.landing, session, now));
+            }
+        }
+    }
+
+    /// Sends what sockets had not taken and take now, and then what the session has to send.
+    pub(super) fn write(&mut self, session: &mut Session) {
+        for socket in &mut self.open {
+            socket.send_held();
+        }
+        // Without a socket nothing has come, and nothing is to be answered.
+        if self.open.is_empty() {
+            return;
+        }
+        while let Some(transmit) = session.poll_datagram(&mut self.outgoing) {
+            let at = usize::from(transmit.route.socket.0);
+            if let Some(socket) = self.open.get_mut(at) {
+                socket.send_or_hold(transmit.route, &self.outgoing[..transmit.len]);
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// Reads once; returns how many datagrams that was, at least 1.
+    fn read_batch(&mut self, landing: &mut [u8], session: &mut Session, now: Instant) -> usize {
+        let mut metas = [RecvMeta::default(); BATCH];
+        let mut buffers = landing.chunks_exact_mut(LANDING_LEN);
+        let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| {
+            IoSliceMut::new(buffers.next().expect("there are as many buffers as a batch has"))
+        });
+        let socket = UdpSockRef::from(&self.udp);
+        let received = match self.state.recv(socket, &mut slices, &mut metas) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                return 1;
+            }
+            // Word of an earlier datagram that was refused somewhere: it means nothing here, and
+            // the next call goes on.
+            Err(_) => return 1,
+        };
+        let mut count = 0;
+        for (meta, slice) in metas.iter().zip(&slices).take(received) {
+            let route = Route { socket: self.id, remote: meta.addr, local: meta.dst_ip };
+            for datagram in slice[..meta.len].chunks(meta.stride.max(1)) {
+                session.handle_datagram(route, datagram, now);
+                count += 1;
+            }
+        }
+        count.max(1)
+    }
+
+    fn send_held(&mut self) {
+        while self.writable
+            && let Some(held) = self.held.pop_front()
+        {
+            if !self.send(held.route, &held.bytes) {
+                self.held.push_front(held);
+            }
+        }
+    }
+
+    fn send_or_hold(&mut self, route: Route, bytes: &[u8]) {
+        let sent = self.writable && self.send(route, bytes);
+        if !sent && self.held.len() < MAX_HELD {
+            self.held.push_back(Held { route, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Sends a datagram; tells whether it is done with, sent or lost.
+    fn send(&mut self, route: Route, bytes: &[u8]) -> bool {
+        let transmit = Transmit {
+            destination: route.remote,
+            ecn: None,
+            contents: bytes,
+            segment_size: None,
+            src_ip: route.local,
+        };
+        match self.state.try_send(UdpSockRef::from(&self.udp), &transmit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.writable = false;
+                false
+            }
+            // There is no way to them, or a firewall in between: as good as lost on the way.
+            Ok(()) | Err(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::proto::tracker_udp::{Reply, parse_reply, write_connect};
+    use crate::session::config::Config;
+    use crate::session::io::Seeds;
+    use crate::tracker_server::ServerConfig;
+
+    struct Loop {
+        poll: Poll,
+        sockets: Sockets,
+        session: Session,
+    }
+
+    impl Loop {
+        fn new(addrs: &[SocketAddr]) -> Self {
+            let seeds = Seeds { rng: 1, secret: [2; 32] };
+            let mut session = Session::new(Config::default(), seeds, Instant::ZERO);
+            session.serve_tracker(ServerConfig::default());
+            let poll = Poll::new().unwrap();
+            let mut sockets = Sockets::default();
+            for addr in addrs {
+                sockets.open(*addr, Listener::Tracker, &mut session, poll.registry()).unwrap();
+            }
+            Self { poll, sockets, session }
+        }
+
+        /// Turns until `done`.
+        fn run(&mut self, mut done: impl FnMut() -> bool) {
+            let mut events = Events::with_capacity(8);
+            while !done() {
+                let wait = if self.sockets.is_readable() { 0 } else { 5 };
+                self.poll.poll(&mut events, Some(Duration::from_millis(wait))).unwrap();
+                for event in &events {
+                    assert!(self.sockets.on_event(event));
+                }
+                self.sockets.read(&mut self.session, Instant::ZERO);
+                self.sockets.write(&mut self.session);
+            }
+        }
+    }
+
+    fn client(to: SocketAddr) -> std::net::UdpSocket {
+        let any = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        let socket = std::net::UdpSocket::bind(any).unwrap();
+        // From now on it hears only what comes from this very address.
+        socket.connect(to).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    }
+
+    fn connect(transaction: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_connect(&mut out, transaction);
+        out
+    }
+
+    #[test]
+    fn each_datagram_is_answered_from_the_address_that_it_was_sent_to() {
+        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+        let mut events = Loop::new(&[v4, v6]);
+        let addrs = events.sockets.addrs(Listener::Tracker);
+        assert_eq!(events.sockets.addrs(Listener::Peers), []);
+        let ours = [
+            SocketAddr::from(([127, 0, 0, 1], addrs[0].port())),
+            SocketAddr::from(([127, 0, 0, 9], addrs[0].port())),
+            addrs[1],
+        ];
+        for to in ours {
+            let client = client(to);
+            // More than one batch, and each answer with its own transaction.
+            for transaction in 0..20 {
+                client.send(&connect(transaction)).unwrap();
+            }
+            let mut answers = Vec::new();
+            let mut buf = [0; 64];
+            events.run(|| {
+                while let Ok(n) = client.recv(&mut buf) {
+                    match parse_reply(&buf[..n]) {
+                        Ok(Reply::Connected { transaction, .. }) => answers.push(transaction),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                answers.len() == 20
+            });
+            assert!(answers.is_sorted(), "{to}: {answers:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_waits_within_bounds_and_leaves_when_it_does() {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut events = Loop::new(&[addr]);
+        let to = events.sockets.addrs(Listener::Tracker)[0];
+        let client = client(to);
+        let socket = &mut events.sockets.open[0];
+        let remote = client.local_addr().unwrap();
+        let route = Route { socket: socket.id, remote, local: None };
+        socket.writable = false;
+        for byte in 0..=255 {
+            socket.send_or_hold(route, &[byte]);
+            socket.send_or_hold(route, &[byte]);
+        }
+        assert_eq!(socket.held.len(), MAX_HELD);
+        socket.writable = true;
+        let mut received = Vec::new();
+        let mut buf = [0; 64];
+        events.run(|| {
+            while let Ok(n) = client.recv(&mut buf) {
+                received.extend_from_slice(&buf[..n]);
+            }
+            received.len() == MAX_HELD
+        });
+        let first_half: Vec<u8> = (0..=127).flat_map(|byte| [byte, byte]).collect();
+        assert_eq!(received, first_half, "the oldest, in order");
+        assert!(events.sockets.open[0].held.is_empty());
+    }
+
+    #[test]
+    fn a_taken_port_is_refused() {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut events = Loop::new(&[addr]);
+        let taken = events.sockets.addrs(Listener::Tracker)[0];
+        let Loop { sockets, session, poll } = &mut events;
+        let again = sockets.open(taken, Listener::Tracker, session, poll.registry());
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,131 @@
+//! Datagrams: whom those that come are for, and those that wait to be sent.
+//!
+//! Knows the driver's sockets by name and purpose. **Invariant:** what waits is bounded; when there
+//! is no room a datagram is lost, as any may be on its way, and whoever sent it has a timer.
+
+use super::Session;
+use super::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId, Transmit};
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// The driver's sockets, and what is to be sent from them.
+#[derive(Debug, Default)]
+pub(super) struct Datagrams {
+    /// What each is for, by [`SocketId`].
+    sockets: Vec<Listener>,
+    /// What waits, end to end: one buffer for all, which keeps its memory.
+    bytes: Vec<u8>,
+    /// Where each goes, and where it ends in `bytes`.
+    waiting: VecDeque<(Route, usize)>,
+    /// Up to where `bytes` were taken.
+    taken: usize,
+}
+
+/// The most bytes of datagrams that wait within a turn: a thousand answers of a tracker. A driver
+/// takes them all at the end of each turn.
+const MAX_WAITING_LEN: usize = 1 << 20;
+
+impl Datagrams {
+    /// Appends what `write` writes, if it is anything, as a datagram for `route`.
+    fn push(&mut self, route: Route, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.len() >= MAX_WAITING_LEN {
+            return;
+        }
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let len = self.bytes.len() - start;
+        debug_assert!(len <= MAX_DATAGRAM_LEN, "a datagram of {len} bytes");
+        if len > 0 {
+            self.waiting.push_back((route, self.bytes.len()));
+        }
+    }
+
+    fn poll(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        let Some((route, end)) = self.waiting.pop_front() else {
+            self.bytes.clear();
+            self.taken = 0;
+            return None;
+        };
+        let datagram = &self.bytes[self.taken..end];
+        buf[..datagram.len()].copy_from_slice(datagram);
+        self.taken = end;
+        Some(Transmit { route, len: datagram.len() })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl Session {
+    /// Takes in that the driver has a datagram socket for `purpose` and returns its name. To be
+    /// called before the first turn, once for each.
+    ///
+    /// Sockets are numbered from zero in the order in which they are named here.
+    pub fn add_socket(&mut self, purpose: Listener) -> SocketId {
+        let sockets = &mut self.datagrams.sockets;
+        let id = SocketId(u16::try_from(sockets.len()).expect("a driver has a handful of sockets"));
+        sockets.push(purpose);
+        id
+    }
+
+    /// Takes in a datagram: a whole one, not what was cut off by a buffer that was too small.
+    pub fn handle_datagram(&mut self, route: Route, datagram: &[u8], now: Instant) {
+        self.input();
+        self.work.stats.counters.datagrams_received += 1;
+        match self.datagrams.sockets.get(usize::from(route.socket.0)) {
+            Some(Listener::Tracker) => {
+                let Self { tracker_server, datagrams, work, .. } = self;
+                let Some(server) = tracker_server else { return };
+                datagrams.push(route, |out| {
+                    server.answer_datagram(datagram, route.remote, out, &mut work.rng, now);
+                });
+                self.plan_sweep(now);
+            }
+            // Nobody of ours speaks to peers in datagrams.
+            Some(Listener::Peers) | None => {}
+        }
+    }
+
+    /// Returns the next datagram that is to be sent, and writes it to the start of `buf`, which has
+    /// room for [`MAX_DATAGRAM_LEN`] bytes.
+    ///
+    /// One that the socket does not take at once may be kept for a while or dropped.
+    pub fn poll_datagram(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        let transmit = self.datagrams.poll(buf)?;
+        self.work.stats.counters.datagrams_sent += 1;
+        Some(transmit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn datagrams_come_out_as_they_went_in_and_no_more_than_there_is_room_for() {
+        let remote: SocketAddr = "10.0.0.1:1".parse().expect("an address");
+        let route = |n| Route { socket: SocketId(n), remote, local: None };
+        let mut datagrams = Datagrams::default();
+        let mut buf = [0; MAX_DATAGRAM_LEN];
+        for round in 0..3 {
+            datagrams.push(route(1), |out| out.extend_from_slice(b"one"));
+            datagrams.push(route(2), |_| {});
+            datagrams.push(route(3), |out| out.extend_from_slice(b"three"));
+            for (socket, text) in [(1, &b"one"[..]), (3, b"three")] {
+                let transmit = datagrams.poll(&mut buf).expect("it waits");
+                assert_eq!(transmit.route, route(socket), "round {round}");
+                assert_eq!(&buf[..transmit.len], text);
+            }
+            assert_eq!(datagrams.poll(&mut buf), None);
+        }
+        for _ in 0..MAX_WAITING_LEN {
+            datagrams.push(route(1), |out| out.extend_from_slice(&[7; 1_000]));
+        }
+        let waiting = std::iter::from_fn(|| datagrams.poll(&mut buf)).count();
+        assert_eq!(waiting, MAX_WAITING_LEN.div_ceil(1_000));
+        assert!(datagrams.bytes.is_empty(), "the room is there again");
+    }
+}
