@@ -98,9 +98,8 @@ fn what_is_not_there_yet_exits_with_2_and_is_named() {
     for (args, what) in [
         (&["get", "x.torrent", "--proxy", "socks5://localhost:1"][..], "--proxy is"),
         (&["x.torrent", "--encryption=require"], "--encryption is"),
-        (&["x.torrent", "--limit-down", "1M"], "--limit-down is"),
         (&["x.torrent", "-s", "1-3"], "--select is"),
-        (&["seed", "x.torrent", "--seed-ratio", "1.0"], "--seed-ratio is"),
+        (&["seed", "x.torrent", "--blocklist", "x"], "--blocklist is"),
         (&["magnet:?xt=urn:btih:0"], "magnet links are"),
         (&["get", "http://localhost/x.torrent"], "URLs of torrents are"),
         (&["https://localhost/x.torrent"], "URLs of torrents are"),

@@ -18,13 +18,14 @@ use swarmloop::tracker::TrackerEvent;
 use super::args::demo::DemoArgs;
 use super::exit::{Exit, Failure};
 use super::get::STOPPING;
+use super::goals::{Goal, Patience};
 use super::network::workers;
 use super::payload::{Payload, PayloadError};
 use super::signals::Signals;
 use super::size::Size;
 use super::tracker::announce_url;
 use super::ui::Ui;
-use super::watch::{End, Goal, Watch};
+use super::watch::{End, Watch};
 
 /// The longest that the demo may wait for anything in all. On loopback it takes seconds; what takes
 /// longer hangs.
@@ -126,7 +127,8 @@ fn transfer(
 
     let download = start(Config::default(), Some(download_ip), None)?;
     ui.say(&format!("demo: tracker {announce}, seed {}, downloader {}", at(&seed), at(&download)));
-    let goal = Goal::Get { keep_seeding: false, timeout: None, limit: Some(LIMIT) };
+    let patience = Patience { deadline: Some(LIMIT), ..Patience::default() };
+    let goal = Goal::Get { seeding: None, patience };
     let mut watch = Watch::new(goal, Vec::new(), started);
     let mode = Mode::Download { overwrite: false };
     watch.add(&download, ui, 1, torrent(&metainfo, copy.clone(), mode), "demo", None);

@@ -24,7 +24,7 @@ pub(crate) enum Exit {
     Usage,
     /// 4: the input is not there or is no valid torrent or log.
     Input,
-    /// 5: gave up: no progress for the time of `--timeout`.
+    /// 5: gave up, as `--timeout`, `--deadline` or `--stop-if-slow` said.
     GaveUp,
     /// 6: no space, no permission, read-only, or foreign files in the way.
     Disk,
@@ -40,7 +40,7 @@ Exit codes:
   1    some torrent failed, or an error of the system
   2    wrong usage
   4    input not found, or not a valid torrent or log
-  5    gave up: no progress for the time of --timeout
+  5    gave up, as --timeout, --deadline or --stop-if-slow said
   6    no space, no permission, read-only, or foreign files in the way
   129, 130, 143
        ended by SIGHUP, SIGINT or SIGTERM before everything was complete; what is verified is kept

@@ -10,13 +10,14 @@ use swarmloop::text::Escaped;
 
 use super::args::get::GetArgs;
 use super::exit::{Exit, Failure};
+use super::goals::Goal;
 use super::input::{self, Loaded};
 use super::instruments::Instruments;
 use super::list;
 use super::network;
 use super::signals::Signals;
 use super::ui::Ui;
-use super::watch::{End, Goal, STOP_TIMEOUT, Watch};
+use super::watch::{End, STOP_TIMEOUT, Watch};
 
 /// What is said when a signal has begun a graceful stop.
 pub(crate) const STOPPING: &str = "stopping… press ^C again to quit now";
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
     let client = network::start(&args.network, instruments.trace_records())?;
-    let goal = Goal::Get { keep_seeding: args.seed, timeout: args.timeout, limit: None };
+    let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
     let mut watch = Watch::new(goal, lost, Instant::now());
     for (number, torrent) in torrents {
         let path = result_path(args.dir.as_deref(), &torrent);

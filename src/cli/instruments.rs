@@ -123,4 +123,8 @@ impl Engine for Watched<'_> {
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
         Engine::peers(self.client, torrent)
     }
+
+    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.client.remove(torrent)
+    }
 }

@@ -13,6 +13,7 @@ use swarmloop::stats::report::{Quantiles, Series};
 use swarmloop::tracker::{AnnounceEvent, TrackerEvent};
 
 use super::exit::{Exit, Failure};
+use super::goals::Met;
 use super::size::eta;
 use super::snapshot::Snapshot;
 use super::stall::stall;
@@ -156,6 +157,17 @@ pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<Stri
 pub(crate) fn file(id: usize, index: usize, path: &str) -> String {
     let line = Line::new("file").with("id", id).with("index", index);
     line.with("path", path).with("done", true).end()
+}
+
+/// A torrent was seeded enough: what of the goal was met is `ratio`, `time`, `idle` or `deadline`.
+pub(crate) fn seeded(id: usize, torrent: &Snapshot, elapsed: Duration, met: Met) -> String {
+    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    Line::new("seeded")
+        .with("id", id)
+        .with("elapsed", Duration::from_millis(ms).as_secs_f64())
+        .with("uploaded", torrent.uploaded)
+        .with("met", met.code())
+        .end()
 }
 
 /// A torrent is complete. `downloaded` is what came over the network, in bytes; a `path` there is
@@ -329,6 +341,7 @@ mod tests {
             file(1, 1, "a.iso"),
             complete(1, &sample(), Duration::from_micros(17_000_999), Some("./a.iso")),
             complete(1, &sample(), Duration::ZERO, None),
+            seeded(1, &sample(), Duration::from_secs(7_200), Met::Time(Duration::from_secs(7_200))),
             error(&Failure::new(Exit::GaveUp, "timeout", "m").hint("h"), Some(2)),
             warning("note", "odd", None),
             listening("http://127.0.0.1:6969/announce"),

@@ -17,6 +17,7 @@ mod docs;
 mod exit;
 mod files;
 mod get;
+mod goals;
 mod hist;
 mod input;
 mod instruments;

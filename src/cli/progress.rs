@@ -8,6 +8,7 @@ use swarmloop::session::status::TrackerState;
 use swarmloop::text::Escaped;
 use swarmloop::tracker::TrackerEvent;
 
+use super::goals::Met;
 use super::peers::{PeerView, software};
 use super::roster::Totals;
 use super::size::{Size, brief, countdown, eta, percent, permille, rate, ratio, until};
@@ -156,12 +157,13 @@ fn state_text(torrent: &Snapshot) -> String {
             )
         }
         Phase::Seeding | Phase::PartialSeeding => format!(
-            "seeding {}  ↑ {}/s  up {} (ratio {})  peers {}",
+            "seeding {}  ↑ {}/s  up {} (ratio {})  peers {}{}",
             Size(torrent.have),
             Size(torrent.up_rate),
             Size(torrent.uploaded),
             ratio(torrent.uploaded, torrent.size),
-            torrent.peers
+            torrent.peers,
+            torrent.until.as_ref().map(|until| format!("  until {until}")).unwrap_or_default()
         ),
         _ => {
             let cause = stall(torrent).map_or_else(|| "stopped".to_owned(), |stall| stall.text);
@@ -306,6 +308,23 @@ pub(crate) fn done_line(
         ratio(torrent.uploaded, torrent.size),
         count(peers, "peer", "peers"),
         count_u64(torrent.corrupt_pieces, "bad piece", "bad pieces"),
+    )
+}
+
+/// Returns the last line of a torrent that was seeded for so long, and enough.
+pub(crate) fn seeded_line(
+    name: &str,
+    torrent: &Snapshot,
+    took: Duration,
+    met: Met,
+    paint: Paint,
+) -> String {
+    format!(
+        "{}  {name}  up {} (ratio {}) in {}: {met}",
+        paint.good("seeded"),
+        Size(torrent.uploaded),
+        ratio(torrent.uploaded, torrent.size),
+        brief(took),
     )
 }
 

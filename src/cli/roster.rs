@@ -86,6 +86,8 @@ pub(crate) struct Roster {
     running: usize,
     /// Torrents that came through.
     complete: usize,
+    /// Of those, the ones that were seeded enough.
+    seeded: usize,
 }
 
 impl Roster {
@@ -127,9 +129,9 @@ impl Roster {
         self.running > 0
     }
 
-    /// Returns how many torrents have come through, which may go on.
-    pub(crate) const fn complete(&self) -> usize {
-        self.complete
+    /// Returns how many torrents have come through and were not seeded enough yet.
+    pub(crate) const fn seeding(&self) -> usize {
+        self.complete - self.seeded
     }
 
     /// Takes in how a torrent stands at `now`.
@@ -139,7 +141,7 @@ impl Roster {
 
     /// Takes in how a torrent stands after an event, which is no look at its progress.
     pub(crate) fn replace(&mut self, place: usize, snapshot: Snapshot) {
-        self.change(place, |torrent| torrent.snapshot = snapshot);
+        self.change(place, |torrent| torrent.replace(snapshot));
     }
 
     /// Ends a torrent. Returns false if it has ended before, and then changes nothing.
@@ -151,6 +153,12 @@ impl Roster {
         self.complete += usize::from(matches!(outcome, Outcome::Complete));
         self.change(place, |torrent| torrent.outcome = Some(outcome));
         true
+    }
+
+    /// Ends the seeding of a torrent that has come through.
+    pub(crate) fn end_seeding(&mut self, place: usize) {
+        let torrent = &mut self.torrents[place];
+        self.seeded += usize::from(!std::mem::replace(&mut torrent.is_seeded, true));
     }
 
     /// Notes that something happened to a torrent, so that the next tick looks at it.
@@ -253,7 +261,11 @@ mod tests {
         assert!(roster.is_running());
         assert!(roster.end(1, Outcome::Complete));
         assert!(!roster.is_running());
-        assert_eq!(roster.complete(), 1);
+        assert_eq!(roster.seeding(), 1);
+        for _ in 0..2 {
+            roster.end_seeding(1);
+            assert_eq!(roster.seeding(), 0);
+        }
         assert_eq!(roster.failures().collect::<Vec<_>>(), [Exit::Disk]);
     }
 

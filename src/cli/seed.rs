@@ -8,12 +8,13 @@ use swarmloop::client::{AddTorrent, Mode};
 use super::args::seed::SeedArgs;
 use super::exit::{Exit, Failure};
 use super::get::{STOPPING, warn_of_notes};
+use super::goals::Goal;
 use super::input::{self, Loaded, data_dir};
 use super::instruments::Instruments;
 use super::network;
 use super::signals::Signals;
 use super::ui::Ui;
-use super::watch::{End, Goal, STOP_TIMEOUT, Watch};
+use super::watch::{End, STOP_TIMEOUT, Watch};
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let title = format!("seed {}", torrent.metainfo.name);
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, instruments.trace_records())?;
-    let mut watch = Watch::new(Goal::Seed, Vec::new(), Instant::now());
+    let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now());
     let source = torrent.source;
     watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
     let end = watch.run(&instruments.watched(&client), &signals, ui);

@@ -3,6 +3,8 @@
 //! The engine's [`TorrentStatus`] may grow and cannot be made outside the library; this plain copy
 //! of what is shown can be written down in a test.
 
+use std::sync::Arc;
+
 use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Phase;
 use swarmloop::session::status::{TorrentStatus, TrackerState};
@@ -32,6 +34,8 @@ pub(crate) struct Snapshot {
     pub(crate) last_dial_error: Option<PeerError>,
     pub(crate) unresolved: Vec<String>,
     pub(crate) trackers: Vec<TrackerView>,
+    /// Until when it is seeded, in words: the run's goal, not the engine's.
+    pub(crate) until: Option<Arc<str>>,
 }
 
 /// A tracker as it is shown.
@@ -90,6 +94,7 @@ impl From<TorrentStatus> for Snapshot {
                 .into_iter()
                 .map(|tracker| TrackerView { url: tracker.url, state: tracker.state })
                 .collect(),
+            until: None,
         }
     }
 }
@@ -126,5 +131,6 @@ pub(crate) fn sample() -> Snapshot {
                 next_in: std::time::Duration::from_secs(28 * 60),
             },
         }],
+        until: None,
     }
 }

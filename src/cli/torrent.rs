@@ -11,6 +11,7 @@ use swarmloop::text::Escaped;
 
 use super::exit::Failure;
 use super::files::Files;
+use super::goals::{Pace, Seeding};
 use super::snapshot::Snapshot;
 
 /// The most peers that are told apart when they are counted; beyond it the count stands still.
@@ -44,6 +45,12 @@ pub(crate) struct Torrent {
     pub(crate) outcome: Option<Outcome>,
     /// Whether somebody was told that it is being seeded.
     pub(crate) is_seeding_told: bool,
+    /// How far its seeding is; `None` before it has begun.
+    pub(crate) seeding: Option<Seeding>,
+    /// Whether it was seeded enough and has ended.
+    pub(crate) is_seeded: bool,
+    /// How fast it came lately; kept while somebody asks for it.
+    pub(crate) pace: Pace,
     /// Whether somebody was told that there is no space, and nothing was written since.
     pub(crate) is_disk_full_told: bool,
     peers: BTreeSet<PeerId>,
@@ -72,6 +79,9 @@ impl Torrent {
             snapshot,
             outcome: None,
             is_seeding_told: false,
+            seeding: None,
+            is_seeded: false,
+            pace: Pace::default(),
             is_disk_full_told: false,
             peers: BTreeSet::new(),
             moved_at: now,
@@ -86,7 +96,23 @@ impl Torrent {
             self.moved_at = now;
         }
         self.mark = snapshot.progress_mark();
-        self.snapshot = snapshot;
+        self.replace(snapshot);
+    }
+
+    /// Takes in how the torrent stands, which is no look at its progress.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot) {
+        let until = self.snapshot.until.take();
+        self.snapshot = Snapshot { until, ..snapshot };
+    }
+
+    /// Tells whether its data is there and being uploaded, and nothing has ended that.
+    pub(crate) fn is_to_be_seeded(&self) -> bool {
+        let has_data = match &self.outcome {
+            Some(Outcome::Complete) => true,
+            Some(Outcome::Failed(_)) => false,
+            None => self.is_seeding_told,
+        };
+        has_data && !self.is_seeded
     }
 
     /// Returns for how long nothing useful has happened.

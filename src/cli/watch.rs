@@ -12,16 +12,16 @@ use swarmloop::id::TorrentId;
 use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
 
 use super::exit::{Exit, Failure};
+use super::goals::{Goal, Met, SeedGoal};
 use super::input::escaped_path;
 use super::json;
 use super::lock::{Claim, Locks};
 use super::peers::PeerView;
-use super::progress::{MAX_TORRENT_LINES, done_line, event_line, stopped_line};
+use super::progress::{MAX_TORRENT_LINES, done_line, event_line, seeded_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
-use super::size::{Size, brief, percent};
+use super::size::{Size, percent};
 use super::snapshot::Snapshot;
-use super::stall::stall;
 use super::state_dir::{self, state_dir};
 use super::torrent::{Outcome, Torrent};
 use super::ui::{Picture, Row, Ui};
@@ -36,22 +36,6 @@ const TICK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a graceful stop may take: more than a second, which is too short for some private
 /// trackers, and less than what people wait for before they press ^C again.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What a run is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Goal {
-    /// Download everything.
-    Get {
-        /// Go on uploading afterwards.
-        keep_seeding: bool,
-        /// Give a torrent up after this time without progress.
-        timeout: Option<Duration>,
-        /// Give everything up after this time.
-        limit: Option<Duration>,
-    },
-    /// Upload what is there until a signal comes.
-    Seed,
-}
 
 /// Why a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +58,8 @@ pub(crate) trait Engine {
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError>;
     /// Returns a torrent's peers, busiest first.
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
+    /// Stops a torrent and takes it out.
+    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError>;
 }
 
 impl Engine for Client {
@@ -88,6 +74,10 @@ impl Engine for Client {
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
         Ok(self.peers(torrent)?.into_iter().map(PeerView::from).collect())
+    }
+
+    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.remove_torrent(torrent)
     }
 }
 
@@ -139,7 +129,8 @@ impl Watch {
         match added {
             Ok((id, status)) => {
                 let now = Instant::now();
-                self.roster.add(Torrent::new(number, id, &metainfo, path, status.into(), now));
+                let snapshot = Snapshot { until: self.goal.until(), ..status.into() };
+                self.roster.add(Torrent::new(number, id, &metainfo, path, snapshot, now));
             }
             Err(error) => {
                 let failure = Failure::client(&error);
@@ -207,7 +198,7 @@ impl Watch {
             match &torrent.outcome {
                 Some(Outcome::Failed(_)) => {}
                 Some(Outcome::Complete) => {
-                    if matches!(self.goal, Goal::Get { keep_seeding: true, .. }) {
+                    if self.goal.seeding().is_some() && !torrent.is_seeded {
                         ui.say(&stopped_line(&torrent.name, &torrent.snapshot));
                     }
                 }
@@ -236,7 +227,9 @@ impl Watch {
     /// Returns what the process should exit with. A signal after everything asked for is complete
     /// is a normal end.
     fn exit(&self, end: End) -> Exit {
-        let is_all_done = self.lost.is_empty() && self.roster.all().iter().all(Torrent::is_done);
+        let is_endless = self.goal.seeding().is_none_or(SeedGoal::is_endless);
+        let is_done = |torrent: &Torrent| torrent.is_done() && (is_endless || torrent.is_seeded);
+        let is_all_done = self.lost.is_empty() && self.roster.all().iter().all(is_done);
         match end {
             End::Finished => Exit::worst(self.lost.iter().copied().chain(self.roster.failures())),
             End::Stopped(_) | End::OutputClosed if is_all_done => Exit::Success,
@@ -247,8 +240,8 @@ impl Watch {
 
     /// Returns whether the run is over, and why.
     fn end(&self, ui: &Ui) -> Option<End> {
-        let keeps_seeding = matches!(self.goal, Goal::Get { keep_seeding: true, .. });
-        let goes_on = self.roster.is_running() || keeps_seeding && self.roster.complete() > 0;
+        let keeps_seeding = self.goal.seeding().is_some() && self.roster.seeding() > 0;
+        let goes_on = self.roster.is_running() || keeps_seeding;
         if !goes_on {
             Some(End::Finished)
         } else if ui.is_out_closed() {
@@ -265,7 +258,7 @@ impl Watch {
         for (id, snapshot) in engine.snapshots(&ids)? {
             if let Some(place) = self.roster.place(id) {
                 self.roster.observe(place, snapshot, now);
-                self.judge(place, ui, now);
+                self.judge(place, engine, ui, now)?;
             }
         }
         // After the last error or result there is nothing more to say.
@@ -275,22 +268,49 @@ impl Watch {
         Ok(())
     }
 
-    /// Ends a torrent that has to be given up.
-    fn judge(&mut self, place: usize, ui: &mut Ui, now: Instant) {
+    /// Ends a torrent that has to be given up, or was seeded enough.
+    fn judge(
+        &mut self,
+        place: usize,
+        engine: &impl Engine,
+        ui: &mut Ui,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        let elapsed = now.saturating_duration_since(self.started);
         let torrent = self.roster.torrent_mut(place);
-        if torrent.outcome.is_some() {
-            return;
-        }
-        let failure = match self.goal {
-            Goal::Get { timeout, limit, .. } => {
-                let elapsed = now.saturating_duration_since(self.started);
-                given_up(torrent, timeout, limit, elapsed, now)
+        if torrent.outcome.is_none() {
+            let failure = match self.goal {
+                Goal::Get { patience, .. } => patience.given_up(torrent, elapsed, now),
+                Goal::Seed(_) => judge_seed(torrent, ui),
+            };
+            if let Some(failure) = failure {
+                self.fail(place, ui, failure);
             }
-            Goal::Seed => judge_seed(torrent, ui),
-        };
-        if let Some(failure) = failure {
-            self.fail(place, ui, failure);
         }
+        match self.goal.seeded_enough(self.roster.torrent_mut(place), elapsed, now) {
+            Some(met) => self.end_seeding(place, met, engine, ui, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the seeding of a torrent; the others go on.
+    fn end_seeding(
+        &mut self,
+        place: usize,
+        met: Met,
+        engine: &impl Engine,
+        ui: &mut Ui,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        if self.roster.end(place, Outcome::Complete) {
+            ui.count_ok();
+        }
+        self.roster.end_seeding(place);
+        let torrent = self.roster.torrent(place);
+        let took = torrent.seeding.map_or(Duration::ZERO, |seeding| seeding.took(now));
+        ui.record(|| json::seeded(torrent.number, &torrent.snapshot, took, met));
+        ui.say(&seeded_line(&torrent.name, &torrent.snapshot, took, met, ui.paint()));
+        engine.remove(torrent.id)
     }
 
     /// Draws the busiest torrents; `due` are those that were looked at.
@@ -342,6 +362,10 @@ impl Watch {
         };
         self.roster.touch(place);
         let torrent = self.roster.torrent_mut(place);
+        if torrent.is_seeded {
+            // It is on its way out of the engine, which has no figures of it any more.
+            return Ok(());
+        }
         if let Some((level, line)) = event_line(&torrent.name, event) {
             ui.detail(level, &line);
         }
@@ -471,38 +495,6 @@ fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {
     for (index, path) in done {
         ui.record(|| json::file(number, *index, path));
     }
-}
-
-/// Tells whether a download has to be given up: nothing useful came for `timeout`, or `limit` has
-/// passed in all.
-fn given_up(
-    torrent: &Torrent,
-    timeout: Option<Duration>,
-    limit: Option<Duration>,
-    elapsed: Duration,
-    now: Instant,
-) -> Option<Failure> {
-    let gave_up = if timeout.is_some_and(|timeout| torrent.idle_for(now) >= timeout) {
-        format!("no progress for {}", brief(torrent.idle_for(now)))
-    } else if limit.is_some_and(|limit| elapsed >= limit) {
-        format!("not complete after {}", brief(elapsed))
-    } else {
-        return None;
-    };
-    let cause = stall(&torrent.snapshot).map(|stall| format!(": {}", stall.text));
-    let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
-    let message = format!(
-        "gave up on '{}': {gave_up}{}. {} is verified and kept",
-        torrent.name,
-        cause.unwrap_or_default(),
-        percent(have, size)
-    );
-    // Who gives up waiting for space does so because there is none.
-    let exit = match torrent.snapshot.phase {
-        Phase::DiskFull(_) => Exit::Disk,
-        _ => Exit::GaveUp,
-    };
-    Some(Failure::new(exit, "timeout", message))
 }
 
 /// Looks at what a seed has once it has been checked: says so, warns if it is not everything, fails

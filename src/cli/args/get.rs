@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ValueHint;
 
+use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
-use super::values;
+use crate::cli::goals::SeedGoal;
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
@@ -27,24 +27,35 @@ pub(crate) struct GetArgs {
     /// Fetch pieces in order
     #[arg(long)]
     pub(crate) sequential: bool,
-    /// Keep uploading when complete, until interrupted
+    /// Keep uploading when complete, until interrupted or until what the goals below say
     #[arg(long)]
     pub(crate) seed: bool,
-    /// Give up after this time without progress (such as 90s or 10m)
-    #[arg(long, value_name = "TIME", value_parser = values::timeout)]
-    pub(crate) timeout: Option<Duration>,
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Accepted for wget's and curl's sake: resuming is what always happens.
     #[arg(short = 'c', long = "continue", hide = true)]
     pub(crate) resume: bool,
+    /// When seeding is over; any goal implies --seed.
+    #[command(flatten)]
+    pub(crate) goal: SeedGoalArgs,
+    /// When it is given up.
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
     /// Peers and trackers.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
     /// What looks inside.
     #[command(flatten)]
     pub(crate) instruments: InstrumentArgs,
+}
+
+impl GetArgs {
+    /// Returns until when is seeded after a download; `None` if nothing is. A goal implies `--seed`.
+    pub(crate) fn seeding(&self) -> Option<SeedGoal> {
+        let goal = self.goal.goal();
+        (self.seed || !goal.is_endless()).then_some(goal)
+    }
 }
 
 /// What the long help of `get` adds.

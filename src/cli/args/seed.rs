@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
+use super::limits::SeedGoalArgs;
 use super::network::{InstrumentArgs, NetworkArgs};
 
 /// Arguments of `seed`.
@@ -20,6 +21,9 @@ pub(crate) struct SeedArgs {
     #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, conflicts_with = "path")]
     pub(crate) dir: Option<PathBuf>,
+    /// When seeding is over; never if no goal is given.
+    #[command(flatten)]
+    pub(crate) goal: SeedGoalArgs,
     /// Peers and trackers.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,

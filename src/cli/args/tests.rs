@@ -7,6 +7,7 @@ use super::later::LATER;
 use super::network::NetworkArgs;
 use super::output::{LINE_INTERVAL, ProgressArg, When};
 use super::*;
+use crate::cli::goals::{SeedGoal, Slow};
 use swarmloop::client::RateLimits;
 
 fn read(args: &[&str]) -> Result<Cli, Refusal> {
@@ -70,7 +71,7 @@ fn get_is_the_default_for_torrents() {
 fn the_last_of_a_flag_counts_unless_it_may_be_repeated() {
     let args = ["get", "a", "b", "--timeout", "1s", "-q", "-q", "--seed", "--timeout", "2s"];
     let one = get(&args);
-    assert_eq!((one.timeout, one.torrents.len()), (Some(Duration::from_secs(2)), 2));
+    assert_eq!((one.patience.timeout, one.torrents.len()), (Some(Duration::from_secs(2)), 2));
     let peers = get(&["get", "a", "--seed", "--seed", "--peer", "h:1", "--peer", "h:2"]);
     assert_eq!(peers.network.peers.len(), 2);
     match read(&["tracker", "--listen", "[::1]:1", "--listen", "[::1]:2"]).map(|cli| cli.command) {
@@ -139,7 +140,7 @@ fn get_reads_its_flags() {
     assert_eq!(args.network.peers, [("localhost".to_owned(), 1), ("::1".to_owned(), 65535)]);
     let NetworkArgs { max_peers, max_conns, unchoke_slots, .. } = args.network;
     assert_eq!((max_peers, max_conns, unchoke_slots), (Some(9), Some(10), Some(4)));
-    assert_eq!(args.timeout, Some(Duration::from_secs(90)));
+    assert_eq!(args.patience.timeout, Some(Duration::from_secs(90)));
     assert!(args.network.no_trackers && args.sequential && args.seed && args.overwrite);
 }
 
@@ -178,6 +179,14 @@ fn values_are_checked() {
         &["get", "x", "--max-conns", "0"],
         &["seed", "x", "--unchoke-slots", "0"],
         &["get", "x", "--timeout", "5 parsecs"],
+        &["get", "x", "--timeout", "0s"],
+        &["get", "x", "--deadline", "soon"],
+        &["get", "x", "--seed-ratio", "0"],
+        &["get", "x", "--seed-time", "0s"],
+        &["seed", "x", "--seed-idle", "long"],
+        &["get", "x", "--stop-if-slow", "50K"],
+        &["get", "x", "--stop-if-slow", "0:2m"],
+        &["get", "x", "--stop-if-slow", "50K:0s"],
         &["get", "x", "--limit-down", "fast"],
         &["get", "x", "--limit-up=-1"],
         &["seed", "x", "--limit-up", "1.5M"],
@@ -208,6 +217,23 @@ fn rates_are_in_bytes_with_units_of_1024() {
         assert_eq!(given.in_all(), RateLimits { down: bytes, up: 0 }, "{text}");
         assert_eq!(given.of_torrent(), RateLimits { down: 0, up: bytes }, "{text}");
     }
+}
+
+#[test]
+fn any_seed_goal_implies_seeding() {
+    assert_eq!(get(&["get", "x"]).seeding(), None);
+    assert!(get(&["get", "x", "--seed"]).seeding().is_some_and(SeedGoal::is_endless));
+    for (flag, value, text) in [
+        ("--seed-ratio", "1.5", "ratio 1.5"),
+        ("--seed-time", "2h", "2h have passed"),
+        ("--seed-idle", "10m", "10m have passed without an upload"),
+    ] {
+        let goal = get(&["get", "x", flag, value]).seeding().expect("it is seeded");
+        assert_eq!(goal.to_string(), text);
+        assert!(read(&["seed", "x", flag, value]).is_ok());
+    }
+    let slow = get(&["get", "x", "--stop-if-slow", "50K:2m"]).patience.patience().slow;
+    assert_eq!(slow, Some(Slow { bytes_per_s: 50 << 10, over: Duration::from_secs(120) }));
 }
 
 #[test]

@@ -67,12 +67,15 @@ fn the_stronger_source_wins() {
     let get = place().get(&[]);
     // The user's file wins, though the system's speaks of this command alone.
     assert_eq!(get.dir.as_deref(), Some(Path::new("user")));
-    assert_eq!((get.timeout, get.network.max_peers), (Some(Duration::from_secs(2)), Some(1)));
+    assert_eq!(
+        (get.patience.timeout, get.network.max_peers),
+        (Some(Duration::from_secs(2)), Some(1))
+    );
     let place = place().variable("SWARMLOOP_TIMEOUT", "3s").variable("SWARMLOOP_DIR", "");
     let get = place.get(&[]);
-    assert_eq!(get.timeout, Some(Duration::from_secs(3)));
+    assert_eq!(get.patience.timeout, Some(Duration::from_secs(3)));
     assert_eq!(get.dir.as_deref(), Some(Path::new("user")), "an empty variable is none");
-    assert_eq!(place.get(&["--timeout", "4s"]).timeout, Some(Duration::from_secs(4)));
+    assert_eq!(place.get(&["--timeout", "4s"]).patience.timeout, Some(Duration::from_secs(4)));
 }
 
 #[test]

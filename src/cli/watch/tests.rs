@@ -10,11 +10,14 @@ use swarmloop::session::io::FileInTheWay;
 use super::*;
 use crate::cli::args::output::OutputArgs;
 use crate::cli::files::tests::metainfo;
+use crate::cli::goals::{Patience, Ratio};
 use crate::cli::snapshot::sample;
 use crate::cli::ui::tests::{Written, plain, recorded};
 
-const GET: Goal = Goal::Get { keep_seeding: false, timeout: None, limit: None };
-const GET_AND_SEED: Goal = Goal::Get { keep_seeding: true, timeout: None, limit: None };
+const PATIENT: Patience = Patience { timeout: None, deadline: None, slow: None };
+const ENDLESS: SeedGoal = SeedGoal { ratio: None, time: None, idle: None };
+const GET: Goal = Goal::Get { seeding: None, patience: PATIENT };
+const GET_AND_SEED: Goal = Goal::Get { seeding: Some(ENDLESS), patience: PATIENT };
 
 /// An engine that plays events and then ends, or goes on being silent.
 struct Script {
@@ -24,12 +27,14 @@ struct Script {
     silences: Cell<usize>,
     /// How often the sample is seen before the snapshot is.
     looks: Cell<usize>,
+    removed: RefCell<Vec<TorrentId>>,
 }
 
 impl Script {
     fn new(events: Vec<Event>, snapshot: Snapshot) -> Self {
         let (events, silences, looks) = (events.into(), Cell::new(3), Cell::new(0));
-        Self { events: RefCell::new(events), snapshot, silences, looks }
+        let removed = RefCell::default();
+        Self { events: RefCell::new(events), snapshot, silences, looks, removed }
     }
 }
 
@@ -60,6 +65,11 @@ impl Engine for Script {
 
     fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
         Ok(Vec::new())
+    }
+
+    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.removed.borrow_mut().push(torrent);
+        Ok(())
     }
 }
 
@@ -148,7 +158,10 @@ fn a_full_disk_is_told_once_and_waited_for() {
 fn who_gives_up_waiting_for_space_failed_for_the_disk() {
     let Event::Phase { phase, .. } = full_event() else { unreachable!() };
     let script = Script::new(Vec::new(), Snapshot { phase, ..sample() });
-    let goal = Goal::Get { keep_seeding: false, timeout: Some(Duration::ZERO), limit: None };
+    let goal = Goal::Get {
+        seeding: None,
+        patience: Patience { timeout: Some(Duration::ZERO), ..PATIENT },
+    };
     let (end, exit, _, err) = play(watch(goal, 1, &sample()), &script, &[], &quiet());
     assert_eq!((end, exit), (End::Finished, Exit::Disk), "{err}");
     let cause = "the disk is full (3.1 MiB free, 512.0 MiB needed); next try in 42s";
@@ -242,7 +255,10 @@ fn nothing_follows_the_last_error() {
     let (.., err) = play(watch(GET, 1, &sample()), &script, &[], &args);
     assert!(err.ends_with("hint: free some space and run the same command again\n"), "{err}");
     // Given up within a look: there is nothing to draw after it.
-    let goal = Goal::Get { keep_seeding: false, timeout: None, limit: Some(Duration::ZERO) };
+    let goal = Goal::Get {
+        seeding: None,
+        patience: Patience { deadline: Some(Duration::ZERO), ..PATIENT },
+    };
     let (.., err) = play(watch(goal, 1, &sample()), &Script::new(vec![], sample()), &[], &args);
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(err.starts_with("swarmloop: error: gave up on 't1'"), "{err}");
@@ -277,7 +293,7 @@ fn a_signal_after_the_end_is_a_normal_end() {
 /// The engine has said that it seeds; the next look, which would tell of it, has not come.
 #[test]
 fn a_signal_to_a_seed_that_has_just_been_found_complete_is_a_normal_end() {
-    let watch = watch(Goal::Seed, 1, &done());
+    let watch = watch(Goal::Seed(ENDLESS), 1, &done());
     let (end, exit, ..) = play(watch, &Script::new(vec![], done()), &[INTERRUPT], &quiet());
     assert_eq!((end, exit), (End::Stopped(Exit::Signal(2)), Exit::Success));
 }
@@ -340,7 +356,8 @@ fn a_seed_says_what_it_has() {
     ] {
         let args = OutputArgs { progress: crate::cli::args::output::ProgressArg::Never, ..plain() };
         let script = Script::new(vec![], snapshot.clone());
-        let (_, got, _, err) = play(watch(Goal::Seed, 1, &snapshot), &script, &[INTERRUPT], &args);
+        let (_, got, _, err) =
+            play(watch(Goal::Seed(ENDLESS), 1, &snapshot), &script, &[INTERRUPT], &args);
         assert_eq!(got, exit, "{err}");
         assert!(err.starts_with(text), "{err}");
         assert!(err.matches("t1' is").count() + err.matches("seeding  t1").count() <= 1, "{err}");
@@ -373,7 +390,10 @@ fn time_without_progress_ends_a_download_with_the_cause() {
              30 peers have what is missing, but all choke us. 39.2% is verified and kept\n",
         ),
     ] {
-        let goal = Goal::Get { keep_seeding: false, timeout, limit };
+        let goal = Goal::Get {
+            seeding: None,
+            patience: Patience { timeout, deadline: limit, slow: None },
+        };
         let (mut ui, _, err) = recorded(&quiet());
         let mut watch = Watch::new(goal, Vec::new(), start);
         let mut named = metainfo(&[("t1", 1, false)]);
@@ -430,4 +450,81 @@ fn a_closed_stdout_ends_the_run_in_silence() {
     assert_eq!(end, End::OutputClosed);
     assert_eq!(watch.exit(end), Exit::Failed);
     assert_eq!(err.text(), "");
+}
+
+/// A goal that is met by what was uploaded before the run.
+fn half() -> SeedGoal {
+    SeedGoal { ratio: Ratio::parse("0.5").ok(), ..ENDLESS }
+}
+
+fn uploaded() -> Snapshot {
+    Snapshot { uploaded: sample().size / 2, ..done() }
+}
+
+#[test]
+fn a_download_is_seeded_until_its_goal_is_met() {
+    let goal = Goal::Get { seeding: Some(half()), patience: PATIENT };
+    let script = Script::new(vec![complete_event(1), complete_event(2)], uploaded());
+    // Seeding is looked at by the tick after the event.
+    let mut watch = watch(goal, 2, &sample());
+    let (mut ui, out, err) = recorded(&quiet());
+    for event in [complete_event(1), complete_event(2)] {
+        watch.handle_event(&script, &mut ui, &event).expect("the engine is there");
+    }
+    assert_eq!(watch.end(&ui), None, "they are seeded");
+    watch.tick(&script, &mut ui, Instant::now()).expect("the engine is there");
+    assert_eq!(watch.end(&ui), Some(End::Finished));
+    assert_eq!(*script.removed.borrow(), [TorrentId(1), TorrentId(2)]);
+    // What the engine still says of them is of no interest.
+    let stopped = Event::Phase { torrent: TorrentId(1), phase: Phase::Stopped(None) };
+    watch.handle_event(&script, &mut ui, &stopped).expect("the engine is there");
+    assert_eq!(watch.conclude(&mut ui, End::Finished), Exit::Success);
+    assert_eq!(out.text(), "out/t1\nout/t2\n");
+    assert_eq!(err.text(), "", "it is quiet");
+}
+
+#[test]
+fn the_end_of_seeding_is_told_with_its_reason() {
+    let json = OutputArgs { json: true, ..plain() };
+    for (args, told) in [
+        (plain(), "seeded  t1  up 377.0 MiB (ratio 0.50) in 0.0s: ratio 0.5 reached"),
+        (json, r#"{"type":"seeded","id":1,"elapsed":0.0,"uploaded":395313152,"met":"ratio"}"#),
+    ] {
+        let script = Script::new(vec![], uploaded());
+        let (end, exit, out, err) =
+            play(watch(Goal::Seed(half()), 1, &uploaded()), &script, &[], &args);
+        assert_eq!((end, exit), (End::Finished, Exit::Success));
+        assert!(out.lines().chain(err.lines()).any(|line| line == told), "{out}{err}");
+    }
+}
+
+#[test]
+fn a_signal_before_the_seed_goal_is_met_is_no_success() {
+    let far = SeedGoal { ratio: Ratio::parse("2").ok(), ..ENDLESS };
+    for (goal, exit) in [
+        (Goal::Seed(far), Exit::Signal(2)),
+        (Goal::Seed(ENDLESS), Exit::Success),
+        (Goal::Seed(half()), Exit::Success),
+    ] {
+        let watch = watch(goal, 1, &uploaded());
+        let (_, got, _, err) =
+            play(watch, &Script::new(vec![], uploaded()), &[INTERRUPT], &quiet());
+        assert_eq!(got, exit, "{goal:?}: {err}");
+    }
+}
+
+#[test]
+fn a_deadline_ends_seeding_too_and_is_no_failure() {
+    let patience = Patience { deadline: Some(Duration::from_secs(60)), ..PATIENT };
+    let goal = Goal::Get { seeding: Some(ENDLESS), patience };
+    let script = Script::new(vec![], done());
+    let mut watch = watch(goal, 1, &sample());
+    let (mut ui, ..) = recorded(&quiet());
+    watch.handle_event(&script, &mut ui, &complete_event(1)).expect("the engine is there");
+    let start = watch.started;
+    for (at, end) in [(59, None), (60, Some(End::Finished))] {
+        watch.tick(&script, &mut ui, start + Duration::from_secs(at)).expect("there");
+        assert_eq!(watch.end(&ui), end, "after {at} s");
+    }
+    assert_eq!(watch.conclude(&mut ui, End::Finished), Exit::Success);
 }
