@@ -25,7 +25,7 @@ use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
-use crate::tracker_server::{ServerConfig, ServerStatus};
+use crate::tracker_server::{ServedFile, ServerConfig, ServerStatus};
 
 /// What a client is started with.
 #[derive(Clone, Debug)]
@@ -104,6 +104,7 @@ enum Command {
     SetLimits(Option<TorrentId>, RateLimits),
     Select(TorrentId, Selection),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
+    ServeFiles(Vec<ServedFile>),
     TrackerStatus(mpsc::Sender<Option<ServerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
@@ -160,6 +161,14 @@ impl Client {
     /// Returns the addresses on which the client answers announces over UDP, ports resolved.
     pub fn tracker_udp_addrs(&self) -> &[SocketAddr] {
         &self.tracker_udp_addrs
+    }
+
+    /// Has the embedded tracker serve these files over HTTP, instead of those before.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn serve_files(&self, files: Vec<ServedFile>) -> Result<(), ClientError> {
+        self.send(Command::ServeFiles(files))
     }
 
     /// Returns how the embedded tracker stands; `None` if there is none.
@@ -414,6 +423,7 @@ fn obey(reactor: &mut Reactor, command: Command) {
             let (session, now) = reactor.session();
             let _ = reply.send(session.peers(torrent, now));
         }
+        Command::ServeFiles(files) => reactor.session_mut().0.serve_files(files),
         Command::TrackerStatus(reply) => {
             let _ = reply.send(reactor.session().0.tracker());
         }

@@ -334,6 +334,23 @@ fn one_address_does_not_fill_the_tracker() {
 }
 
 #[test]
+fn who_comes_to_miss_nothing_has_finished_by_whatever_event_it_is_told() {
+    let mut tracker = Tracker::new();
+    for (peer, event) in [(1, Completed), (2, Periodic), (3, Stopped)] {
+        tracker.event(peer, Started, 9);
+        tracker.event(peer, event, 0);
+        tracker.event(peer, Stopped, 0);
+        assert_eq!(tracker.swarms.finished(), u64::from(peer), "{event:?}");
+    }
+    tracker.event(4, Started, 0);
+    tracker.event(4, Completed, 0);
+    tracker.event(5, Started, 9);
+    tracker.event(5, Stopped, 9);
+    tracker.event(6, Stopped, 0);
+    assert_eq!(tracker.swarms.finished(), 3, "a seed, one who gave up, and one nobody knew");
+}
+
+#[test]
 fn only_torrents_that_are_allowed_are_tracked() {
     let mut config = ServerConfig::default();
     config.allowed = Some([TORRENT].into());

@@ -11,6 +11,7 @@ use swarmloop::session::io::Phase;
 use swarmloop::stats::report::summary::{figures, unit_name};
 use swarmloop::stats::report::{Quantiles, Series};
 use swarmloop::tracker::{AnnounceEvent, TrackerEvent};
+use swarmloop::tracker_server::ServerStatus;
 
 use super::exit::{Exit, Failure};
 use super::goals::Met;
@@ -194,6 +195,24 @@ pub(crate) fn complete(
 /// The tracker answers announces at this URL.
 pub(crate) fn listening(url: &str) -> String {
     Line::new("listening").with("url", url).end()
+}
+
+/// What the tracker has and has done.
+pub(crate) fn tracker_status(status: &ServerStatus) -> String {
+    let ServerStatus { torrents, peers, seeds, counters, .. } = *status;
+    Line::new("tracker_status")
+        .with("torrents", torrents)
+        .with("peers", peers)
+        .with("seeds", seeds)
+        .with("announces_http", counters.announces_http)
+        .with("announces_udp", counters.announces_udp)
+        .with("scrapes", counters.scrapes)
+        .with("connects", counters.connects)
+        .with("files", counters.files)
+        .with("finished", counters.finished)
+        .with("refused", counters.refused)
+        .with("dropped", counters.dropped)
+        .end()
 }
 
 /// A setting that holds; `table` is the one of a configuration file that it would stand in.

@@ -45,6 +45,7 @@ mod trace;
 mod tracker;
 mod ui;
 mod watch;
+mod whitelist;
 mod words;
 
 use std::ffi::OsString;

@@ -11,7 +11,9 @@ use super::{Session, WheelKey};
 use crate::id::ConnId;
 use crate::peer::error::CloseReason;
 use crate::time::Instant;
-use crate::tracker_server::{HttpServerConn, Sent, ServerConfig, ServerStatus, TrackerServer};
+use crate::tracker_server::{
+    HttpServerConn, Sent, ServedFile, ServerConfig, ServerStatus, TrackerServer,
+};
 
 impl Session {
     /// Makes the session answer announces and scrapes on [`super::io::Listener::Tracker`], over
@@ -23,6 +25,14 @@ impl Session {
     /// Returns how the embedded tracker stands; `None` while it is off. O(torrents tracked).
     pub fn tracker(&self) -> Option<ServerStatus> {
         self.tracker_server.as_ref().map(|server| server.status())
+    }
+
+    /// Has the embedded tracker serve these files over HTTP, instead of those before. Nothing
+    /// happens while it is off.
+    pub fn serve_files(&mut self, files: Vec<ServedFile>) {
+        if let Some(server) = &mut self.tracker_server {
+            server.serve_files(files);
+        }
     }
 
     /// Returns what becomes of a client that was accepted; `None` if there is no room for it.

@@ -118,6 +118,9 @@ pub struct ServerCounters {
     pub scrapes: u64,
     /// Connection ids given out.
     pub connects: u64,
+    /// Peers that were listed as missing something and came to miss nothing, whatever event they
+    /// told it by.
+    pub finished: u64,
     /// Files sent.
     pub files: u64,
     /// Requests that were answered with a refusal.
@@ -154,18 +157,19 @@ impl TrackerServer {
 
     /// Returns how it stands. O(torrents).
     pub fn status(&self) -> ServerStatus {
-        let swarms = &self.swarms;
+        let (swarms, mut counters) = (&self.swarms, self.counters);
+        counters.finished = swarms.finished();
         ServerStatus {
             torrents: swarms.torrents(),
             peers: swarms.peers(),
             seeds: swarms.seeds(),
-            counters: self.counters,
+            counters,
         }
     }
 
-    /// Returns its swarms.
-    pub const fn swarms(&self) -> &Swarms {
-        &self.swarms
+    /// Serves these files instead of those before.
+    pub fn serve_files(&mut self, files: Vec<ServedFile>) {
+        self.files = files;
     }
 
     /// Drops what is stale; returns after which time that is to be done again, if there is anything

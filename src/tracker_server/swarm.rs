@@ -77,6 +77,13 @@ impl Swarm {
         self.table(addr.ip()).find(key(addr)).is_ok()
     }
 
+    /// Tells whether a peer is listed at `addr` that misses something. O(log peers).
+    pub(super) fn misses_something(&self, addr: SocketAddr) -> bool {
+        let table = self.table(addr.ip());
+        let found = table.find(key(addr));
+        found.is_ok_and(|place| !table.peers[index(table.by_key[place])].seed)
+    }
+
     /// Takes in what is new of a peer that is listed. O(log peers).
     pub(super) fn refresh(&mut self, peer: Announced, completed: bool) {
         let table = self.table_mut(peer.addr.ip());

@@ -36,6 +36,8 @@ pub struct Swarms {
     /// How many of them each address has, or each IPv6 network of 64 bits. Invariant: no entry is
     /// zero, and the sum is `listed`.
     by_network: BTreeMap<IpAddr, u32>,
+    /// Peers that came to miss nothing.
+    finished: u64,
     /// No sweep for room comes sooner.
     next_sweep: Instant,
 }
@@ -73,6 +75,7 @@ impl Swarms {
             torrents: BTreeMap::new(),
             listed: 0,
             by_network: BTreeMap::new(),
+            finished: 0,
             next_sweep: Instant::ZERO,
         }
     }
@@ -118,6 +121,9 @@ impl Swarms {
             self.torrents.insert(request.info_hash, Swarm::default());
         }
         self.expire_one(request.info_hash, now);
+        let swarm = self.torrents.get(&request.info_hash);
+        let finished = peer.seed && swarm.is_some_and(|swarm| swarm.misses_something(peer.addr));
+        self.finished += u64::from(finished);
         if stops {
             self.unlist(request.info_hash, peer.addr);
         } else if lists {
@@ -173,6 +179,11 @@ impl Swarms {
     /// Returns the number of seeds listed in all. O(torrents).
     pub fn seeds(&self) -> usize {
         self.torrents.values().map(|swarm| swarm.counts().complete).sum()
+    }
+
+    /// Returns how many peers were listed as missing something and came to miss nothing.
+    pub const fn finished(&self) -> u64 {
+        self.finished
     }
 
     /// Returns how long a peer may be silent. Clients do not announce more often than every

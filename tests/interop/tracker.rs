@@ -21,8 +21,10 @@ pub(crate) enum TrackerKind {
     Opentracker,
     /// npm's bittorrent-tracker.
     Npm,
-    /// Ours.
+    /// Ours, over HTTP.
     Swarmloop,
+    /// Ours, over UDP.
+    SwarmloopUdp,
 }
 
 impl TrackerKind {
@@ -31,7 +33,7 @@ impl TrackerKind {
         match self {
             Self::Opentracker => &[Tool::Opentracker],
             Self::Npm => &[Tool::Node, Tool::NpmTracker],
-            Self::Swarmloop => &[Tool::Swarmloop],
+            Self::Swarmloop | Self::SwarmloopUdp => &[Tool::Swarmloop],
         }
     }
 
@@ -56,11 +58,14 @@ impl TrackerKind {
                     command.arg(driver).arg(Tool::NpmTracker.path()).args([&ip, &port]);
                 })
             }
-            Self::Swarmloop => Process::start(&name, scratch, &Tool::Swarmloop.path(), |command| {
-                command.arg("tracker").arg("--listen").arg(listen.to_string());
-            }),
+            Self::Swarmloop | Self::SwarmloopUdp => {
+                Process::start(&name, scratch, &Tool::Swarmloop.path(), |command| {
+                    command.arg("tracker").arg("--listen").arg(listen.to_string());
+                })
+            }
         };
-        let mut tracker = Tracker { process, listen, payload };
+        let scheme = if self == Self::SwarmloopUdp { "udp" } else { "http" };
+        let mut tracker = Tracker { process, scheme, listen, payload };
         let ready = eventually(READY_WITHIN, || {
             let status = tracker.process.exit_status();
             assert!(status.is_none(), "{name} ended before it was ready: {status:?}");
@@ -74,6 +79,7 @@ impl TrackerKind {
 /// A tracker at work. Dropping it ends it.
 pub(crate) struct Tracker {
     process: Process,
+    scheme: &'static str,
     listen: SocketAddrV4,
     payload: Payload,
 }
@@ -81,14 +87,22 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// The URL for the torrent's "announce".
     pub(crate) fn announce_url(&self) -> String {
-        format!("http://{}/announce", self.listen)
+        format!("{}://{}/announce", self.scheme, self.listen)
     }
 
     /// Waits until the tracker knows `count` seeds, so that whoever asks next is told of them:
     /// who asks too early waits for the announce interval, half an hour.
     pub(crate) fn wait_for_seeds(&self, count: u64) {
-        let known = eventually(ANNOUNCED_WITHIN, || self.seeds().is_some_and(|n| n >= count));
-        assert!(known, "{} knows {:?} seeds, not {count}", self.process.name(), self.seeds());
+        let seeds = || self.scraped("complete");
+        let known = eventually(ANNOUNCED_WITHIN, || seeds().is_some_and(|n| n >= count));
+        assert!(known, "{} knows {:?} seeds, not {count}", self.process.name(), seeds());
+    }
+
+    /// Waits until the tracker knows somebody who misses something.
+    pub(crate) fn wait_for_a_leech(&self) {
+        let leeches = || self.scraped("incomplete");
+        let known = eventually(ANNOUNCED_WITHIN, || leeches().is_some_and(|n| n > 0));
+        assert!(known, "{} knows no leech", self.process.name());
     }
 
     /// What it has printed up to now.
@@ -96,11 +110,12 @@ impl Tracker {
         self.process.log()
     }
 
-    /// "complete" of its scrape (BEP 48).
-    fn seeds(&self) -> Option<u64> {
+    /// A count of its scrape (BEP 48).
+    fn scraped(&self, key: &str) -> Option<u64> {
         let escaped = hex(self.payload.info_hash(), "%");
         let reply = net::http_get(self.listen, &format!("/scrape?info_hash={escaped}"))?;
-        reply.split_once("8:completei")?.1.split('e').next()?.parse().ok()
+        let key = format!("{}:{key}i", key.len());
+        reply.split_once(&key)?.1.split('e').next()?.parse().ok()
     }
 }
 

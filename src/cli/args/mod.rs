@@ -32,7 +32,7 @@ use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::OutputArgs;
 use self::seed::SeedArgs;
-use self::tracker::TrackerArgs;
+use self::tracker::{TRACKER_HELP, TrackerArgs};
 use super::exit::{EXIT_CODES, Failure};
 use super::settings::flags::{Flags, is_taken_back};
 use super::settings::{Settings, Sources};
@@ -82,6 +82,7 @@ pub(crate) enum Command {
     #[command(after_help = EXIT_CODES)]
     Seed(SeedArgs),
     /// Run a small tracker for tests and local networks
+    #[command(after_long_help = TRACKER_HELP)]
     Tracker(TrackerArgs),
     /// Run a tracker, a seed and a downloader on loopback and check what arrives
     Demo(DemoArgs),

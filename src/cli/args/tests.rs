@@ -75,7 +75,7 @@ fn the_last_of_a_flag_counts_unless_it_may_be_repeated() {
     let peers = get(&["get", "a", "--seed", "--seed", "--peer", "h:1", "--peer", "h:2"]);
     assert_eq!(peers.network.peers.len(), 2);
     match read(&["tracker", "--listen", "[::1]:1", "--listen", "[::1]:2"]).map(|cli| cli.command) {
-        Ok(Command::Tracker(tracker)) => assert_eq!(tracker.listen.len(), 2),
+        Ok(Command::Tracker(tracker)) => assert_eq!(tracker.http().len(), 2),
         other => panic!("not a tracker: {other:?}"),
     }
 }
@@ -302,7 +302,7 @@ fn demo_and_tracker_have_defaults() {
     match read(&["tracker", "--listen", "[::1]:0", "--listen", "127.0.0.1:1"])
         .map(|cli| cli.command)
     {
-        Ok(Command::Tracker(tracker)) => assert_eq!(tracker.listen.len(), 2),
+        Ok(Command::Tracker(tracker)) => assert_eq!(tracker.http().len(), 2),
         other => panic!("not a tracker: {other:?}"),
     }
 }
