@@ -1,7 +1,32 @@
-//! Which files of a torrent are complete, counted from its verified pieces.
+//! The files of a torrent: as a table, and which are complete, counted from its verified pieces.
 
 use swarmloop::id::PieceIndex;
 use swarmloop::proto::metainfo::Metainfo;
+
+use super::input::escaped_path;
+use super::size::Size;
+
+/// Returns the files of a torrent as a table: number, size, path; safe to print. Pad files have no
+/// line and no number.
+///
+/// Numbers are those that `--select` takes. `in_bytes` shows sizes in bytes and not in the unit
+/// that suits each.
+pub(crate) fn table(metainfo: &Metainfo, in_bytes: bool) -> Vec<String> {
+    let files = metainfo.files.iter().filter(|file| !file.pad);
+    let size = |len: u64| if in_bytes { len.to_string() } else { Size(len).to_string() };
+    let rows: Vec<(String, String, String)> = (1..)
+        .zip(files)
+        .map(|(number, file): (usize, _)| {
+            (number.to_string(), size(file.len), escaped_path(&file.path))
+        })
+        .collect();
+    let numbers = rows.iter().map(|(number, ..)| number.len()).max().unwrap_or(0);
+    let sizes = rows.iter().map(|(_, size, _)| size.len()).max().unwrap_or(0);
+    let line = |(number, size, path): &(String, String, String)| {
+        format!("{number:>numbers$}  {size:>sizes$}  {path}")
+    };
+    rows.iter().map(line).collect()
+}
 
 /// The files of one torrent and what each still lacks.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +138,21 @@ pub(crate) mod tests {
 
     fn indices(done: &[DoneFile]) -> Vec<usize> {
         done.iter().map(|(index, _)| *index).collect()
+    }
+
+    #[test]
+    fn files_are_listed_with_their_numbers() {
+        let metainfo = metainfo(&[
+            ("top/a\x1b", 4, false),
+            ("top/pad", 8, true),
+            ("top/b", 70_000, false),
+            ("top/empty", 0, false),
+        ]);
+        assert_eq!(
+            table(&metainfo, false),
+            ["1       4 B  top/a\\x1b", "2  68.4 KiB  top/b", "3       0 B  top/empty"]
+        );
+        assert_eq!(table(&metainfo, true)[1], "2  70000  top/b");
     }
 
     #[test]

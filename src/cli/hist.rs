@@ -15,7 +15,7 @@ use swarmloop::text::Escaped;
 
 use super::args::hist::{HistArgs, HistCommand, HistDiffArgs, HistUnit, SelectArgs};
 use super::exit::{Exit, Failure};
-use super::input::escaped_path;
+use super::input::{check_stdin, escaped_path};
 use super::json;
 use super::new_file::NewFile;
 use super::ui::Ui;
@@ -350,14 +350,6 @@ fn title(files: &[OsString]) -> String {
         [file] => PathBuf::from(file).to_string_lossy().into_owned(),
         files => format!("{} interval logs", files.len()),
     }
-}
-
-fn check_stdin(files: &[OsString]) -> Result<(), Failure> {
-    if files.iter().filter(|file| *file == "-").count() > 1 {
-        let message = "'-' (stdin) can be named only once";
-        return Err(Failure::new(Exit::Usage, "stdin_twice", message));
-    }
-    Ok(())
 }
 
 /// Refuses to print nothing: nobody wants that.

@@ -1,10 +1,11 @@
 //! What the command line names: torrents to read and folders that hold their data.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
 use swarmloop::id::InfoHash;
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::text::Escaped;
@@ -35,27 +36,49 @@ impl Loaded {
 /// Reads the torrent that an argument names; failures are the user's to mend: [`Exit::Input`] or
 /// [`Exit::Usage`].
 pub(crate) fn load(argument: &OsStr) -> Result<Loaded, Failure> {
+    let (bytes, source) = read(argument)?;
+    let metainfo = Metainfo::parse(&bytes).map_err(|error| bad_torrent(argument, &error))?;
+    Ok(Loaded { metainfo, source })
+}
+
+/// Refuses arguments that name stdin more than once.
+pub(crate) fn check_stdin<'a>(
+    arguments: impl IntoIterator<Item = &'a OsString>,
+) -> Result<(), Failure> {
+    if arguments.into_iter().filter(|argument| *argument == "-").count() > 1 {
+        let message = "'-' (stdin) can be named only once";
+        return Err(Failure::new(Exit::Usage, "stdin_twice", message));
+    }
+    Ok(())
+}
+
+/// Reads the bytes of the torrent file that an argument names, and says where they came from: as
+/// [`Loaded::source`].
+pub(crate) fn read(argument: &OsStr) -> Result<(Bytes, &'static str), Failure> {
     if let Some(kind) = later_kind(argument) {
         return Err(Failure::not_yet(kind));
     }
-    let shown = argument.to_string_lossy();
-    let shown = Escaped(&shown);
     let (bytes, source) = if argument == "-" {
         (read_limited(io::stdin().lock(), MAX_TORRENT_BYTES), "stdin")
     } else {
         (File::open(argument).and_then(|file| read_limited(file, MAX_TORRENT_BYTES)), "file")
     };
     let bytes = bytes.map_err(|error| {
-        Failure::new(Exit::Input, "cannot_read", format!("cannot read '{shown}': {error}"))
+        let shown = argument.to_string_lossy();
+        let message = format!("cannot read '{}': {error}", Escaped(&shown));
+        Failure::new(Exit::Input, "cannot_read", message)
     })?;
-    let bad = |why: &dyn std::fmt::Display| {
-        Failure::new(Exit::Input, "bad_torrent", format!("bad torrent file '{shown}': {why}"))
-    };
     if bytes.is_empty() {
-        return Err(bad(&"it is empty"));
+        return Err(bad_torrent(argument, &"it is empty"));
     }
-    let metainfo = Metainfo::parse(&bytes.into()).map_err(|error| bad(&error))?;
-    Ok(Loaded { metainfo, source })
+    Ok((bytes.into(), source))
+}
+
+/// A torrent file is none, or none that this program can use.
+pub(crate) fn bad_torrent(argument: &OsStr, why: &dyn std::fmt::Display) -> Failure {
+    let shown = argument.to_string_lossy();
+    let message = format!("bad torrent file '{}': {why}", Escaped(&shown));
+    Failure::new(Exit::Input, "bad_torrent", message)
 }
 
 /// Reads everything up to so many bytes, whole MiB; more is an error.

@@ -2,11 +2,12 @@
 //! raw bytes, seconds and bytes a second; unknown fields must be ignored by readers.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use swarmloop::client::AddTorrent;
-use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::proto::metainfo::{Metainfo, PIECE_HASH_LEN};
 use swarmloop::session::io::Phase;
 use swarmloop::stats::report::summary::{figures, unit_name};
 use swarmloop::stats::report::{Quantiles, Series};
@@ -33,7 +34,8 @@ impl Line {
 
     /// Adds a number, boolean, null or text.
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.0.extend([",\"", key, "\":"]);
+        let comma = if self.0.len() > 1 { "," } else { "" };
+        self.0.extend([comma, "\"", key, "\":"]);
         escape(&value.into().to_string(), &mut self.0);
         self
     }
@@ -54,7 +56,7 @@ impl Line {
 
 /// Escapes what JSON allows as it is but a terminal may act on: DEL, C1 controls, bidi controls,
 /// zero-width characters.
-fn escape(json: &str, out: &mut String) {
+pub(crate) fn escape(json: &str, out: &mut String) {
     for c in json.chars() {
         match c {
             '\x7f'..='\u{9f}'
@@ -127,6 +129,12 @@ pub(crate) fn progress(id: usize, torrent: &Snapshot) -> String {
         Some(stall) => line.with("waiting", stall.text).end(),
         None => line.end(),
     }
+}
+
+/// How far work on files is, about once a second; `rate` in bytes a second.
+pub(crate) fn work(state: &str, name: &str, (have, want): (u64, u64), rate: Option<u64>) -> String {
+    let line = Line::new("progress").with("state", state).with("name", name);
+    line.with("have", have).with("want", want).with("rate", rate).end()
 }
 
 /// An announce came to an end.
@@ -268,6 +276,75 @@ pub(crate) fn metric_diff(
         .with("b", after.map(figures))
         .with("ratio", Value::Object(ratios.iter().map(ratio).collect()))
         .end()
+}
+
+/// A torrent was made, or would be: then nothing was hashed, and there is no magnet link.
+pub(crate) fn created(metainfo: &Metainfo, magnet: Option<&str>, path: &Path) -> String {
+    let line = Line::new("created")
+        .with("path", path.to_string_lossy())
+        .with("name", metainfo.name.as_str())
+        .with("size", metainfo.total_len())
+        .with("piece_length", metainfo.piece_len)
+        .with("pieces", metainfo.piece_count())
+        .with("files", metainfo.files.len())
+        .with("private", metainfo.private);
+    match magnet {
+        Some(magnet) => {
+            let line = line.with("infohash", metainfo.info_hash.to_string());
+            line.with("magnet", magnet).end()
+        }
+        None => line.with("dry_run", true).end(),
+    }
+}
+
+/// A torrent's magnet link.
+pub(crate) fn magnet(metainfo: &Metainfo, magnet: &str) -> String {
+    Line::new("magnet")
+        .with("infohash", metainfo.info_hash.to_string())
+        .with("name", metainfo.name.as_str())
+        .with("magnet", magnet)
+        .end()
+}
+
+/// All that is shown of a torrent, as one object. `pieces` adds the hashes of all pieces.
+pub(crate) fn torrent(metainfo: &Metainfo, magnet: &str, pieces: bool) -> String {
+    let files = metainfo.files.iter().filter(|file| !file.pad);
+    let listed = (1..).zip(files.clone()).map(|(index, file): (usize, _)| {
+        let path = file.path.to_string_lossy();
+        Value::from_iter([
+            ("index", Value::from(index)),
+            ("path", Value::from(path)),
+            ("size", Value::from(file.len)),
+        ])
+    });
+    let line = Line(String::from("{"))
+        .with("name", metainfo.name.as_str())
+        .with("infohash", metainfo.info_hash.to_string())
+        .with("size", files.map(|file| file.len).sum::<u64>())
+        .with("piece_length", metainfo.piece_len)
+        .with("pieces", metainfo.piece_count())
+        .with("private", metainfo.private)
+        .with("files", listed.collect::<Value>())
+        .with("trackers", metainfo.trackers.clone())
+        .with("web_seeds", metainfo.web_seeds.clone())
+        .with("comment", metainfo.comment.clone())
+        .with("created_by", metainfo.created_by.clone())
+        .with("creation_date", metainfo.creation_date)
+        .with("magnet", magnet);
+    let line = match metainfo.source() {
+        Some(source) => line.with("source", source),
+        None => line,
+    };
+    let hashes = || metainfo.pieces.chunks(PIECE_HASH_LEN).map(hex).collect::<Vec<_>>();
+    if pieces { line.with("piece_hashes", hashes()).end() } else { line.end() }
+}
+
+/// Returns bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
 }
 
 /// Something did not work.

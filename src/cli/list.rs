@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use swarmloop::text::Escaped;
 
 use super::exit::{Exit, Failure};
-use super::input::read_limited;
+use super::input::{check_stdin, read_limited};
 
 /// The largest list that is read, in bytes: a hundred thousand names of everyday length.
 const MAX_LIST_BYTES: u64 = 16 << 20;
@@ -19,15 +19,10 @@ pub(crate) fn arguments(
     lists: &[OsString],
 ) -> Result<Vec<OsString>, Failure> {
     let mut all = torrents.to_vec();
-    let mut readers = lists.iter().filter(|list| *list == "-").count();
     for list in lists {
         all.extend(lines(&read(list)?));
     }
-    readers += all.iter().filter(|argument| *argument == "-").count();
-    if readers > 1 {
-        let message = "'-' (stdin) can be named only once";
-        return Err(Failure::new(Exit::Usage, "stdin_twice", message));
-    }
+    check_stdin(all.iter().chain(lists.iter().filter(|list| *list == "-")))?;
     if all.is_empty() {
         let message = "the list names no torrents";
         return Err(Failure::new(Exit::Input, "empty_list", message));

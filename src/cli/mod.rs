@@ -12,12 +12,15 @@
 mod args;
 mod chrome;
 mod config;
+mod create;
 mod demo;
 mod docs;
 mod exit;
 mod files;
 mod get;
+mod glob;
 mod goals;
+mod hashing;
 mod hist;
 mod input;
 mod instruments;
@@ -35,6 +38,7 @@ mod roster;
 mod screen;
 mod seed;
 mod settings;
+mod show;
 mod signals;
 mod size;
 mod snapshot;
@@ -80,6 +84,9 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let result = match &cli.command {
         Command::Get(args) => get::run(args, &mut ui),
         Command::Seed(args) => seed::run(args, &mut ui),
+        Command::Create(args) => create::run(args, &mut ui),
+        Command::Show(args) => show::run(args, &mut ui),
+        Command::Magnet(args) => show::run_magnet(args, &mut ui),
         Command::Tracker(args) => tracker::run(args, &mut ui),
         Command::Demo(args) => demo::run(args, &mut ui),
         Command::Hist(args) => hist::run(args, &mut ui),

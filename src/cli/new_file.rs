@@ -1,8 +1,12 @@
 //! Files that the command line itself writes: new ones only, and whole or not at all.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
@@ -69,6 +73,40 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     file.finish()
 }
 
+/// Puts a whole file in the place of another, or, unless `replace`, where none is: whoever looks
+/// finds the old one or the new one, after a crash too.
+pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
+    let failed = |what: &str, error: &io::Error| {
+        Failure::io(&format!("{what} '{}'", escaped_path(path)), error)
+    };
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mut file = NewFile::create(&temporary)?;
+    file.write(bytes)?;
+    file.write_with(|file| {
+        file.flush()?;
+        if let Ok(there) = fs::metadata(path) {
+            file.get_ref().set_permissions(there.permissions())?;
+        }
+        file.get_ref().sync_all()
+    })?;
+    let how = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    match renameat_with(CWD, &temporary, CWD, path, how) {
+        Err(Errno::EXIST) => return Err(in_the_way(path)),
+        // Not every file system can promise not to replace.
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(path).is_err() => {
+            fs::rename(&temporary, path).map_err(|error| failed("create", &error))?;
+        }
+        result => result.map_err(|error| failed("create", &error.into()))?,
+    }
+    file.finish()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    folder.and_then(|folder| folder.sync_all()).map_err(|error| failed("save", &error))
+}
+
 /// Something is where a file is to be made.
 pub(crate) fn in_the_way(path: &Path) -> Failure {
     let message = format!("'{}' exists already. Nothing was written", escaped_path(path));
@@ -101,6 +139,24 @@ mod tests {
         assert!(!path.exists());
         write_new(&path, b"whole").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn a_file_is_put_where_none_is_or_over_one_that_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        put(&path, b"first", false).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let failure = put(&path, b"second", false).unwrap_err();
+        assert_eq!(failure.exit, Exit::Disk);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        put(&path, b"third", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something is left over");
+        assert!(put(&folder.path().join("none/a"), b"x", false).is_err());
     }
 
     #[test]

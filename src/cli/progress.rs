@@ -193,7 +193,7 @@ fn bar_line(torrent: &Snapshot) -> String {
 }
 
 /// Draws a share in tenths of a percent.
-fn bar(permille: u16) -> String {
+pub(crate) fn bar(permille: u16) -> String {
     /// Columns of the whole bar; with the numbers beside it a line stays under 80.
     const WIDTH: usize = 24;
 

@@ -4,6 +4,8 @@
 //! Nothing here fails: a closed stderr loses its text; a closed stdout is remembered, and whoever
 //! runs asks for it.
 
+mod work;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +22,8 @@ use super::progress::{Paint, overview_lines, plain_line, plain_total_line, torre
 use super::roster::Totals;
 use super::screen::Screen;
 use super::snapshot::Snapshot;
+
+pub(crate) use self::work::Work;
 
 /// Time between two `progress` lines of JSON.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
@@ -121,6 +125,10 @@ pub(crate) struct Ui {
     out_error: Option<io::ErrorKind>,
     /// How torrents ended, for the summary.
     counts: json::Counts,
+    /// Whether what was printed is all there is to say, without a summary.
+    is_summed_up: bool,
+    /// When a line about [`Work`] was printed last.
+    work_shown_at: Option<Instant>,
 }
 
 impl Ui {
@@ -145,6 +153,8 @@ impl Ui {
             verbose: args.verbose,
             out_error: None,
             counts: json::Counts::default(),
+            is_summed_up: false,
+            work_shown_at: None,
         }
     }
 
@@ -216,6 +226,12 @@ impl Ui {
             let line = line();
             self.write_out(&line);
         }
+    }
+
+    /// Prints, if JSON was asked for, the one object that is the whole answer: no summary follows.
+    pub(crate) fn sole_record(&mut self, line: impl FnOnce() -> String) {
+        self.record(line);
+        self.is_summed_up = true;
     }
 
     /// Prints the path of a finished download to stdout.
@@ -301,7 +317,9 @@ impl Ui {
     pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
         let counts = self.counts;
-        self.record(|| json::summary(counts, exit));
+        if !self.is_summed_up {
+            self.record(|| json::summary(counts, exit));
+        }
         match self.out_error {
             Some(kind) if kind != io::ErrorKind::BrokenPipe && exit == Exit::Success => {
                 Exit::Failed

@@ -17,7 +17,9 @@ pub(super) fn with_default_command(
 ) -> Vec<OsString> {
     let first = first_positional(args.get(1..).unwrap_or_default(), command);
     let is_torrent = first.is_some_and(|first| {
-        let is_command = command.get_subcommands().any(|sub| first == sub.get_name());
+        let is_command = command
+            .get_subcommands()
+            .any(|sub| first == sub.get_name() || sub.get_all_aliases().any(|name| first == name));
         !is_command && (input::looks_like_torrent(first) || exists(Path::new(first)))
     });
     if is_torrent {

@@ -5,6 +5,7 @@
 //! there.
 
 pub(crate) mod config;
+pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod get;
@@ -13,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod seed;
+pub(crate) mod show;
 pub(crate) mod tracker;
 
 mod default;
@@ -25,6 +27,7 @@ use std::path::Path;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use self::config::{ConfigArgs, SourceArgs};
+use self::create::{CREATE_HELP, CreateArgs};
 use self::default::with_default_command;
 use self::demo::DemoArgs;
 use self::docs::{CompletionsArgs, ManArgs};
@@ -32,6 +35,7 @@ use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::OutputArgs;
 use self::seed::SeedArgs;
+use self::show::{MagnetArgs, SHOW_HELP, ShowArgs};
 use self::tracker::{TRACKER_HELP, TrackerArgs};
 use super::exit::{EXIT_CODES, Failure};
 use super::settings::flags::{Flags, is_taken_back};
@@ -81,6 +85,15 @@ pub(crate) enum Command {
     /// Check data, then upload it until interrupted
     #[command(after_help = EXIT_CODES)]
     Seed(SeedArgs),
+    /// Make a torrent of a file or folder
+    #[command(visible_alias = "new", after_help = EXIT_CODES, after_long_help = CREATE_HELP)]
+    Create(CreateArgs),
+    /// Show what a torrent file says
+    #[command(visible_alias = "info", after_help = EXIT_CODES, after_long_help = SHOW_HELP)]
+    Show(ShowArgs),
+    /// Print the magnet links of torrent files
+    #[command(after_help = EXIT_CODES)]
+    Magnet(MagnetArgs),
     /// Run a small tracker for tests and local networks
     #[command(after_long_help = TRACKER_HELP)]
     Tracker(TrackerArgs),
@@ -143,7 +156,8 @@ pub(crate) fn parse(args: Vec<OsString>, sources: &Sources) -> Result<Parsed, Re
     let command = flags.with_negations(command);
     let args = with_default_command(args, &command, Path::exists);
     let matches = command.clone().try_get_matches_from(&args).map_err(Refusal::Clap)?;
-    if let Some((_, matches)) = matches.subcommand() {
+    // Others may have flags of the same names.
+    if let Some(("get" | "seed", matches)) = matches.subcommand() {
         later::refuse(matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     }
     let settings = Settings::load(sources, &flags, &matches).map_err(Refusal::Failed)?;

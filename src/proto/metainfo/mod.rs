@@ -140,6 +140,13 @@ impl Metainfo {
         Ok(metainfo)
     }
 
+    /// Returns `source` of `info`, where a torrent is published (de facto: private trackers set it,
+    /// so that the info-hash is theirs), lossily decoded. O(info): it is read anew.
+    pub fn source(&self) -> Option<String> {
+        let tree = bencode::decode(&self.info, &Limits::METAINFO).ok()?;
+        text(tree.root().as_dict()?, "source")
+    }
+
     /// Returns the payload in bytes, pad files included: 1 to [`MAX_TOTAL_LEN`]. O(files).
     pub fn total_len(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
