@@ -17,6 +17,9 @@ const NETWORK_HEADING: &str = "Network";
 /// Flags that say where settings come from, or answer at once.
 const NEVER_SET: [&str; 4] = ["config", "no-config", "help", "version"];
 
+/// Commands whose flags say what is wanted this once: nothing of them can be set.
+const NEVER_SET_OF: [&str; 3] = ["edit", "magnet", "show"];
+
 /// What a flag takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -116,6 +119,8 @@ impl Flag {
 #[derive(Debug)]
 pub(crate) struct Flags {
     all: Vec<Flag>,
+    /// Those of [`NEVER_SET_OF`], of which switches are taken back like all others.
+    unset: Vec<Flag>,
     commands: Vec<String>,
 }
 
@@ -124,16 +129,26 @@ impl Flags {
     /// root.
     pub(crate) fn new(root: &Command) -> Self {
         let global = root.get_arguments().filter_map(|arg| Flag::new(arg, None, root));
-        let own = root.get_subcommands().flat_map(|command| {
-            command.get_arguments().filter_map(|arg| Flag::new(arg, Some(command), root))
-        });
+        let own = |is_settable: bool| {
+            let commands = root.get_subcommands();
+            let commands = commands
+                .filter(move |command| is_settable != NEVER_SET_OF.contains(&command.get_name()));
+            commands.flat_map(|command| {
+                command.get_arguments().filter_map(|arg| Flag::new(arg, Some(command), root))
+            })
+        };
         let commands = root.get_subcommands().map(|command| command.get_name().to_owned());
-        Self { all: global.chain(own).collect(), commands: commands.collect() }
+        let commands = commands.filter(|name| !NEVER_SET_OF.contains(&name.as_str()));
+        Self {
+            all: global.chain(own(true)).collect(),
+            unset: own(false).collect(),
+            commands: commands.collect(),
+        }
     }
 
     /// Adds the flags that take switches back; they are not shown.
     pub(crate) fn with_negations(&self, mut command: Command) -> Command {
-        for flag in &self.all {
+        for flag in self.all.iter().chain(&self.unset) {
             let Some(Negation { id, long }) = &flag.negation else { continue };
             let arg = Arg::new(id.clone()).long(long.clone()).action(ArgAction::SetTrue).hide(true);
             let arg = arg.overrides_with(flag.id.clone());
@@ -150,7 +165,7 @@ impl Flags {
         &self.all
     }
 
-    /// Returns the subcommands.
+    /// Returns the subcommands that have something to set.
     pub(crate) fn commands(&self) -> &[String] {
         &self.commands
     }
