@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use swarmloop::client::{AddTorrent, ClientError};
 use swarmloop::disk::job::{DiskError, DiskErrorKind};
-use swarmloop::session::io::{DiskFull, FileInTheWay};
+use swarmloop::session::io::{DiskFull, FileInTheWay, Phase};
 use swarmloop::text::Escaped;
 
 use super::input::escaped_path;
 use super::size::percent;
+use super::snapshot::Snapshot;
 use super::stall::space_text;
 
 /// What the process exits with. Documented in `--help`; new codes may come, unknown ones are
@@ -176,6 +177,21 @@ impl Failure {
              the download continues by itself when space is free"
         );
         Self::new(Exit::Disk, "disk_full", message)
+    }
+
+    /// So many pieces cannot be read any more; the rest is served.
+    pub(crate) fn pieces_lost(error: &DiskError, pieces: u64, torrent: &Snapshot) -> Self {
+        let pieces = match pieces {
+            1 => "1 piece is".to_owned(),
+            many => format!("{many} pieces are"),
+        };
+        let then = match torrent.phase {
+            Phase::Downloading => "downloaded again",
+            _ => "not served any more",
+        };
+        let kept = percent(torrent.have, torrent.size);
+        let message = format!("{error}. {pieces} {then}; {kept} is verified and kept");
+        Self::new(Exit::Failed, "pieces_lost", message)
     }
 
     /// Files of somebody else are where the torrent's belong.

@@ -53,6 +53,8 @@ pub(crate) struct Torrent {
     pub(crate) pace: Pace,
     /// Whether somebody was told that there is no space, and nothing was written since.
     pub(crate) is_disk_full_told: bool,
+    /// Pieces that were lost and that nobody was told of, and when somebody last was told.
+    pub(crate) lost: (u64, Option<Instant>),
     peers: BTreeSet<PeerId>,
     /// The last [`Snapshot::progress_mark`], and when it last grew.
     mark: u64,
@@ -83,6 +85,7 @@ impl Torrent {
             is_seeded: false,
             pace: Pace::default(),
             is_disk_full_told: false,
+            lost: (0, None),
             peers: BTreeSet::new(),
             moved_at: now,
         }

@@ -8,6 +8,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 use swarmloop::client::{AddTorrent, Client, ClientError};
+use swarmloop::disk::job::DiskError;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
 
@@ -32,6 +33,9 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time between two looks at how things stand: 4 a second, as often as progress is drawn.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The least time between two lines that tell of lost pieces: one failing disk has many.
+const LOST_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a graceful stop may take: more than a second, which is too short for some private
 /// trackers, and less than what people wait for before they press ^C again.
@@ -232,10 +236,19 @@ impl Watch {
         let is_all_done = self.lost.is_empty() && self.roster.all().iter().all(is_done);
         match end {
             End::Finished => Exit::worst(self.lost.iter().copied().chain(self.roster.failures())),
+            End::Stopped(_) if self.has_lost_data() => Exit::Failed,
             End::Stopped(_) | End::OutputClosed if is_all_done => Exit::Success,
             End::Stopped(exit) => exit,
             End::OutputClosed | End::EngineEnded => Exit::Failed,
         }
+    }
+
+    /// Tells whether pieces of a torrent that is uploaded could not be read any more, so that it
+    /// did not do what it was there for.
+    fn has_lost_data(&self) -> bool {
+        let lost = |torrent: &Torrent| torrent.lost.1.is_some() && !torrent.snapshot.is_complete();
+        let uploads = |torrent: &Torrent| torrent.snapshot.phase == Phase::Seeding;
+        self.roster.all().iter().any(|torrent| lost(torrent) && uploads(torrent))
     }
 
     /// Returns whether the run is over, and why.
@@ -388,6 +401,10 @@ impl Watch {
                 }
             }
             Event::PeerConnected { peer_id, .. } => torrent.count_peer(*peer_id),
+            Event::PiecesLost { pieces, error, .. } => {
+                self.refresh(place, engine)?;
+                tell_lost(self.roster.torrent_mut(place), ui, *pieces, error, Instant::now());
+            }
             Event::Disk { error, .. } => {
                 // An engine that has ended leaves the figures of the last look.
                 let _ = self.refresh(place, engine);
@@ -477,6 +494,7 @@ fn torrent_of(event: &Event) -> Option<TorrentId> {
         | Event::Tracker { torrent, .. }
         | Event::PeerConnected { torrent, .. }
         | Event::PeerBanned { torrent, .. }
+        | Event::PiecesLost { torrent, .. }
         | Event::Disk { torrent, .. } => Some(*torrent),
         Event::PeerClosed { torrent, .. } => *torrent,
         _ => None,
@@ -489,6 +507,19 @@ fn tell_disk_full(torrent: &mut Torrent, ui: &mut Ui, full: &DiskFull) {
         let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
         ui.error(&Failure::disk_full(full, have, size), Some(torrent.number));
     }
+}
+
+/// Tells that pieces cannot be read any more: at most once in [`LOST_INTERVAL`], counted.
+fn tell_lost(torrent: &mut Torrent, ui: &mut Ui, pieces: u32, error: &DiskError, now: Instant) {
+    let (untold, told_at) = &mut torrent.lost;
+    *untold += u64::from(pieces);
+    if told_at.is_some_and(|at| now.saturating_duration_since(at) < LOST_INTERVAL) {
+        return;
+    }
+    let pieces = std::mem::take(untold);
+    *told_at = Some(now);
+    let failure = Failure::pieces_lost(error, pieces, &torrent.snapshot);
+    ui.error(&failure, Some(torrent.number));
 }
 
 fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {

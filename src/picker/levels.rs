@@ -38,6 +38,13 @@ impl Levels {
         whole.into_iter().chain(sets.filter(|set| !set.is_empty()).map(Some))
     }
 
+    /// Puts a piece that has become wanted before all others.
+    pub(super) fn insert_first(&mut self, piece: u32) {
+        if let Some([first, ..]) = self.sets.as_deref_mut() {
+            first.insert(piece);
+        }
+    }
+
     /// Takes out a piece that is not wanted any more.
     pub(super) fn remove(&mut self, piece: u32) {
         for set in self.sets.iter_mut().flat_map(|sets| sets.iter_mut()) {

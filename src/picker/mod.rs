@@ -12,8 +12,10 @@
 
 mod ask;
 mod availability;
+mod check;
 mod fresh;
 mod levels;
+mod lost;
 mod partial;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,8 @@ pub struct Picker {
     have: Bitfield,
     /// Invariant: the pieces in `have`.
     have_count: u32,
+    /// Pieces that were verified, are lost and not wanted again.
+    given_up: u32,
     /// Pieces to download. Invariant: none of them is in `have`.
     wanted: Bitfield,
     /// Invariant: the pieces in `wanted`.
@@ -105,6 +109,7 @@ impl Picker {
             window: u32::MAX,
             have,
             have_count,
+            given_up: 0,
             missing: geometry.pieces() - have_count,
             levels: Levels::default(),
             suspects: Bitfield::new(geometry.pieces()),
@@ -566,7 +571,7 @@ impl Picker {
 
     /// Tells whether every piece of the torrent is verified.
     pub const fn is_complete(&self) -> bool {
-        self.have_count == self.geometry.pieces()
+        self.have_count + self.given_up == self.geometry.pieces()
     }
 
     /// Returns the lengths of the torrent.
@@ -578,24 +583,5 @@ impl Picker {
         if let Pieces::Some(bits) = pieces {
             assert_eq!(bits.len(), self.geometry.pieces(), "a bitfield of another torrent");
         }
-    }
-
-    /// Asserts the invariants that are written on the fields. O(pieces + blocks of open pieces);
-    /// for tests.
-    pub fn check_invariants(&self) {
-        self.open.check_invariants();
-        assert_eq!(self.have.count(), self.have_count);
-        assert_eq!(self.wanted.count(), self.missing);
-        assert_eq!(self.suspects.count(), self.suspect_count);
-        self.levels.check_invariants(&self.wanted);
-        for piece in 0..self.geometry.pieces() {
-            let open = self.open.find(piece).is_some();
-            let wanted = self.wanted.contains(piece);
-            assert_eq!(self.fresh.contains(piece), wanted && !open, "piece {piece}");
-            if self.have.contains(piece) {
-                assert!(!open && !wanted && !self.suspects.contains(piece), "piece {piece}");
-            }
-        }
-        self.fresh.check_invariants(&self.availability);
     }
 }

@@ -204,6 +204,16 @@ pub enum Event {
         /// What it did.
         error: PeerError,
     },
+    /// Pieces that were verified cannot be read any more and are not offered; a download fetches
+    /// them again, and all other pieces are served as before.
+    PiecesLost {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// How many pieces.
+        pieces: u32,
+        /// Why.
+        error: DiskError,
+    },
     /// The disk failed; the torrent has been paused, what was verified is kept.
     Disk {
         /// Which torrent.

@@ -306,10 +306,10 @@ impl Session {
         self.work.pool.give_row(frames);
         if let Err(error) = result
             && let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize)
-            && entry.torrent.on_disk_error(error, &mut self.work.ctx(now)) == After::Stopped
         {
-            self.on_stopped(torrent, now);
+            let after = entry.torrent.on_unreadable(piece, error, &mut self.work.ctx(now));
             self.pass_on_news(torrent, now);
+            self.follow(torrent, after, now);
         }
     }
 
@@ -371,6 +371,7 @@ impl Session {
                     Event::Complete { torrent, elapsed: now - added_at, downloaded }
                 }
                 TorrentEvent::Disk(error) => Event::Disk { torrent, error },
+                TorrentEvent::Lost(pieces, error) => Event::PiecesLost { torrent, pieces, error },
                 TorrentEvent::Ban(addr, error) => {
                     self.ban(torrent, addr, &error, now);
                     continue;

@@ -65,6 +65,7 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::PeerClosed { .. } => 5,
         Event::PeerBanned { .. } => 6,
         Event::Disk { .. } => 7,
+        Event::PiecesLost { .. } => 8,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod blame;
 pub mod candidates;
 mod checking;
 mod exchange;
+mod lost;
 pub mod phase;
 pub mod pieces;
 mod selecting;
@@ -39,10 +40,10 @@ use crate::wire::frame::{Frame, FramePool, Share};
 use blame::Blame;
 use candidates::Candidates;
 use checking::Check;
+use lost::Trouble;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
 use selecting::Carrying;
-use space::Shortage;
 
 /// What a torrent is made from.
 #[derive(Debug)]
@@ -91,8 +92,7 @@ pub struct Torrent {
     /// Files that are wanted and leave the parts file; `None` while there are none.
     carrying: Option<Carrying>,
     stage: Stage,
-    /// What is known of the disk since it was full; `None` as long as it takes everything.
-    shortage: Option<Box<Shortage>>,
+    trouble: Trouble,
     pieces: OpenPieces,
     blame: Blame,
     /// Pieces verified since the start, in the order in which they came; peers are told from where
@@ -249,7 +249,7 @@ impl Torrent {
             selection: params.selection,
             carrying: None,
             stage: Stage::Checking(Check::new(geometry.pieces())),
-            shortage: None,
+            trouble: Trouble::default(),
             pieces: OpenPieces::new(stream_window(ctx.pool)),
             blame: Blame::default(),
             completed: Vec::new(),
@@ -394,7 +394,7 @@ impl Torrent {
         self.stirred = 0;
         let have = self.have().clone();
         self.stage = Stage::Stopped { reason, have };
-        self.shortage = None;
+        self.trouble.shortage = None;
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
     }
 

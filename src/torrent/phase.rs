@@ -86,6 +86,8 @@ pub enum TorrentEvent {
     Complete(bool),
     /// The disk failed.
     Disk(DiskError),
+    /// So many pieces cannot be read any more, for this reason.
+    Lost(u32, DiskError),
     /// Nobody at this address is to be talked to again.
     Ban(std::net::SocketAddr, PeerError),
 }

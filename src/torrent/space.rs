@@ -64,12 +64,13 @@ enum Step {
 impl Torrent {
     /// Tells whether the disk is full, so that nothing is asked for.
     pub(super) fn is_short_of_space(&self) -> bool {
-        self.shortage.as_ref().is_some_and(|shortage| shortage.step != Step::Try)
+        self.trouble.shortage.as_ref().is_some_and(|shortage| shortage.step != Step::Try)
     }
 
     /// Returns what is known of a disk that is full.
     pub(super) fn disk_full(&self, now: Instant) -> Option<DiskFull> {
-        let shortage = self.shortage.as_ref().filter(|shortage| shortage.step != Step::Try)?;
+        let shortage =
+            self.trouble.shortage.as_ref().filter(|shortage| shortage.step != Step::Try)?;
         let (wanted, have) = self.wanted_bytes();
         Some(DiskFull {
             error: shortage.error.clone(),
@@ -81,7 +82,7 @@ impl Torrent {
 
     /// Returns when [`Torrent::look_for_space`] is due.
     pub fn next_look(&self) -> Option<Instant> {
-        match self.shortage.as_ref()?.step {
+        match self.trouble.shortage.as_ref()?.step {
             Step::Look(at) => Some(at),
             Step::Hear | Step::Try => None,
         }
@@ -92,7 +93,7 @@ impl Torrent {
         if self.next_look().is_none_or(|at| at > ctx.now) {
             return;
         }
-        let Some(shortage) = &mut self.shortage else { return };
+        let Some(shortage) = &mut self.trouble.shortage else { return };
         shortage.step = Step::Hear;
         // The first look is for the figures: what has just failed is not tried again at once.
         let reserve = shortage.piece.filter(|_| shortage.is_told);
@@ -109,13 +110,13 @@ impl Torrent {
         if self.is_short_of_space() || !matches!(self.stage, Stage::Active { .. }) {
             return After::Nothing;
         }
-        let was_tried = self.shortage.is_some();
+        let was_tried = self.trouble.shortage.is_some();
         // What is half received is given up: others may have a use for its credit meanwhile.
         let idle: Vec<PieceIndex> = self.pieces.idle().collect();
         for piece in idle {
             self.close_piece(piece, ctx);
         }
-        self.shortage = Some(Box::new(Shortage {
+        self.trouble.shortage = Some(Box::new(Shortage {
             error,
             piece,
             free: None,
@@ -135,7 +136,8 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) -> After {
         let piece_len = u64::from(self.geometry.piece_len());
-        let Some(shortage) = self.shortage.as_mut().filter(|it| it.step == Step::Hear) else {
+        let Some(shortage) = self.trouble.shortage.as_mut().filter(|it| it.step == Step::Hear)
+        else {
             return After::Nothing;
         };
         let mut room = shortage.is_told;
@@ -162,7 +164,7 @@ impl Torrent {
 
     /// Goes on as if nothing had happened; what is written next tells whether that is so.
     fn try_again(&mut self, ctx: &mut Ctx<'_>) -> After {
-        if let Some(shortage) = &mut self.shortage {
+        if let Some(shortage) = &mut self.trouble.shortage {
             shortage.step = Step::Try;
         }
         if matches!(self.stage, Stage::Active { end: End::Finishing, .. }) {
@@ -174,8 +176,8 @@ impl Torrent {
 
     /// Takes in that something was written: if that was the try, the disk is not full any more.
     pub(super) fn was_written(&mut self) {
-        if self.shortage.as_ref().is_some_and(|shortage| shortage.step == Step::Try) {
-            self.shortage = None;
+        if self.trouble.shortage.as_ref().is_some_and(|shortage| shortage.step == Step::Try) {
+            self.trouble.shortage = None;
         }
     }
 }

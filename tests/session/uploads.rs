@@ -3,9 +3,9 @@
 
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
 use swarmloop::proto::message::Message;
-use swarmloop::session::io::{Phase, StopReason};
+use swarmloop::session::io::{Event, Phase, StopReason};
 
-use crate::common::{FAST, PLAIN, Remote, Said, Setup, World};
+use crate::common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield};
 
 fn requests(blocks: &[Block]) -> Vec<Message> {
     blocks.iter().copied().map(Message::Request).collect()
@@ -298,15 +298,63 @@ fn a_peer_that_is_choked_again_hears_which_requests_fell() {
 }
 
 #[test]
-fn a_read_that_fails_refuses_its_blocks_and_stops_the_torrent() {
+fn a_read_that_fails_withdraws_its_piece_and_no_other() {
     let mut world = World::seed();
     let leech = world.join_leech(FAST);
+    let pieces = world.status().pieces;
+    world.hear(leech);
     world.disk.fails_reads = true;
-    let block = world.block(0, 0);
-    world.say(leech, &[Message::Request(block)]);
-    assert_eq!(world.status().phase, Phase::Stopped(Some(StopReason::Disk)));
-    assert_eq!(world.given(leech), []);
+    let bad = world.block(0, 0);
+    world.say(leech, &[Message::Request(bad)]);
+    let rejected = [Message::RejectRequest(bad)];
+    assert_eq!(world.messages(leech), rejected);
+    assert_eq!(lost(&world), [(1, "cannot read \"file\": it is broken".to_owned())]);
+    let status = world.status();
+    assert_eq!((status.phase, status.pieces_have), (Phase::Seeding, pieces - 1));
+    // The next peers get all the others, and are not told of that one.
+    world.disk.fails_reads = false;
+    let good = world.block(1, 0);
+    world.say(leech, &[Message::Request(bad), Message::Request(good)]);
+    let heard = world.hear(leech);
+    assert!(heard.contains(&Said::Message(Message::RejectRequest(bad))), "{heard:?}");
+    assert!(heard.iter().any(|said| matches!(said, Said::Piece(block) if *block == good)));
+    let (_, first) = world.joined(FAST);
+    assert!(!first.contains(&Said::Message(Message::HaveAll)), "{first:?}");
     assert_eq!(world.session.memory().lent, 0);
+}
+
+#[test]
+fn a_download_fetches_a_piece_again_that_cannot_be_read_once_but_not_twice() {
+    let mut world = Setup::have([0, 1]).build();
+    let leech = world.join_leech(FAST);
+    world.disk.fails_reads = true;
+    let bad = world.block(0, 0);
+    world.say(leech, &[Message::Request(bad), Message::Request(world.block(0, 1))]);
+    assert_eq!(lost(&world).len(), 1, "both of its blocks failed");
+    assert_eq!(world.status().pieces_have, 1);
+    world.disk.fails_reads = false;
+    let partial = world.join(FAST);
+    let mut first_only = vec![0; world.status().pieces.div_ceil(8) as usize];
+    first_only[0] = 0b1000_0000;
+    world.send(partial, &bitfield(&first_only));
+    world.say(partial, &[Message::Unchoke]);
+    world.serve(partial);
+    assert_eq!(world.status().pieces_have, 2);
+    world.hear(leech);
+    world.say(leech, &[Message::Request(bad)]);
+    assert_eq!(world.given(leech), [bad]);
+    world.disk.fails_reads = true;
+    world.say(leech, &[Message::Request(bad)]);
+    assert_eq!(world.status().phase, Phase::Stopped(Some(StopReason::Disk)));
+}
+
+/// Returns how many pieces were lost at a time, and why.
+fn lost(world: &World) -> Vec<(u32, String)> {
+    let lost = |event: &Event| match event {
+        Event::PiecesLost { pieces, error, .. } => Some((*pieces, error.to_string())),
+        _ => None,
+    };
+    world.events.iter().filter_map(lost).collect()
 }
 
 #[test]

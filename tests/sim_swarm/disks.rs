@@ -184,7 +184,7 @@ fn a_read_only_disk_stops_a_download_but_not_a_seed() {
 }
 
 #[test]
-fn a_seed_whose_read_fails_stops_and_its_leechers_finish_elsewhere() {
+fn a_seed_whose_read_fails_withdraws_that_piece_and_serves_the_others() {
     let mut sim = Sim::new(SimOptions::new(6));
     let source = Arc::new(Source::single(6, 1_000_000, 32 << 10, None));
     let mut bad = peer();
@@ -193,9 +193,16 @@ fn a_seed_whose_read_fails_stops_and_its_leechers_finish_elsewhere() {
     let seeder = sim.add_seed(peer(), &source);
     let leechers = add_leechers(&mut sim, &source, &[unlucky, seeder], 2);
     sim.run_until_complete(&leechers, 5 * MINUTE);
-    assert_eq!(stop_reason(&sim, unlucky), Some(StopReason::Disk));
-    sim.run_for(MINUTE);
-    assert_at_rest(&sim, unlucky);
+    let status = sim.torrent(unlucky, ONLY).unwrap();
+    assert_eq!((status.phase, status.pieces_have + 1), (Phase::Seeding, status.pieces));
+    assert!(status.uploaded > 0);
+    let lost = |event: &&Event| matches!(event, Event::PiecesLost { pieces: 1, .. });
+    assert_eq!(sim.events(unlucky).filter(lost).count(), 1);
+    // Who asks it alone gets all but that piece.
+    let late = sim.add_host(peer());
+    sim.add_torrent(late, &source, AddOptions::from_peers(&[unlucky]));
+    let all_but_one = status.pieces - 1;
+    sim.run_until(MINUTE, |sim| sim.torrent(late, ONLY).unwrap().pieces_have == all_but_one);
 }
 
 #[test]

@@ -136,6 +136,55 @@ fn full_event() -> Event {
 }
 
 #[test]
+fn lost_pieces_are_told_at_intervals_and_fail_a_seed() {
+    let lost = |pieces| {
+        let (op, path) = (DiskOp::Read, "top/a".into());
+        let message = "input/output error".to_owned();
+        let error = DiskError { op, path, kind: DiskErrorKind::Other, message };
+        Event::PiecesLost { torrent: TorrentId(1), pieces, error }
+    };
+    let damaged = Snapshot { phase: Phase::Seeding, ..sample() };
+    let stop = [Notice::Stop(Exit::Signal(2))];
+    for (signals, exit) in [(&stop[..], Exit::Failed), (&[], Exit::Failed)] {
+        let script = Script::new(vec![lost(1), lost(3), lost(7)], damaged.clone());
+        let mut watch = watch(Goal::Seed, 1, &damaged);
+        watch.roster.torrent_mut(0).is_seeding_told = true;
+        let (mut ui, _, err) = recorded(&quiet());
+        for event in [lost(1), lost(3), lost(7)] {
+            watch.handle_event(&script, &mut ui, &event).expect("an engine");
+        }
+        assert_eq!(
+            err.text(),
+            "swarmloop: error: cannot read \"top/a\": input/output error. \
+             1 piece is not served any more; 39.2% is verified and kept\n"
+        );
+        let (_, ended, ..) = play(watch, &script, signals, &quiet());
+        assert_eq!(ended, exit);
+    }
+    let mut torrent = Torrent::new(
+        1,
+        TorrentId(1),
+        &metainfo(&[("top/a", 25, false)]),
+        None,
+        sample(),
+        Instant::now(),
+    );
+    let (mut ui, _, err) = recorded(&quiet());
+    let Event::PiecesLost { error, .. } = lost(1) else { unreachable!() };
+    let start = Instant::now();
+    for (pieces, after_s) in [(1, 0), (3, 1), (7, 29), (2, 30), (5, 59), (1, 61)] {
+        let now = start + Duration::from_secs(after_s);
+        tell_lost(&mut torrent, &mut ui, pieces, &error, now);
+    }
+    let told: Vec<String> = err.text().lines().map(str::to_owned).collect();
+    let says = |line: usize, text: &str| assert!(told[line].contains(text), "{told:?}");
+    assert_eq!(told.len(), 3);
+    says(0, ". 1 piece is downloaded again; ");
+    says(1, ". 12 pieces are downloaded again; ");
+    says(2, ". 6 pieces are downloaded again; ");
+}
+
+#[test]
 fn a_full_disk_is_told_once_and_waited_for() {
     let events = vec![full_event(), full_event(), complete_event(1)];
     let script = Script::new(events, Snapshot { have: sample().size, ..sample() });

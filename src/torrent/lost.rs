@@ -1,0 +1,83 @@
+//! Pieces that were verified and cannot be read any more: they are not offered, all others are.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp};
+use crate::id::PieceIndex;
+
+use super::phase::TorrentEvent;
+use super::space::Shortage;
+use super::verify::After;
+use super::{Ctx, Stage, Torrent};
+
+/// What is wrong with a torrent's disk.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    /// What is known of the disk since it was full; `None` as long as it takes everything.
+    pub(super) shortage: Option<Box<Shortage>>,
+    /// Pieces that could not be read once and were to be fetched again.
+    lost: BTreeSet<PieceIndex>,
+}
+
+impl Torrent {
+    /// Takes in that `piece` could not be read for a peer.
+    ///
+    /// What the file cannot give is withdrawn: the piece, or if the file as a whole is not to be
+    /// had, all of its pieces. A download fetches them again, once: a disk that loses the same
+    /// piece twice is not trusted with a third copy, and the torrent stops.
+    pub fn on_unreadable(
+        &mut self,
+        piece: PieceIndex,
+        error: DiskError,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        if !self.have().contains(piece.0) {
+            // Another read of it has failed before.
+            return After::Nothing;
+        }
+        let again = self.is_downloading() && self.is_selected(piece);
+        let pieces = self.pieces_lost_to(piece, &error);
+        let Stage::Active { picker, .. } = &mut self.stage else { return After::Nothing };
+        let (Some(pieces), false) = (pieces, again && self.trouble.lost.contains(&piece)) else {
+            return self.on_disk_error(error, ctx);
+        };
+        let lost = |piece: &PieceIndex| picker.lost(*piece, again);
+        let lost: Vec<PieceIndex> = pieces.map(PieceIndex).filter(lost).collect();
+        let count = u32::try_from(lost.len()).unwrap_or(u32::MAX);
+        ctx.events.push(TorrentEvent::Lost(count, error));
+        if !again {
+            return After::Nothing;
+        }
+        self.trouble.lost.extend(lost);
+        self.stir(ctx.lines);
+        After::LookAgain
+    }
+
+    /// Tells whether a file is wanted that `piece` has bytes of.
+    fn is_selected(&self, piece: PieceIndex) -> bool {
+        let mut spans = self.storage.layout.spans(piece, 0, self.geometry.len_of(piece));
+        spans.any(|span| self.selection.wants(span.file))
+    }
+
+    /// Returns which pieces cannot be had for an error; `None` if that is all of them.
+    fn pieces_lost_to(&self, piece: PieceIndex, error: &DiskError) -> Option<Range<u32>> {
+        let layout = &self.storage.layout;
+        let one = piece.0..piece.0 + 1;
+        let mut spans = layout.spans(piece, 0, self.geometry.len_of(piece));
+        let is_it = |file: usize| self.storage.root.join(&layout.files()[file].path) == error.path;
+        let file = spans.find(|span| is_it(span.file)).map(|span| span.file);
+        match (error.kind, file) {
+            // A bug of ours, and nothing that a file has done.
+            (DiskErrorKind::Panicked, _) => None,
+            (DiskErrorKind::Other, _) => Some(one),
+            // It ends before the piece does, or somewhere in it.
+            (DiskErrorKind::Missing, Some(file)) if error.op == DiskOp::Read => {
+                Some(piece.0..layout.pieces_of_file(file).end)
+            }
+            (_, Some(file)) => Some(layout.pieces_of_file(file)),
+            // The folder is not to be had.
+            (_, None) => None,
+        }
+    }
+}
