@@ -76,14 +76,13 @@ impl Session {
     /// Returns what payload memory there is and who holds it.
     pub fn memory(&self) -> MemoryStatus {
         let pool = &self.work.pool;
-        let held = |share| pool.limit(share) - pool.free(share);
         let (frames, lent) = pool.usage();
         MemoryStatus {
             frames,
             lent,
-            pieces: held(Share::Pieces),
-            endgame: held(Share::Endgame),
-            uploads: held(Share::Uploads),
+            pieces: pool.used(Share::Pieces),
+            endgame: pool.used(Share::Endgame),
+            uploads: pool.used(Share::Uploads),
         }
     }
 

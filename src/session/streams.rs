@@ -11,7 +11,7 @@ use crate::proto::handshake::{Reserved, encode};
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Fate;
-use crate::wire::frame::Share;
+use crate::wire::frame::{self, Share};
 use crate::wire::scratch::Arrived;
 
 use super::Session;
@@ -354,7 +354,7 @@ impl Session {
                 if parked && !peer.is_parked() {
                     self.queues.readable.push_back(id);
                 }
-                let sent = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+                let sent = frame::count(&frames);
                 let counters = &mut self.work.stats.counters;
                 counters.payload_sent += payload;
                 counters.blocks_sent += u64::from(sent);

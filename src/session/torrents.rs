@@ -17,7 +17,7 @@ use crate::torrent::phase::{Mode, TorrentEvent};
 use crate::torrent::verify::After;
 use crate::torrent::{Torrent, TorrentParams};
 use crate::tracker::Announcer;
-use crate::wire::frame::Share;
+use crate::wire::frame::{self, Share};
 
 use super::conns::{Conn, Kind};
 use super::entry::{Entry, identity};
@@ -292,7 +292,7 @@ impl Session {
     /// frames come back.
     fn on_read(&mut self, torrent: TorrentId, outcome: Outcome, now: Instant) {
         let Outcome::Read { conn, piece, begin, mut frames, result, .. } = outcome else { return };
-        let credit = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        let credit = frame::count(&frames);
         self.mark(conn);
         if let Some((_, peer)) = self.conns.find_mut(conn).and_then(Conn::as_peer) {
             if result.is_ok() {

@@ -13,7 +13,7 @@ use crate::peer::{Peer, PeerEvent, Standing};
 use crate::picker::{Ask, Pieces, Progress, Stop};
 use crate::stats::Metric;
 use crate::time::Instant;
-use crate::wire::frame::{Frame, FramePool, Share};
+use crate::wire::frame::{self, Frame, FramePool, Share};
 
 use super::{Ctx, Fed, Refill, Stage, Torrent};
 
@@ -259,6 +259,7 @@ impl Torrent {
         if open.is_streamed() {
             if let Some(run) = open.next_run(BLOCK_LEN) {
                 open.handed_over_at = ctx.now;
+                ctx.pool.hand_over(frame::count(&run.frames));
                 ctx.jobs.push_back(Job::Append(Append {
                     storage: Arc::clone(&self.storage),
                     piece,
@@ -272,6 +273,7 @@ impl Torrent {
             let mut frames = ctx.pool.row();
             open.take_frames(&mut frames);
             open.handed_over_at = ctx.now;
+            ctx.pool.hand_over(frame::count(&frames));
             ctx.jobs.push_back(Job::Verify(Verify {
                 storage: Arc::clone(&self.storage),
                 piece,
@@ -308,6 +310,7 @@ impl Torrent {
                 return Refill::Satisfied;
             }
             Stop::NoCredit => {
+                ctx.pool.went_short();
                 self.went_short(ctx.lines);
             }
             Stop::Busy => {}

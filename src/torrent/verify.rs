@@ -7,7 +7,7 @@ use crate::disk::job::{Appended, DiskError, DiskErrorKind, Job, Outcome, Times, 
 use crate::id::PieceIndex;
 use crate::peer::error::Misbehaviour;
 use crate::stats::Metric;
-use crate::wire::frame::Frame;
+use crate::wire::frame::{self, Frame};
 
 use super::phase::{Mode, StopReason, TorrentEvent};
 use super::pieces::OpenPiece;
@@ -41,6 +41,7 @@ impl Torrent {
     fn judge(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
         match outcome {
             Outcome::Verify { piece, frames, verdict, times, .. } => {
+                ctx.pool.hand_back(frame::count(&frames), times.to_written());
                 ctx.pool.give_row(frames);
                 if let Ok(verdict) = &verdict {
                     let written = matches!(verdict, Verdict::Good { .. });
@@ -55,6 +56,7 @@ impl Torrent {
                 }
             }
             Outcome::Append { piece, frames, result, times, .. } => {
+                ctx.pool.hand_back(frame::count(&frames), times.to_written());
                 if let Ok((verdict @ (Appended::Good | Appended::Corrupt), _)) = &result {
                     self.measure_job(piece, times, matches!(verdict, Appended::Good), ctx);
                 }
@@ -199,7 +201,7 @@ impl Torrent {
         result: Result<(Appended, Vec<[u8; 20]>), DiskError>,
         ctx: &mut Ctx<'_>,
     ) -> After {
-        let blocks = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        let blocks = frame::count(&frames);
         ctx.pool.give_all(&mut frames);
         let (appended, run_hashes) = match result {
             Ok(done) => done,

@@ -7,6 +7,7 @@
 //! open can always be finished.
 
 use crate::id::BLOCK_LEN;
+use crate::time::Duration;
 
 /// Bytes of a frame.
 pub(crate) const FRAME_LEN: usize = BLOCK_LEN as usize;
@@ -74,6 +75,11 @@ impl std::fmt::Debug for Frame {
     }
 }
 
+/// Returns how many frames, and so blocks, these are.
+pub fn count(frames: &[Frame]) -> u32 {
+    u32::try_from(frames.len()).unwrap_or(u32::MAX)
+}
+
 /// What a credit is for; each share has its own bound, so none can starve another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Share {
@@ -101,7 +107,23 @@ pub struct FramePool {
     made: u32,
     used: [u32; 3],
     limits: [u32; 3],
+    /// How much of its limit [`Share::Pieces`] may use now: grows when the peers or the disk need
+    /// more under way, shrinks while both keep up. Invariant: at most the limit.
+    working: u32,
+    /// Blocks of pieces that the disk has in hand.
+    in_hand: u32,
 }
+
+/// What open pieces have to share at first, in blocks: 12 MiB. What is received, hashed and written
+/// is then still in a processor's cache at each step, which all that the pool allows is not.
+const MIN_WORKING: u32 = 768;
+
+/// A disk that takes longer than this for what it is given is not helped by a cache, but by a
+/// longer queue.
+const SLOW: Duration = Duration::from_millis(40);
+
+/// One that takes less than this keeps up.
+const FAST: Duration = Duration::from_millis(20);
 
 impl FramePool {
     /// Returns a pool whose frames together hold at most `bytes`, rounded down to frames, at least
@@ -114,7 +136,15 @@ impl FramePool {
         let endgame = (frames / 16).max(1);
         let uploads = (frames / 4).max(1);
         let limits = [frames - endgame - uploads, endgame, uploads];
-        Self { idle: Vec::new(), rows: Vec::new(), made: 0, used: [0; 3], limits }
+        Self {
+            idle: Vec::new(),
+            rows: Vec::new(),
+            made: 0,
+            used: [0; 3],
+            limits,
+            working: MIN_WORKING.min(limits[Share::Pieces as usize]),
+            in_hand: 0,
+        }
     }
 
     /// Returns how many frames `share` may use in all.
@@ -122,9 +152,49 @@ impl FramePool {
         self.limits[share as usize]
     }
 
+    /// Returns how many frames of `share` are reserved.
+    pub const fn used(&self, share: Share) -> u32 {
+        self.used[share as usize]
+    }
+
     /// Returns how many more frames of `share` can be reserved now.
+    ///
+    /// Pieces have to share what has proved to be enough, not at once all of their limit.
     pub const fn free(&self, share: Share) -> u32 {
-        self.limits[share as usize] - self.used[share as usize]
+        let limit = match share {
+            Share::Pieces => self.working,
+            _ => self.limits[share as usize],
+        };
+        limit.saturating_sub(self.used(share))
+    }
+
+    /// Records that the disk was given `blocks` of a piece to hash and write.
+    pub const fn hand_over(&mut self, blocks: u32) {
+        self.in_hand += blocks;
+    }
+
+    /// Records that the disk is done with `blocks` of a piece, `took` after it was given them.
+    pub fn hand_back(&mut self, blocks: u32, took: Duration) {
+        let used = self.used(Share::Pieces);
+        if took > SLOW {
+            self.grow();
+        } else if took < FAST && self.in_hand > used / 2 {
+            let least = MIN_WORKING.min(self.limit(Share::Pieces));
+            self.working = self.working.saturating_sub(blocks).max(least);
+        }
+        self.in_hand = self.in_hand.saturating_sub(blocks);
+    }
+
+    /// Records that a piece could not be opened for want of credit. If most of what is used is
+    /// still with the peers, they are what is waited for: it takes more to have enough under way.
+    pub fn went_short(&mut self) {
+        if self.in_hand <= self.used(Share::Pieces) / 4 {
+            self.grow();
+        }
+    }
+
+    fn grow(&mut self) {
+        self.working = self.working.saturating_mul(2).min(self.limit(Share::Pieces));
     }
 
     /// Reserves `frames` credits of `share` and tells whether they were there; all or none.
@@ -234,6 +304,40 @@ mod tests {
             pool.give_row(Vec::new());
         }
         assert_eq!(pool.rows.len(), MAX_IDLE_ROWS);
+    }
+
+    #[test]
+    fn pieces_have_more_to_share_once_peers_or_the_disk_need_more_under_way() {
+        let new = || FramePool::new(u64::from(4 * MIN_WORKING) * u64::from(BLOCK_LEN));
+        let least = |pool: &FramePool| pool.free(Share::Pieces) == 0;
+        let (mut pool, piece) = (new(), 64);
+        assert!(pool.reserve(Share::Pieces, MIN_WORKING) && least(&pool));
+        pool.hand_over(MIN_WORKING / 2);
+        pool.went_short();
+        assert!(least(&pool), "the disk has half of it: that is what is waited for");
+        pool.hand_back(MIN_WORKING / 2, FAST);
+        pool.went_short();
+        assert_eq!(pool.free(Share::Pieces), MIN_WORKING, "all is with the peers");
+        for _ in 0..9 {
+            pool.went_short();
+        }
+        let all = pool.limit(Share::Pieces);
+        assert_eq!(pool.free(Share::Pieces), all - MIN_WORKING, "never more than the limit");
+        for _ in 0..all / piece {
+            pool.hand_over(MIN_WORKING);
+            pool.hand_back(piece, Duration::ZERO);
+            pool.in_hand = 0;
+        }
+        assert!(least(&pool), "a disk that keeps up with little has little");
+        pool.hand_over(piece);
+        pool.hand_back(piece, 2 * SLOW);
+        assert_eq!(pool.free(Share::Pieces), MIN_WORKING, "a slow disk has a longer queue");
+        let mut pool = new();
+        assert!(!pool.reserve(Share::Pieces, MIN_WORKING + 1), "a piece that is too long for it");
+        pool.went_short();
+        assert!(pool.reserve(Share::Pieces, MIN_WORKING + 1));
+        let small = FramePool::new(16 * u64::from(BLOCK_LEN));
+        assert_eq!(small.free(Share::Pieces), small.limit(Share::Pieces));
     }
 
     #[test]
