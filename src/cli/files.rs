@@ -1,5 +1,6 @@
 //! The files of a torrent: as a table, and which are complete, counted from its verified pieces.
 
+use swarmloop::client::Selection;
 use swarmloop::id::PieceIndex;
 use swarmloop::proto::metainfo::Metainfo;
 
@@ -48,7 +49,7 @@ struct File {
     span: (u64, u64),
     /// Pieces that overlap it and are not known to be verified.
     missing: u64,
-    /// Whether it has been told of.
+    /// Whether it has been told of, or is not to be.
     told: bool,
 }
 
@@ -56,12 +57,13 @@ struct File {
 pub(crate) type DoneFile = (usize, String);
 
 impl Files {
-    /// Counts the pieces of every file. O(files).
-    pub(crate) fn new(metainfo: &Metainfo) -> Self {
+    /// Counts the pieces of every file; of those that are not wanted, nothing is ever told.
+    /// O(files).
+    pub(crate) fn new(metainfo: &Metainfo, selection: &Selection) -> Self {
         let piece_len = u64::from(metainfo.piece_len.max(1));
         let mut at = 0u64;
         let mut files = Vec::new();
-        for file in &metainfo.files {
+        for (place, file) in metainfo.files.iter().enumerate() {
             let span = (at, at.saturating_add(file.len));
             at = span.1;
             if file.pad {
@@ -70,7 +72,8 @@ impl Files {
             let missing =
                 if file.len == 0 { 0 } else { (span.1 - 1) / piece_len - span.0 / piece_len + 1 };
             let path = file.path.to_string_lossy().into_owned();
-            files.push(File { index: files.len(), path, span, missing, told: false });
+            let told = !selection.wants(place);
+            files.push(File { index: files.len(), path, span, missing, told });
         }
         Self { piece_len, files }
     }
@@ -85,7 +88,7 @@ impl Files {
         for file in self.files[first..].iter_mut().take_while(|file| file.span.0 < end) {
             if file.missing > 0 {
                 file.missing -= 1;
-                if file.missing == 0 {
+                if file.missing == 0 && !file.told {
                     done.push(file.tell());
                 }
             }
@@ -109,6 +112,7 @@ impl File {
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;
+    use swarmloop::client::FilePriority::{Normal, Skip};
     use swarmloop::id::InfoHash;
     use swarmloop::proto::metainfo::MetainfoFile;
 
@@ -158,13 +162,14 @@ pub(crate) mod tests {
     #[test]
     fn a_file_is_done_with_its_last_piece() {
         // Pieces: 0 = a, b; 1 = b, pad; 2 = pad, c; 3 = c.
-        let mut files = Files::new(&metainfo(&[
+        let torrent = metainfo(&[
             ("top/a", 4, false),
             ("top/empty", 0, false),
             ("top/b", 12, false),
             ("top/pad", 8, true),
             ("top/c", 11, false),
-        ]));
+        ]);
+        let mut files = Files::new(&torrent, &Selection::all());
         assert!(indices(&files.verified(PieceIndex(1))).is_empty());
         assert_eq!(files.verified(PieceIndex(0)), [(1, "top/a".into()), (3, "top/b".into())]);
         assert!(indices(&files.verified(PieceIndex(3))).is_empty());
@@ -175,9 +180,25 @@ pub(crate) mod tests {
 
     #[test]
     fn pieces_that_were_there_before_come_with_the_end() {
-        let mut files = Files::new(&metainfo(&[("top/a", 10, false), ("top/b", 20, false)]));
+        let torrent = metainfo(&[("top/a", 10, false), ("top/b", 20, false)]);
+        let mut files = Files::new(&torrent, &Selection::all());
         assert!(indices(&files.verified(PieceIndex(2))).is_empty());
         assert!(indices(&files.verified(PieceIndex(99))).is_empty());
         assert_eq!(indices(&files.complete()), [1, 2]);
+    }
+
+    #[test]
+    fn nothing_is_told_of_files_that_are_not_wanted() {
+        let torrent = metainfo(&[
+            ("top/a", 4, false),
+            ("top/pad", 3, true),
+            ("top/b", 3, false),
+            ("top/empty", 0, false),
+            ("top/c", 10, false),
+        ]);
+        let priorities = [Skip, Normal, Normal, Skip, Normal];
+        let mut files = Files::new(&torrent, &Selection::new(priorities));
+        assert_eq!(indices(&files.verified(PieceIndex(0))), [2]);
+        assert_eq!(indices(&files.complete()), [4]);
     }
 }

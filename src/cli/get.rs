@@ -5,16 +5,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use swarmloop::client::{AddTorrent, Mode};
+use swarmloop::client::{AddTorrent, Mode, Selection};
 use swarmloop::text::Escaped;
 
 use super::args::get::GetArgs;
+use super::args::select::SelectArgs;
 use super::exit::{Exit, Failure};
 use super::goals::Goal;
 use super::input::{self, Loaded};
 use super::instruments::Instruments;
 use super::list;
 use super::network;
+use super::select;
 use super::signals::Signals;
 use super::ui::Ui;
 use super::watch::{End, STOP_TIMEOUT, Watch};
@@ -27,8 +29,14 @@ const MAX_NOTES: usize = 3;
 
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    let (torrents, lost) = load_all(&list::arguments(&args.torrents, &args.input_file)?, ui);
-    if torrents.is_empty() {
+    let arguments = list::arguments(&args.torrents, &args.input_file)?;
+    let (torrents, lost) = load_all(&arguments, &args.files, ui);
+    if args.files.list {
+        let listed = torrents.iter();
+        let listed = listed.map(|(id, torrent, selection)| (*id, &torrent.metainfo, selection));
+        select::list(listed, ui);
+    }
+    if torrents.is_empty() || args.files.list {
         return Ok(Exit::worst(lost));
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
@@ -36,10 +44,11 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
     let mut watch = Watch::new(goal, lost, Instant::now());
-    for (number, torrent) in torrents {
+    for (number, torrent, selection) in torrents {
         let path = result_path(args.dir.as_deref(), &torrent);
         let source = torrent.source;
-        watch.add(&client, ui, number, to_add(args, torrent), source, Some(path));
+        let torrent = to_add(args, torrent, selection);
+        watch.add(&client, ui, number, torrent, source, Some(path));
     }
     let end = watch.run(&instruments.watched(&client), &signals, ui);
     if let End::Stopped(_) = end {
@@ -52,29 +61,36 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 /// Names a run after what it downloads: foreign text.
-fn title(torrents: &[(usize, Loaded)]) -> String {
+fn title(torrents: &[Chosen]) -> String {
     match torrents {
-        [(_, torrent)] => format!("get {}", torrent.metainfo.name),
+        [(_, torrent, _)] => format!("get {}", torrent.metainfo.name),
         several => format!("get {} torrents", several.len()),
     }
 }
 
-/// Reads every torrent that was named; returns them with their numbers, and how the others
-/// ended.
-fn load_all(arguments: &[OsString], ui: &mut Ui) -> (Vec<(usize, Loaded)>, Vec<Exit>) {
+/// A torrent, its number on the command line, and which of its files are wanted.
+type Chosen = (usize, Loaded, Selection);
+
+/// Reads every torrent that was named; returns them with their numbers and what is wanted of them,
+/// and how the others ended.
+fn load_all(arguments: &[OsString], files: &SelectArgs, ui: &mut Ui) -> (Vec<Chosen>, Vec<Exit>) {
     let mut loaded = Vec::new();
     let mut lost = Vec::new();
     let mut seen = BTreeSet::new();
     for (number, argument) in (1..).zip(arguments) {
-        match input::load(argument) {
-            Ok(torrent) if !seen.insert(torrent.metainfo.info_hash) => {
+        let torrent = input::load(argument).and_then(|torrent| {
+            let selection = select::selection(files, &torrent.metainfo)?;
+            Ok((torrent, selection))
+        });
+        match torrent {
+            Ok((torrent, _)) if !seen.insert(torrent.metainfo.info_hash) => {
                 let shown = argument.to_string_lossy();
                 let text = format!("'{}' was named before", Escaped(&shown));
                 ui.warning("duplicate", &text, Some(number));
             }
-            Ok(torrent) => {
+            Ok((torrent, selection)) => {
                 warn_of_notes(number, &torrent, ui);
-                loaded.push((number, torrent));
+                loaded.push((number, torrent, selection));
             }
             Err(failure) => {
                 ui.count_failed(&failure, number);
@@ -101,9 +117,10 @@ fn result_path(dir: Option<&Path>, torrent: &Loaded) -> PathBuf {
     dir.map_or_else(|| PathBuf::from(torrent.top()), |dir| dir.join(torrent.top()))
 }
 
-fn to_add(args: &GetArgs, torrent: Loaded) -> AddTorrent {
+fn to_add(args: &GetArgs, torrent: Loaded, selection: Selection) -> AddTorrent {
     AddTorrent {
-        sequential: args.sequential,
+        sequential: args.files.sequential,
+        selection,
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
         limits: args.network.limits.of_torrent(),

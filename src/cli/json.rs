@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use swarmloop::client::AddTorrent;
-use swarmloop::proto::metainfo::{Metainfo, PIECE_HASH_LEN};
+use swarmloop::client::{AddTorrent, FilePriority, Selection};
+use swarmloop::proto::metainfo::{Metainfo, MetainfoFile, PIECE_HASH_LEN};
 use swarmloop::session::io::Phase;
 use swarmloop::stats::report::summary::{figures, unit_name};
 use swarmloop::stats::report::{Quantiles, Series};
@@ -86,7 +86,9 @@ pub(crate) fn start(id: usize, torrent: &AddTorrent, source: &str, time: SystemT
 }
 
 /// What a torrent consists of; pad files do not count.
-pub(crate) fn metadata(id: usize, metainfo: &Metainfo) -> String {
+pub(crate) fn metadata(id: usize, metainfo: &Metainfo, selection: &Selection) -> String {
+    let wanted = metainfo.files.iter().enumerate().filter(|(at, _)| selection.wants(*at));
+    let wanted = || wanted.clone().map(|(_, file)| file).filter(|file| !file.pad);
     let files = || metainfo.files.iter().filter(|file| !file.pad);
     Line::new("metadata")
         .with("id", id)
@@ -95,18 +97,20 @@ pub(crate) fn metadata(id: usize, metainfo: &Metainfo) -> String {
         .with("pieces", metainfo.piece_count())
         .with("files", files().count())
         .with("private", metainfo.private)
+        .with("want", wanted().map(|file| file.len).sum::<u64>())
+        .with("files_wanted", wanted().count())
         .end()
 }
 
 /// A torrent went into another state.
 pub(crate) fn status(id: usize, torrent: &Snapshot) -> String {
-    let share = |part: u32| f64::from(part) / f64::from(torrent.pieces.max(1));
-    let progress = match torrent.phase {
-        Phase::Checking => share(torrent.pieces_checked),
-        _ => share(torrent.pieces_have),
-    };
     // Three digits are what people read; the exact numbers are in `progress` lines.
-    let progress = (progress * 1_000.0).floor() / 1_000.0;
+    let per_mille = |part: u64, all: u64| u128::from(part) * 1_000 / u128::from(all.max(1));
+    let per_mille = match torrent.phase {
+        Phase::Checking => per_mille(torrent.pieces_checked.into(), torrent.pieces.into()),
+        _ => per_mille(torrent.have, torrent.size),
+    };
+    let progress = f64::from(u32::try_from(per_mille).unwrap_or(1_000)) / 1_000.0;
     let line = Line::new("status").with("id", id).with("state", state(&torrent.phase));
     line.with("progress", progress).end()
 }
@@ -177,6 +181,25 @@ pub(crate) fn seeded(id: usize, torrent: &Snapshot, elapsed: Duration, met: Met)
         .with("uploaded", torrent.uploaded)
         .with("met", met.code())
         .end()
+}
+
+/// A file of a torrent that is only listed, if it is wanted; `index` counts from 1, `size` is in
+/// bytes.
+pub(crate) fn listed_file(
+    id: usize,
+    index: usize,
+    file: &MetainfoFile,
+    priority: FilePriority,
+) -> Option<String> {
+    let priority = match priority {
+        FilePriority::Skip => return None,
+        FilePriority::Low => "low",
+        FilePriority::Normal => "normal",
+        FilePriority::High => "high",
+    };
+    let line = Line::new("file").with("id", id).with("index", index);
+    let line = line.with("path", file.path.to_string_lossy()).with("size", file.len);
+    Some(line.with("priority", priority).end())
 }
 
 /// A torrent is complete. `downloaded` is what came over the network, in bytes; a `path` there is
@@ -429,7 +452,7 @@ mod tests {
         let idle = Snapshot { down_rate: 0, peers: 0, half_open: 2, ..sample() };
         let lines = [
             start(1, &add("a.iso"), "file", time),
-            metadata(1, &add("a.iso").metainfo),
+            metadata(1, &add("a.iso").metainfo, &Selection::all()),
             status(1, &Snapshot { phase: Phase::Checking, pieces_checked: 362, ..sample() }),
             progress(1, &sample()),
             progress(1, &idle),

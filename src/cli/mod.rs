@@ -37,6 +37,7 @@ mod progress;
 mod roster;
 mod screen;
 mod seed;
+mod select;
 mod settings;
 mod show;
 mod signals;

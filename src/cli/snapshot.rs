@@ -9,11 +9,13 @@ use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Phase;
 use swarmloop::session::status::{TorrentStatus, TrackerState};
 
-/// What of a [`TorrentStatus`] is shown; the fields mean what they mean there.
+/// What of a [`TorrentStatus`] is shown; the other fields mean what they mean there.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) phase: Phase,
+    /// Of the files that are wanted: [`TorrentStatus::wanted`].
     pub(crate) size: u64,
+    /// Of the files that are wanted: [`TorrentStatus::wanted_have`].
     pub(crate) have: u64,
     pub(crate) pieces: u32,
     pub(crate) pieces_have: u32,
@@ -47,7 +49,7 @@ pub(crate) struct TrackerView {
 }
 
 impl Snapshot {
-    /// Tells whether every byte is there and verified.
+    /// Tells whether every byte that is wanted is there and verified.
     pub(crate) fn is_complete(&self) -> bool {
         self.have >= self.size && !matches!(self.phase, Phase::Checking)
     }
@@ -69,8 +71,8 @@ impl From<TorrentStatus> for Snapshot {
     fn from(status: TorrentStatus) -> Self {
         Self {
             phase: status.phase,
-            size: status.size,
-            have: status.have,
+            size: status.wanted,
+            have: status.wanted_have,
             pieces: status.pieces,
             pieces_have: status.pieces_have,
             pieces_open: status.pieces_open,

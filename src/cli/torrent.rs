@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use swarmloop::client::Selection;
 use swarmloop::id::{PeerId, TorrentId};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::io::Phase;
@@ -76,7 +77,7 @@ impl Torrent {
             id,
             name: Escaped(&metainfo.name).to_string(),
             path,
-            files: Files::new(metainfo),
+            files: Files::new(metainfo, &Selection::all()),
             mark: snapshot.progress_mark(),
             snapshot,
             outcome: None,
@@ -89,6 +90,11 @@ impl Torrent {
             peers: BTreeSet::new(),
             moved_at: now,
         }
+    }
+
+    /// Returns the same torrent of which only these files are wanted, and told of.
+    pub(crate) fn wanting(self, metainfo: &Metainfo, selection: &Selection) -> Self {
+        Self { files: Files::new(metainfo, selection), ..self }
     }
 
     /// Takes in how the torrent stands at `now`.

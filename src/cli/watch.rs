@@ -118,7 +118,7 @@ impl Watch {
         path: Option<PathBuf>,
     ) {
         ui.record(|| json::start(number, &torrent, source, SystemTime::now()));
-        ui.record(|| json::metadata(number, &torrent.metainfo));
+        ui.record(|| json::metadata(number, &torrent.metainfo, &torrent.selection));
         match self.locks.claim(state_dir::key(torrent.metainfo.info_hash, &torrent.dir)) {
             Ok(Claim::Ours) => {}
             Ok(Claim::Taken(process)) => {
@@ -128,13 +128,14 @@ impl Watch {
             }
             Err(error) => ui.detail(1, &format!("cannot lock: {error}")),
         }
-        let metainfo = torrent.metainfo.clone();
+        let (metainfo, selection) = (torrent.metainfo.clone(), torrent.selection.clone());
         let added = client.add_torrent(torrent).and_then(|id| Ok((id, client.status(id)?)));
         match added {
             Ok((id, status)) => {
                 let now = Instant::now();
                 let snapshot = Snapshot { until: self.goal.until(), ..status.into() };
-                self.roster.add(Torrent::new(number, id, &metainfo, path, snapshot, now));
+                let torrent = Torrent::new(number, id, &metainfo, path, snapshot, now);
+                self.roster.add(torrent.wanting(&metainfo, &selection));
             }
             Err(error) => {
                 let failure = Failure::client(&error);

@@ -7,11 +7,11 @@ use clap::ValueHint;
 
 use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
+use super::select::SelectArgs;
 use crate::cli::goals::SeedGoal;
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct GetArgs {
     /// Torrent files; - is stdin
     #[arg(required_unless_present = "input_file")]
@@ -24,9 +24,6 @@ pub(crate) struct GetArgs {
     #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: Option<PathBuf>,
-    /// Fetch pieces in order
-    #[arg(long)]
-    pub(crate) sequential: bool,
     /// Keep uploading when complete, until interrupted or until what the goals below say
     #[arg(long)]
     pub(crate) seed: bool,
@@ -36,6 +33,9 @@ pub(crate) struct GetArgs {
     /// Accepted for wget's and curl's sake: resuming is what always happens.
     #[arg(short = 'c', long = "continue", hide = true)]
     pub(crate) resume: bool,
+    /// Which files, and in which order.
+    #[command(flatten)]
+    pub(crate) files: SelectArgs,
     /// When seeding is over; any goal implies --seed.
     #[command(flatten)]
     pub(crate) goal: SeedGoalArgs,
@@ -60,6 +60,14 @@ impl GetArgs {
 
 /// What the long help of `get` adds.
 pub(super) const GET_HELP: &str = "\
+Files (-s, -x, --priority):
+  1-5,8     files 1 to 5 and 8, as `get -l X.torrent` and `show -f X.torrent` number them
+  '*.iso'   * and ? are any characters of a name; without a slash, any name on the path may match
+  'dir/**'  with a slash or **, the path from the torrent's folder on
+  What is not wanted is not created: bytes that it shares with what is wanted are kept in one
+  hidden file, .NAME.parts, until it is wanted too. Run the command again with other files to
+  change your mind: what is there is not downloaded again.
+
 Peer flags (-v):
   D    downloading from it           d    we would, but it chokes us
   U    uploading to it               u    it wants to, but we choke it

@@ -14,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod seed;
+pub(crate) mod select;
 pub(crate) mod show;
 pub(crate) mod tracker;
 

@@ -141,7 +141,7 @@ fn get_reads_its_flags() {
     let NetworkArgs { max_peers, max_conns, unchoke_slots, .. } = args.network;
     assert_eq!((max_peers, max_conns, unchoke_slots), (Some(9), Some(10), Some(4)));
     assert_eq!(args.patience.timeout, Some(Duration::from_secs(90)));
-    assert!(args.network.no_trackers && args.sequential && args.seed && args.overwrite);
+    assert!(args.network.no_trackers && args.files.sequential && args.seed && args.overwrite);
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn variables_are_named_after_flags() {
         .variable("SWARMLOOP_VERBOSE", "1")
         .variable("SWARMLOOP_NOT_A_FLAG", "1");
     let get = place.get(&[]);
-    assert!(get.network.no_trackers && !get.sequential);
+    assert!(get.network.no_trackers && !get.files.sequential);
     assert_eq!(get.network.peers.len(), 2);
     assert_eq!(place.cli(&["demo"]).output.verbose, 1);
     for (name, value, message) in [
