@@ -55,7 +55,7 @@ enum Ending {
 /// what differs between runs: [`ANY`]).
 const STORY: &[(&str, Ending, &str)] = &[
     ("demo", Ending::Exits(0), ""),
-    ("get album.torrent --limit-down 1M", Ending::Exits(2), ""),
+    ("get album.torrent --proxy socks5://localhost:1080", Ending::Exits(2), ""),
     ("tracker --listen 127.0.0.1:6969", Ending::Stays("/announce\n"), ANY),
     (
         "seed album.torrent --bind 127.0.0.2 --port 6881",
@@ -78,6 +78,12 @@ const STORY: &[(&str, Ending, &str)] = &[
     ("get album.torrent -d other --bind 127.0.0.3", Ending::Exits(6), ""),
     ("get album.torrent -d other --bind 127.0.0.3 --overwrite", Ending::Exits(0), "other/album\n"),
     ("get album.torrent -d later --bind 127.0.0.3 --no-trackers", Ending::Interrupted(130), ""),
+    (
+        "get album.torrent -d slow --bind 127.0.0.3 --limit-down 2M",
+        Ending::Exits(0),
+        "slow/album\n",
+    ),
+    ("get album.torrent -d goal --bind 127.0.0.3 --seed-time 1s", Ending::Exits(0), "goal/album\n"),
     (
         "get album.torrent -d seen --bind 127.0.0.3 --profile inside --trace inside.json",
         Ending::Exits(0),

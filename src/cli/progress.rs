@@ -163,13 +163,18 @@ fn state_text(torrent: &Snapshot) -> String {
             Size(torrent.uploaded),
             ratio(torrent.uploaded, torrent.size),
             torrent.peers,
-            torrent.until.as_ref().map(|until| format!("  until {until}")).unwrap_or_default()
+            until_text(torrent)
         ),
         _ => {
             let cause = stall(torrent).map_or_else(|| "stopped".to_owned(), |stall| stall.text);
             format!("{}  {cause}", share(torrent))
         }
     }
+}
+
+/// Returns until when a torrent is seeded, behind what stands before it; nothing if it has no end.
+fn until_text(torrent: &Snapshot) -> String {
+    torrent.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default()
 }
 
 fn share(torrent: &Snapshot) -> String {
@@ -258,11 +263,12 @@ pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> St
             eta_text(torrent)
         ),
         Phase::Seeding | Phase::PartialSeeding => format!(
-            "{time} {name} seeding up={}/s uploaded={} ratio={} peers={}",
+            "{time} {name} seeding up={}/s uploaded={} ratio={} peers={}{}",
             Size(torrent.up_rate).compact(),
             Size(torrent.uploaded).compact(),
             ratio(torrent.uploaded, torrent.size),
-            torrent.peers
+            torrent.peers,
+            until_text(torrent)
         ),
         Phase::Checking => {
             let share = percent(torrent.pieces_checked.into(), torrent.pieces.into());

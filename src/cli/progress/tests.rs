@@ -117,6 +117,7 @@ fn plain_lines_have_a_time_and_no_spaces_in_numbers() {
     let waiting = Snapshot { down_rate: 0, interesting: 0, ..sample() };
     let checking = Snapshot { phase: Phase::Checking, pieces_checked: 362, ..sample() };
     let seeding = Snapshot { phase: Phase::Seeding, ..sample() };
+    let to_a_goal = Snapshot { until: Some("ratio 1.0".into()), ..seeding.clone() };
     let stopped = |reason| Snapshot { phase: Phase::Stopped(reason), ..sample() };
     for (torrent, line) in [
         (sample(), "39.2% 296.1/754.0MiB down=48.2MiB/s up=1.1MiB/s peers=34 eta=10s"),
@@ -127,6 +128,7 @@ fn plain_lines_have_a_time_and_no_spaces_in_numbers() {
         ),
         (checking, "checking 12.0%"),
         (seeding, "seeding up=1.1MiB/s uploaded=18.1MiB ratio=0.02 peers=34"),
+        (to_a_goal, "seeding up=1.1MiB/s uploaded=18.1MiB ratio=0.02 peers=34 until ratio 1.0"),
         (stopped(None), "39.2% stopped"),
         (stopped(Some(StopReason::Disk)), "39.2% stopped: the disk failed"),
     ] {
