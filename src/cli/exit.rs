@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line is wrong.
     Usage,
+    /// 3: the data is not what the torrent says (`verify`).
+    Mismatch,
     /// 4: the input is not there or is no valid torrent or log.
     Input,
     /// 5: gave up, as `--timeout`, `--deadline` or `--stop-if-slow` said.
@@ -40,6 +42,7 @@ Exit codes:
   0    everything asked for is complete and verified
   1    some torrent failed, or an error of the system
   2    wrong usage
+  3    the data is not what the torrent says (verify)
   4    input not found, or not a valid torrent or log
   5    gave up, as --timeout, --deadline or --stop-if-slow said
   6    no space, no permission, read-only, or foreign files in the way
@@ -55,6 +58,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Mismatch => 3,
             Self::Input => 4,
             Self::GaveUp => 5,
             Self::Disk => 6,
@@ -71,7 +75,7 @@ impl Exit {
     const fn gravity(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::GaveUp => 1,
+            Self::GaveUp | Self::Mismatch => 1,
             Self::Input => 2,
             Self::Usage => 3,
             Self::Failed => 4,
@@ -256,6 +260,7 @@ mod tests {
             (Exit::Success, 0),
             (Exit::Failed, 1),
             (Exit::Usage, 2),
+            (Exit::Mismatch, 3),
             (Exit::Input, 4),
             (Exit::GaveUp, 5),
             (Exit::Disk, 6),

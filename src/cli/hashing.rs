@@ -53,10 +53,12 @@ impl Halt {
     }
 }
 
-/// Hashes every piece of `storage` with `jobs` threads (by default one a processor) and returns the
-/// hashes in order. `name` is what progress calls it; safe to print.
+/// Hashes the pieces of `storage` that are `wanted` with `jobs` threads (by default one a
+/// processor) and returns the hashes of all pieces in order. `name` is what progress calls it; safe
+/// to print.
 pub(crate) fn hash_all(
     storage: &Storage,
+    wanted: impl Fn(PieceIndex) -> bool + Sync,
     jobs: Option<NonZeroUsize>,
     name: &str,
     signals: &Signals,
@@ -68,6 +70,7 @@ pub(crate) fn hash_all(
     let shared = Shared {
         files: Files::new(limits::raise_fd_limit().files),
         storage,
+        wanted: &wanted,
         batch,
         next: AtomicU32::new(0),
         done: AtomicU64::new(0),
@@ -123,6 +126,7 @@ type Batch = Result<(usize, Vec<PieceHash>), DiskError>;
 struct Shared<'a> {
     files: Files,
     storage: &'a Storage,
+    wanted: &'a (dyn Fn(PieceIndex) -> bool + Sync),
     /// Pieces that a thread takes at a time.
     batch: u32,
     /// The first piece that nobody has taken.
@@ -137,21 +141,42 @@ impl Shared<'_> {
     fn run(&self, batches: &Sender<Batch>) {
         let mut buffer = Vec::new();
         while let Some((first, count)) = self.take() {
-            let step = |bytes| {
-                self.done.fetch_add(bytes, Ordering::Relaxed);
-                let stopped = self.stopped.load(Ordering::Relaxed);
-                if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            let piece = PieceIndex(first);
-            let first = usize::try_from(first).expect("usize has at least 32 bits");
-            let hashed =
-                hashing::pieces(&self.files, self.storage, piece, count, &mut buffer, step);
+            let hashed = self.batch(first, count, &mut buffer);
             let failed = hashed.is_err();
+            let first = usize::try_from(first).expect("usize has at least 32 bits");
             let sent = batches.send(hashed.map(|hashes| (first, hashes)));
             if sent.is_err() || failed {
                 return;
             }
         }
+    }
+
+    /// Hashes what is wanted of a batch, in runs of pieces that are.
+    fn batch(
+        &self,
+        first: u32,
+        count: u32,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Vec<PieceHash>, DiskError> {
+        let mut hashes = Vec::new();
+        let pieces: Vec<PieceIndex> = (first..first + count).map(PieceIndex).collect();
+        for run in pieces.chunk_by(|a, b| (self.wanted)(*a) == (self.wanted)(*b)) {
+            let Some(&piece) = run.first() else { continue };
+            if !(self.wanted)(piece) {
+                let len = |piece: &PieceIndex| u64::from(self.storage.layout.piece_len(*piece));
+                self.done.fetch_add(run.iter().map(len).sum(), Ordering::Relaxed);
+                hashes.resize(hashes.len() + run.len(), None);
+                continue;
+            }
+            let step = |bytes| {
+                self.done.fetch_add(bytes, Ordering::Relaxed);
+                let stopped = self.stopped.load(Ordering::Relaxed);
+                if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let count = u32::try_from(run.len()).expect("a batch is counted in 32 bits");
+            hashes.extend(hashing::pieces(&self.files, self.storage, piece, count, buffer, step)?);
+        }
+        Ok(hashes)
     }
 
     /// Takes the next pieces: the first and how many.

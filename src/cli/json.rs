@@ -362,6 +362,65 @@ pub(crate) fn torrent(metainfo: &Metainfo, magnet: &str, pieces: bool) -> String
     if pieces { line.with("piece_hashes", hashes()).end() } else { line.end() }
 }
 
+/// What `verify` found out about a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FileReport<'a> {
+    /// Counted from 1.
+    pub(crate) index: usize,
+    pub(crate) path: &'a Path,
+    /// Bytes that it should have.
+    pub(crate) size: u64,
+    pub(crate) state: &'static str,
+    pub(crate) is_ok: bool,
+    /// Its pieces, and how many of them are right and wrong.
+    pub(crate) pieces: u32,
+    pub(crate) right: u32,
+    pub(crate) wrong: u32,
+}
+
+/// How a file is.
+pub(crate) fn verified_file(file: &FileReport<'_>) -> String {
+    Line::new("file")
+        .with("id", 1)
+        .with("index", file.index)
+        .with("path", file.path.to_string_lossy())
+        .with("done", file.is_ok)
+        .with("size", file.size)
+        .with("state", file.state)
+        .with("pieces", file.pieces)
+        .with("pieces_right", file.right)
+        .with("pieces_wrong", file.wrong)
+        .end()
+}
+
+/// What `verify` found out about a torrent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) metainfo: &'a Metainfo,
+    /// Files without pad files, and how many of them are as they should be.
+    pub(crate) files: usize,
+    pub(crate) files_ok: usize,
+    /// Pieces that are right, and that are wrong; the others are missing.
+    pub(crate) right: usize,
+    pub(crate) wrong: usize,
+    pub(crate) is_ok: bool,
+}
+
+/// How a torrent's data is.
+pub(crate) fn verified(report: &Report<'_>) -> String {
+    Line::new("verified")
+        .with("id", 1)
+        .with("infohash", report.metainfo.info_hash.to_string())
+        .with("name", report.metainfo.name.as_str())
+        .with("ok", report.is_ok)
+        .with("files", report.files)
+        .with("files_ok", report.files_ok)
+        .with("pieces", report.metainfo.piece_count())
+        .with("pieces_right", report.right)
+        .with("pieces_wrong", report.wrong)
+        .end()
+}
+
 /// Returns bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -49,6 +49,7 @@ mod torrent;
 mod trace;
 mod tracker;
 mod ui;
+mod verify;
 mod watch;
 mod whitelist;
 mod words;
@@ -86,6 +87,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Get(args) => get::run(args, &mut ui),
         Command::Seed(args) => seed::run(args, &mut ui),
         Command::Create(args) => create::run(args, &mut ui),
+        Command::Verify(args) => verify::run(args, &mut ui),
         Command::Show(args) => show::run(args, &mut ui),
         Command::Magnet(args) => show::run_magnet(args, &mut ui),
         Command::Tracker(args) => tracker::run(args, &mut ui),

@@ -1,4 +1,4 @@
-//! The commands about torrent files, as a shell sees them: `create`, `show`, `magnet`.
+//! The commands about torrent files, as a shell sees them: `create`, `show`, `magnet`, `verify`.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -7,3 +7,4 @@ mod common;
 
 mod create;
 mod show;
+mod verify;

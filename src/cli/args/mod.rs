@@ -17,6 +17,7 @@ pub(crate) mod seed;
 pub(crate) mod select;
 pub(crate) mod show;
 pub(crate) mod tracker;
+pub(crate) mod verify;
 
 mod default;
 mod later;
@@ -38,6 +39,7 @@ use self::output::OutputArgs;
 use self::seed::SeedArgs;
 use self::show::{MagnetArgs, SHOW_HELP, ShowArgs};
 use self::tracker::{TRACKER_HELP, TrackerArgs};
+use self::verify::{VERIFY_HELP, VerifyArgs};
 use super::exit::{EXIT_CODES, Failure};
 use super::settings::flags::{Flags, is_taken_back};
 use super::settings::{Settings, Sources};
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     /// Show what a torrent file says
     #[command(visible_alias = "info", after_help = EXIT_CODES, after_long_help = SHOW_HELP)]
     Show(ShowArgs),
+    /// Hash data on disk and say which files are right
+    #[command(visible_alias = "check", after_help = EXIT_CODES, after_long_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
     /// Print the magnet links of torrent files
     #[command(after_help = EXIT_CODES)]
     Magnet(MagnetArgs),

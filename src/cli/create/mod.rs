@@ -58,7 +58,7 @@ pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let name = Escaped(&rehearsal.name).to_string();
-    let hashes = match hash_all(&plan.storage(), args.jobs, &name, &signals, ui) {
+    let hashes = match hash_all(&plan.storage(), |_| true, args.jobs, &name, &signals, ui) {
         Ok(hashes) => hashes,
         Err(halt) => return conclude(halt, ui),
     };
