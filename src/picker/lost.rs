@@ -12,12 +12,13 @@ impl Picker {
     /// A torrent that [is complete](Picker::is_complete) stays so if the piece is not wanted again:
     /// nobody asks any more how rare its pieces are.
     pub fn lost(&mut self, piece: PieceIndex, again: bool) -> bool {
+        let was_complete = self.is_complete();
         if !self.have.remove(piece.0) {
             return false;
         }
         self.have_count -= 1;
         if !again {
-            self.given_up += 1;
+            self.given_up += u32::from(was_complete);
             return true;
         }
         self.missing += u32::from(self.wanted.insert(piece.0));

@@ -61,7 +61,7 @@ pub struct Picker {
     have: Bitfield,
     /// Invariant: the pieces in `have`.
     have_count: u32,
-    /// Pieces that were verified, are lost and not wanted again.
+    /// Pieces that were verified, are lost since the torrent was complete, and not wanted again.
     given_up: u32,
     /// Pieces to download. Invariant: none of them is in `have`.
     wanted: Bitfield,
@@ -132,9 +132,13 @@ impl Picker {
     /// most urgent first. Pieces that are verified may be in them. O(pieces).
     ///
     /// Open pieces stay open; those that are not wanted any more are the caller's to
-    /// [`Picker::close`], unless they are being verified. Panics if a set is over another number of
+    /// [`Picker::close`], unless they are being verified. Of a torrent that [is
+    /// complete](Picker::is_complete) nothing is wanted, whatever is said here. Panics if a set is over another number of
     /// pieces: a bug of the caller.
     pub fn set_wanted(&mut self, mut levels: [Bitfield; LEVELS]) {
+        if self.is_complete() {
+            return;
+        }
         let mut wanted = Bitfield::new(self.geometry.pieces());
         for level in &mut levels {
             assert_eq!(level.len(), self.geometry.pieces(), "a bitfield of another torrent");

@@ -64,13 +64,15 @@ impl Torrent {
     fn pieces_lost_to(&self, piece: PieceIndex, error: &DiskError) -> Option<Range<u32>> {
         let layout = &self.storage.layout;
         let one = piece.0..piece.0 + 1;
-        let mut spans = layout.spans(piece, 0, self.geometry.len_of(piece));
-        let is_it = |file: usize| self.storage.root.join(&layout.files()[file].path) == error.path;
+        let mut spans = self.storage.spans(piece, 0, self.geometry.len_of(piece));
+        let is_it = |file: usize| self.storage.path_of(file) == error.path;
         let file = spans.find(|span| is_it(span.file)).map(|span| span.file);
         match (error.kind, file) {
             // A bug of ours, and nothing that a file has done.
             (DiskErrorKind::Panicked, _) => None,
             (DiskErrorKind::Other, _) => Some(one),
+            // What else is in the parts file is told when somebody asks for it.
+            (_, Some(file)) if file == self.storage.parts_index() => Some(one),
             // It ends before the piece does, or somewhere in it.
             (DiskErrorKind::Missing, Some(file)) if error.op == DiskOp::Read => {
                 Some(piece.0..layout.pieces_of_file(file).end)

@@ -25,5 +25,6 @@ mod tracker;
 mod controls;
 mod download;
 mod histograms;
+mod selecting;
 mod swarm;
 mod upload;

@@ -36,13 +36,19 @@ impl Payload {
             if !empty_too && file.content.is_empty() && !path.exists() {
                 continue;
             }
-            let found = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            if found.len() != file.content.len() {
-                let (have, want) = (found.len(), file.content.len());
-                return Err(format!("{}: {have} bytes instead of {want}", path.display()));
-            }
-            if let Some(at) = found.iter().zip(&file.content).position(|(a, b)| a != b) {
-                return Err(format!("{}: differs from byte {at} on", path.display()));
+            file.compare(&path)?;
+        }
+        self.refuse_strays(folder)
+    }
+
+    /// Compares some files, by their places in the torrent; all others must not be there.
+    pub(crate) fn compare_some(self, folder: &Path, wanted: &[usize]) -> Result<(), String> {
+        for (at, file) in self.files().iter().enumerate() {
+            let path = folder.join(&file.path);
+            if wanted.contains(&at) {
+                file.compare(&path)?;
+            } else if path.exists() {
+                return Err(format!("{}: not wanted", path.display()));
             }
         }
         self.refuse_strays(folder)
@@ -183,6 +189,18 @@ struct SourceFile {
 }
 
 impl SourceFile {
+    fn compare(&self, path: &Path) -> Result<(), String> {
+        let found = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        if found.len() != self.content.len() {
+            let (have, want) = (found.len(), self.content.len());
+            return Err(format!("{}: {have} bytes instead of {want}", path.display()));
+        }
+        if let Some(at) = found.iter().zip(&self.content).position(|(a, b)| a != b) {
+            return Err(format!("{}: differs from byte {at} on", path.display()));
+        }
+        Ok(())
+    }
+
     /// Appends its dictionary of the "files" list.
     fn entry(&self, out: &mut Vec<u8>) {
         out.push(b'd');

@@ -109,8 +109,13 @@ impl Site {
         client.start(&job, self.payload)
     }
 
+    /// The torrent file.
+    pub(crate) fn torrent(&self) -> &Path {
+        &self.torrent
+    }
+
     /// A new folder; numbered, because a test may start a client twice.
-    fn scratch(&mut self, name: &str) -> PathBuf {
+    pub(crate) fn scratch(&mut self, name: &str) -> PathBuf {
         self.started += 1;
         let path = self.folder.path().join(format!("{}-{name}", self.started));
         fs::create_dir(&path).unwrap();

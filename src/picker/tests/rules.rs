@@ -607,3 +607,23 @@ fn what_is_wanted_can_change_on_the_way() {
     order.sort_unstable();
     assert_eq!(order, [(5, 0), (7, 0)]);
 }
+
+#[test]
+fn what_was_lost_while_only_some_was_wanted_can_be_had_again() {
+    let mut bench = Bench::with(4, 1, &[0, 1]).seeds(1);
+    want(&mut bench, 4, [&[], &[], &[0, 1], &[]]);
+    assert!(bench.picker.lost(PieceIndex(1), false));
+    bench.picker.check_invariants();
+    assert_eq!((bench.picker.missing(), bench.picker.is_complete()), (0, false));
+    want(&mut bench, 4, [&[], &[], &[0, 1, 2, 3], &[]]);
+    for _ in 0..3 {
+        let piece = bench.fetch_one(A);
+        bench.picker.verified(PieceIndex(piece));
+        bench.picker.check_invariants();
+    }
+    assert!(bench.picker.is_complete());
+    // What a complete torrent has lost is not wanted again: nobody knows who has it.
+    assert!(bench.picker.lost(PieceIndex(2), false));
+    want(&mut bench, 4, [&[], &[], &[0, 1, 2, 3], &[]]);
+    assert_eq!((bench.picker.missing(), bench.picker.is_complete()), (0, true));
+}
