@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use swarmloop::bitfield::Bitfield;
-use swarmloop::disk::job::{Job, OnDisk, Outcome, Read};
+use swarmloop::disk::job::{Job, OnDisk, Outcome, Read, Space};
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex};
 use swarmloop::proto::handshake::{Reserved, encode};
 use swarmloop::proto::message::{Message, encode_bitfield_head};
@@ -125,6 +125,10 @@ impl World {
                 Action::Disk(Job::Finish { storage, .. }) => {
                     let (torrent, result) = (storage.torrent, Ok(()));
                     outcomes.push(Outcome::Finish { torrent, result });
+                }
+                Action::Disk(Job::Space { storage, .. }) => {
+                    let (torrent, space) = (storage.torrent, Ok(Space::default()));
+                    outcomes.push(Outcome::Space { torrent, space });
                 }
                 Action::Disk(Job::Read(read)) => {
                     let Read { storage, conn, piece, begin, frames } = read;

@@ -9,7 +9,7 @@ use swarmloop::session::io::{DiskFull, FileInTheWay, Phase};
 use swarmloop::text::Escaped;
 
 use super::input::escaped_path;
-use super::size::percent;
+use super::size::{Size, percent};
 use super::snapshot::Snapshot;
 use super::stall::space_text;
 
@@ -196,6 +196,17 @@ impl Failure {
         let kept = percent(torrent.have, torrent.size);
         let message = format!("{error}. {pieces} {then}; {kept} is verified and kept");
         Self::new(Exit::Failed, "pieces_lost", message)
+    }
+
+    /// What is missing does not fit on the disk.
+    pub(crate) fn no_space(name: &str, free: u64, needed: u64) -> Self {
+        let (free, needed) = (Size(free), Size(needed));
+        let message =
+            format!("no space for '{name}': {needed} needed, {free} free. Nothing was written");
+        Self::new(Exit::Disk, "no_space", message).hint(
+            "free some space, choose another folder with -d, or start all the same with \
+             --no-space-check",
+        )
     }
 
     /// Files of somebody else are where the torrent's belong.

@@ -121,6 +121,7 @@ fn to_add(args: &GetArgs, torrent: Loaded, selection: Selection) -> AddTorrent {
     AddTorrent {
         sequential: args.files.sequential,
         selection,
+        check_space: !args.room.no_space_check,
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
         limits: args.network.limits.of_torrent(),

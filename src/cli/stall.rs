@@ -88,6 +88,7 @@ pub(crate) fn space_text(full: &DiskFull) -> String {
 fn stopped(reason: Option<&StopReason>) -> &'static str {
     match reason {
         Some(StopReason::Disk) => "the disk failed",
+        Some(StopReason::NoSpace { .. }) => "there is not enough space",
         Some(StopReason::FilesInTheWay(_)) => "files are in the way",
         _ => "stopped",
     }

@@ -438,6 +438,11 @@ impl Watch {
             Phase::Stopped(Some(StopReason::FilesInTheWay(files))) => {
                 self.fail(place, ui, Failure::files_in_the_way(files));
             }
+            Phase::Stopped(Some(StopReason::NoSpace { free, needed })) => {
+                let name = &self.roster.torrent(place).name;
+                let failure = Failure::no_space(name, *free, *needed);
+                self.fail(place, ui, failure);
+            }
             Phase::DiskFull(full) => {
                 self.refresh(place, engine)?;
                 tell_disk_full(self.roster.torrent_mut(place), ui, full);

@@ -85,11 +85,13 @@ pub enum Job {
         /// The files by index, and which of their pieces are right.
         files: Vec<(usize, Vec<PieceIndex>)>,
     },
-    /// Look how much space there is for a torrent whose disk was full, and take what one piece
-    /// needs of it.
+    /// Look how much space there is, and take what one piece needs of it.
     Space {
         /// Where to look.
         storage: Arc<Storage>,
+        /// The files that are to be written, by their index in the layout; none to leave it open
+        /// what they need.
+        wanted: Vec<usize>,
         /// The piece that is to be written next; `None` to look only.
         reserve: Option<PieceIndex>,
     },
@@ -230,9 +232,8 @@ pub enum Outcome {
     Space {
         /// The job's torrent.
         torrent: TorrentId,
-        /// Bytes that are free, where the system says; [`DiskErrorKind::Full`] if there is no room
-        /// even for the piece.
-        free: Result<Option<u64>, DiskError>,
+        /// What was found; [`DiskErrorKind::Full`] if there is no room even for the piece.
+        space: Result<Space, DiskError>,
     },
 }
 
@@ -259,6 +260,15 @@ impl Times {
     pub const fn to_written(&self) -> Duration {
         self.to_hashed().saturating_add(self.write_took)
     }
+}
+
+/// How much space there is and is needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Bytes that are free, where the system says.
+    pub free: Option<u64>,
+    /// Bytes that the wanted files do not take up yet: holes in them count.
+    pub lacking: u64,
 }
 
 /// A file of a torrent that exists.

@@ -38,6 +38,8 @@ pub struct NewTorrent {
     pub sequential: bool,
     /// Which files are wanted.
     pub selection: Selection,
+    /// Stop a download at once if what is missing does not fit on the disk.
+    pub check_space: bool,
     /// Ask its trackers for peers.
     pub use_trackers: bool,
     /// How fast its payload may flow, beside the limit in all.
@@ -56,6 +58,7 @@ impl NewTorrent {
             mode,
             sequential: false,
             selection: Selection::all(),
+            check_space: true,
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
             peers: Vec::new(),
@@ -119,6 +122,7 @@ impl Session {
             order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
             selection: new.selection,
             unchoke_slots: self.config.unchoke_slots,
+            check_space: new.check_space,
         };
         let torrent = Torrent::start(params, &mut self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Storage, Times,
-    Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Space, Storage,
+    Times, Verdict, Verify,
 };
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
@@ -142,12 +142,19 @@ impl SimDisk {
                 self.finish(&storage, &selection, cut);
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
-            Job::Space { storage, reserve } => {
+            Job::Space { storage, wanted, reserve } => {
                 let room = reserve.map_or(Ok(()), |piece| {
                     self.has_room(&storage, piece, 0, storage.layout.piece_len(piece))
                 });
-                let free = room.map(|()| Some(self.options.capacity.saturating_sub(self.used())));
-                Outcome::Space { torrent: storage.torrent, free }
+                let free = Some(self.options.capacity.saturating_sub(self.used()));
+                let lacking = wanted.iter().map(|index| {
+                    let file = &storage.layout.files()[*index];
+                    let there = self.file(&storage.root.join(&file.path)).map_or(0, <[u8]>::len);
+                    file.len.saturating_sub(there as u64)
+                });
+                let lacking = lacking.sum();
+                let space = room.map(|()| Space { free, lacking });
+                Outcome::Space { torrent: storage.torrent, space }
             }
             Job::Close { .. } => return None,
         })

@@ -48,6 +48,8 @@ pub struct AddOptions {
     pub sequential: bool,
     /// Which files are wanted.
     pub selection: Selection,
+    /// Stop at once if what is missing does not fit on the disk.
+    pub check_space: bool,
     /// Ask the torrent's trackers.
     pub use_trackers: bool,
     /// Hosts to dial from the start.
@@ -59,7 +61,14 @@ impl Default for AddOptions {
     fn default() -> Self {
         let mode = Mode::Download { overwrite: false };
         let selection = Selection::all();
-        Self { mode, sequential: false, selection, use_trackers: true, peers: Vec::new() }
+        Self {
+            mode,
+            sequential: false,
+            selection,
+            check_space: true,
+            use_trackers: true,
+            peers: Vec::new(),
+        }
     }
 }
 

@@ -156,6 +156,7 @@ impl Sim {
         let peers = options.peers.iter().map(|peer| self.hosts[peer.0].peer_addr());
         let new = NewTorrent {
             sequential: options.sequential,
+            check_space: options.check_space,
             selection: options.selection.clone(),
             use_trackers: options.use_trackers,
             peers: peers.map(|addr| (addr.ip().to_string(), addr.port())).collect(),

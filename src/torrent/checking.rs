@@ -186,6 +186,9 @@ impl Torrent {
             self.carry(strays, ctx);
             return After::Nothing;
         }
+        if self.asks_for_room(ctx) {
+            return After::Nothing;
+        }
         self.activate(ctx);
         After::Started
     }

@@ -12,12 +12,21 @@ use super::verify::After;
 use super::{Ctx, Stage, Torrent};
 
 /// What is wrong with a torrent's disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Trouble {
+    /// Whether it is still to be asked if there is room for what is missing.
+    pub(super) asks_for_room: bool,
     /// What is known of the disk since it was full; `None` as long as it takes everything.
     pub(super) shortage: Option<Box<Shortage>>,
     /// Pieces that could not be read once and were to be fetched again.
     lost: BTreeSet<PieceIndex>,
+}
+
+impl Trouble {
+    /// Returns no trouble yet.
+    pub(super) const fn new(asks_for_room: bool) -> Self {
+        Self { asks_for_room, shortage: None, lost: BTreeSet::new() }
+    }
 }
 
 impl Torrent {

@@ -60,6 +60,8 @@ pub struct TorrentParams {
     pub selection: Selection,
     /// How many peers may be unchoked at one time.
     pub unchoke_slots: usize,
+    /// Whether to stop at once if what is missing does not fit on the disk.
+    pub check_space: bool,
 }
 
 /// One torrent of a session.
@@ -249,7 +251,7 @@ impl Torrent {
             selection: params.selection,
             carrying: None,
             stage: Stage::Checking(Check::new(geometry.pieces())),
-            trouble: Trouble::default(),
+            trouble: Trouble::new(params.check_space),
             pieces: OpenPieces::new(stream_window(ctx.pool)),
             blame: Blame::default(),
             completed: Vec::new(),

@@ -46,6 +46,13 @@ pub struct DiskFull {
 pub enum StopReason {
     /// The disk failed; an event said how.
     Disk,
+    /// What is missing does not fit on the disk; nothing was written.
+    NoSpace {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that it takes.
+        needed: u64,
+    },
     /// Files that are in the way hold bytes that are not this torrent's; nothing was written.
     FilesInTheWay(Vec<FileInTheWay>),
 }

@@ -13,11 +13,11 @@
 
 use std::sync::Arc;
 
-use crate::disk::job::{DiskError, DiskErrorKind, Job};
+use crate::disk::job::{DiskError, DiskErrorKind, Job, Space};
 use crate::id::PieceIndex;
 use crate::time::{Duration, Instant};
 
-use super::phase::{DiskFull, TorrentEvent};
+use super::phase::{DiskFull, Mode, StopReason, TorrentEvent};
 use super::verify::After;
 use super::{Ctx, End, Stage, Torrent};
 
@@ -97,7 +97,35 @@ impl Torrent {
         shortage.step = Step::Hear;
         // The first look is for the figures: what has just failed is not tried again at once.
         let reserve = shortage.piece.filter(|_| shortage.is_told);
-        ctx.jobs.push_back(Job::Space { storage: Arc::clone(&self.storage), reserve });
+        let (storage, wanted) = (Arc::clone(&self.storage), Vec::new());
+        ctx.jobs.push_back(Job::Space { storage, wanted, reserve });
+    }
+
+    /// Asks whether what is missing fits on the disk, before any of it is asked for; returns false
+    /// if there is nothing to ask, or it was asked before.
+    pub(super) fn asks_for_room(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let asks = std::mem::take(&mut self.trouble.asks_for_room);
+        if !asks || !matches!(self.mode, Mode::Download { .. }) || self.have().is_full() {
+            return false;
+        }
+        let files = self.storage.layout.files().iter().enumerate();
+        let wanted = files.filter(|(at, file)| !file.pad && self.selection.wants(*at));
+        let wanted = wanted.map(|(at, _)| at).collect();
+        let storage = Arc::clone(&self.storage);
+        ctx.jobs.push_back(Job::Space { storage, wanted, reserve: None });
+        true
+    }
+
+    /// Takes in whether there is room. Whoever cannot tell is not in the way: a disk that turns out
+    /// to be full is waited for.
+    fn on_room(&mut self, space: Option<Space>, ctx: &mut Ctx<'_>) -> After {
+        if let Some(Space { free: Some(free), lacking }) = space
+            && free < lacking
+        {
+            self.stop(Some(StopReason::NoSpace { free, needed: lacking }), ctx);
+            return After::Stopped;
+        }
+        self.check_on(ctx)
     }
 
     /// Takes in that `piece`, or the last touches, could not be written for want of space.
@@ -130,19 +158,18 @@ impl Torrent {
     }
 
     /// Takes in what a look for space found.
-    pub(super) fn on_space(
-        &mut self,
-        free: Result<Option<u64>, DiskError>,
-        ctx: &mut Ctx<'_>,
-    ) -> After {
+    pub(super) fn on_space(&mut self, space: Result<Space, DiskError>, ctx: &mut Ctx<'_>) -> After {
+        if let Stage::Checking(_) = &self.stage {
+            return self.on_room(space.ok(), ctx);
+        }
         let piece_len = u64::from(self.geometry.piece_len());
         let Some(shortage) = self.trouble.shortage.as_mut().filter(|it| it.step == Step::Hear)
         else {
             return After::Nothing;
         };
         let mut room = shortage.is_told;
-        match free {
-            Ok(free) => shortage.free = free,
+        match space {
+            Ok(space) => shortage.free = space.free,
             Err(error) if error.kind == DiskErrorKind::Full => room = false,
             Err(error) => return self.on_disk_error(error, ctx),
         }

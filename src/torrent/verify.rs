@@ -66,7 +66,7 @@ impl Torrent {
             Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
             Outcome::Carry { result, .. } => self.on_carry(result, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
-            Outcome::Space { free, .. } => self.on_space(free, ctx),
+            Outcome::Space { space, .. } => self.on_space(space, ctx),
             Outcome::Read { .. } => After::Nothing,
         }
     }

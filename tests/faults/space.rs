@@ -12,11 +12,48 @@ fn kept(text: &str) -> f64 {
     before.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// Returns a `get` that begins although the disk is too small.
+fn unchecked(stage: &Stage) -> Command {
+    let mut command = stage.get("out");
+    command.arg("--no-space-check");
+    command
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let stage = Stage::new(&[("a", 8 * MIB), ("b", 4 * MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=6m") else { return };
+    let ended = stage.run(stage.get("out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+    assert_eq!(
+        ended.words(),
+        "swarmloop: error: no space for 'data': 12.0 MiB needed, 6.0 MiB free. \
+         Nothing was written\n\
+         hint: free some space, choose another folder with -d, or start all the same with \
+         --no-space-check"
+    );
+    assert_eq!(std::fs::read_dir(stage.path("out")).unwrap().count(), 0);
+    tmpfs.remount("size=16m");
+    stage.finish("out");
+}
+
+#[test]
+fn what_is_there_already_needs_no_space() {
+    let stage = Stage::new(&[("a", 8 * MIB), ("b", 4 * MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=7m") else { return };
+    let mut run = stage.start(unchecked(&stage));
+    run.wait_for("space is free");
+    run.interrupt();
+    // Files are as long as their last piece demands; it is their blocks that count.
+    tmpfs.remount("size=13m");
+    stage.finish("out");
+}
+
 #[test]
 fn a_full_disk_is_waited_for_and_the_download_goes_on_by_itself() {
     let stage = Stage::new(&[("a", 8 * MIB), ("b", 4 * MIB)]);
     let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=6m") else { return };
-    let mut run = stage.start(stage.get("out"));
+    let mut run = stage.start(unchecked(&stage));
     run.wait_for("space is free");
     tmpfs.remount("size=128m");
     let ended = run.wait();
@@ -44,7 +81,7 @@ fn a_full_disk_is_waited_for_and_the_download_goes_on_by_itself() {
 fn a_full_disk_and_an_impatient_user_leave_what_the_next_run_continues() {
     let stage = Stage::new(&[("a", 4 * MIB)]);
     let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=2m") else { return };
-    let mut run = stage.start(stage.get("out"));
+    let mut run = stage.start(unchecked(&stage));
     run.wait_for("space is free");
     let ended = run.interrupt();
     assert_eq!(ended.code, Some(130), "{}", ended.err);
@@ -59,7 +96,7 @@ fn a_full_disk_and_an_impatient_user_leave_what_the_next_run_continues() {
 fn giving_up_on_a_full_disk_is_a_failure_of_the_disk() {
     let stage = Stage::new(&[("a", 4 * MIB)]);
     let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=2m") else { return };
-    let mut command = stage.get("out");
+    let mut command = unchecked(&stage);
     command.args(["--timeout", "2s"]);
     let ended = stage.run(command);
     assert_eq!(ended.code, Some(6), "{}", ended.err);

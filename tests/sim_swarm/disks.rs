@@ -136,7 +136,12 @@ fn a_full_disk_pauses_that_download_and_it_goes_on_by_itself() {
         small.config.pool_bytes = 1 << 20;
         small.disk.capacity = 1_600_000 + 100_000 * seed;
         let unlucky = sim.add_host(small);
-        let add = AddOptions { sequential: true, ..AddOptions::from_peers(&[seeder]) };
+        // Another one fills the disk meanwhile.
+        let add = AddOptions {
+            sequential: true,
+            check_space: false,
+            ..AddOptions::from_peers(&[seeder])
+        };
         sim.add_torrent(unlucky, &source, add);
         let leechers = add_leechers(&mut sim, &source, &[seeder, unlucky], 2);
         sim.run_until_complete(&leechers, 5 * MINUTE);
@@ -165,6 +170,34 @@ fn a_full_disk_pauses_that_download_and_it_goes_on_by_itself() {
         sim.run_for(MINUTE);
         assert_eq!(completions(&sim, unlucky), [true]);
         assert!(!sim.events(unlucky).any(|event| matches!(event, Event::Disk { .. })));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not_begun() {
+    for (room, fits) in [(999_999, false), (1_000_000, true)] {
+        let mut sim = Sim::new(SimOptions::new(7));
+        let source = Arc::new(Source::single(7, 2_000_000, 64 << 10, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let leecher = sim.add_host(peer());
+        // Half of it is there.
+        let (path, bytes) = source.files().next().unwrap();
+        let path = sim.root(leecher).join(path);
+        let half = bytes[..1_000_000].to_vec();
+        sim.disk_mut(leecher).put(path, half);
+        let mut options = DiskOptions::default();
+        options.capacity = 1_000_000 + room;
+        sim.disk_mut(leecher).set_options(options);
+        sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+        if fits {
+            sim.run_until_complete(&[leecher], MINUTE);
+            continue;
+        }
+        sim.run_for(MINUTE);
+        let reason = StopReason::NoSpace { free: room, needed: 1_000_000 };
+        assert_eq!(stop_reason(&sim, leecher), Some(reason));
+        assert_eq!(sim.disk(leecher).writes(), 0);
+        assert_at_rest(&sim, leecher);
     }
 }
 

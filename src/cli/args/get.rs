@@ -30,6 +30,9 @@ pub(crate) struct GetArgs {
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// How room is made for the files.
+    #[command(flatten)]
+    pub(crate) room: RoomArgs,
     /// Accepted for wget's and curl's sake: resuming is what always happens.
     #[arg(short = 'c', long = "continue", hide = true)]
     pub(crate) resume: bool,
@@ -48,6 +51,14 @@ pub(crate) struct GetArgs {
     /// What looks inside.
     #[command(flatten)]
     pub(crate) instruments: InstrumentArgs,
+}
+
+/// How room is made for what is downloaded.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RoomArgs {
+    /// Begin even if what is missing does not fit on the disk
+    #[arg(long)]
+    pub(crate) no_space_check: bool,
 }
 
 impl GetArgs {

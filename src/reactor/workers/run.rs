@@ -126,10 +126,10 @@ pub(super) fn run(
             let result = guarded(DiskOp::SetLength, &storage, finish);
             Outcome::Finish { torrent: storage.torrent, result }
         }
-        Job::Space { storage, reserve } => {
-            let look = || files.space(&storage, reserve);
-            let free = guarded(DiskOp::Reserve, &storage, look);
-            Outcome::Space { torrent: storage.torrent, free }
+        Job::Space { storage, wanted, reserve } => {
+            let look = || files.space(&storage, &wanted, reserve);
+            let space = guarded(DiskOp::Reserve, &storage, look);
+            Outcome::Space { torrent: storage.torrent, space }
         }
         Job::Close { torrent } => {
             files.close(torrent);

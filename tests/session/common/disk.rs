@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 use swarmloop::disk::hash;
 use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Times, Verdict,
-    Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Space, Times,
+    Verdict, Verify,
 };
 use swarmloop::id::PieceIndex;
 
@@ -22,6 +22,7 @@ pub(crate) struct Disk {
     pub(crate) fails_writes: bool,
     /// What a look for space finds.
     pub(crate) free: Option<u64>,
+    pub(crate) lacking: u64,
     /// Whether space can be set apart that cannot be written to.
     pub(crate) reserves: bool,
     /// How reads and writes fail that do.
@@ -42,6 +43,7 @@ impl Disk {
             fails_reads: false,
             fails_writes: false,
             free: None,
+            lacking: 0,
             reserves: false,
             kind: DiskErrorKind::Other,
             times: Times::default(),
@@ -76,10 +78,11 @@ impl Disk {
             Job::Finish { storage, .. } => {
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
-            Job::Space { storage, reserve } => {
+            Job::Space { storage, reserve, .. } => {
                 let fails = self.fails_writes && !self.reserves && reserve.is_some();
-                let free = if fails { Err(self.error(DiskOp::Reserve)) } else { Ok(self.free) };
-                Outcome::Space { torrent: storage.torrent, free }
+                let found = Space { free: self.free, lacking: self.lacking };
+                let space = if fails { Err(self.error(DiskOp::Reserve)) } else { Ok(found) };
+                Outcome::Space { torrent: storage.torrent, space }
             }
             Job::Close { .. } => return None,
         })
