@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use swarmloop::client::{AddTorrent, FilePriority, Selection};
+use swarmloop::id::InfoHash;
 use swarmloop::proto::metainfo::{Metainfo, MetainfoFile, PIECE_HASH_LEN};
 use swarmloop::session::io::Phase;
 use swarmloop::stats::report::summary::{figures, unit_name};
@@ -318,6 +319,21 @@ pub(crate) fn created(metainfo: &Metainfo, magnet: Option<&str>, path: &Path) ->
         }
         None => line.with("dry_run", true).end(),
     }
+}
+
+/// A torrent file was changed, or would be; `hashes` are its info-hashes before and after.
+pub(crate) fn edited(
+    path: &Path,
+    hashes: (InfoHash, InfoHash),
+    is_changed: bool,
+    is_dry_run: bool,
+) -> String {
+    let line = Line::new("edited")
+        .with("path", path.to_string_lossy())
+        .with("changed", is_changed)
+        .with("infohash_before", hashes.0.to_string())
+        .with("infohash", hashes.1.to_string());
+    if is_dry_run { line.with("dry_run", true).end() } else { line.end() }
 }
 
 /// A torrent's magnet link.

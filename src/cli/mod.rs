@@ -15,6 +15,7 @@ mod config;
 mod create;
 mod demo;
 mod docs;
+mod edit;
 mod exit;
 mod files;
 mod get;
@@ -90,6 +91,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Verify(args) => verify::run(args, &mut ui),
         Command::Show(args) => show::run(args, &mut ui),
         Command::Magnet(args) => show::run_magnet(args, &mut ui),
+        Command::Edit(args) => edit::run(args, &mut ui),
         Command::Tracker(args) => tracker::run(args, &mut ui),
         Command::Demo(args) => demo::run(args, &mut ui),
         Command::Hist(args) => hist::run(args, &mut ui),

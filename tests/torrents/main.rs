@@ -1,4 +1,5 @@
-//! The commands about torrent files, as a shell sees them: `create`, `show`, `magnet`, `verify`.
+//! The commands about torrent files, as a shell sees them: `create`, `show`, `magnet`,
+//! `verify`, `edit`.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
@@ -6,5 +7,6 @@
 mod common;
 
 mod create;
+mod edit;
 mod show;
 mod verify;

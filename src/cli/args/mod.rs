@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod docs;
+pub(crate) mod edit;
 pub(crate) mod get;
 pub(crate) mod hist;
 pub(crate) mod limits;
@@ -33,6 +34,7 @@ use self::create::{CREATE_HELP, CreateArgs};
 use self::default::with_default_command;
 use self::demo::DemoArgs;
 use self::docs::{CompletionsArgs, ManArgs};
+use self::edit::{EDIT_HELP, EditArgs};
 use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::OutputArgs;
@@ -100,6 +102,9 @@ pub(crate) enum Command {
     /// Print the magnet links of torrent files
     #[command(after_help = EXIT_CODES)]
     Magnet(MagnetArgs),
+    /// Change trackers, web seeds and texts of a torrent file
+    #[command(after_help = EXIT_CODES, after_long_help = EDIT_HELP)]
+    Edit(EditArgs),
     /// Run a small tracker for tests and local networks
     #[command(after_long_help = TRACKER_HELP)]
     Tracker(TrackerArgs),
