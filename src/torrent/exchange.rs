@@ -328,7 +328,8 @@ impl Torrent {
         if self.down_limit == u64::MAX {
             return usize::MAX;
         }
-        let part = self.down_limit / self.counts.unchoked_by.max(1) as u64;
+        let others = self.counts.unchoked_by - usize::from(peer.counted.unchokes_us);
+        let part = self.down_limit / (others as u64 + 1);
         let depth = Pipeline::depth_at(part);
         depth.saturating_sub(peer.requests_out())
     }

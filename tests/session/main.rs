@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod malformed;
 mod measures;
+mod rates;
 mod space;
 mod timers;
 mod trace;

@@ -62,7 +62,8 @@ pub(crate) struct RoomArgs {
 }
 
 impl GetArgs {
-    /// Returns until when is seeded after a download; `None` if nothing is. A goal implies `--seed`.
+    /// Returns until when is seeded after a download; `None` if nothing is. A goal implies
+    /// `--seed`.
     pub(crate) fn seeding(&self) -> Option<SeedGoal> {
         let goal = self.goal.goal();
         (self.seed || !goal.is_endless()).then_some(goal)
