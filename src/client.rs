@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use mio::Waker;
 
+use crate::disk::job::DiskError;
 pub use crate::disk::selection::{FilePriority, Selection};
 use crate::id::TorrentId;
 pub use crate::rate::RateLimits;
@@ -85,6 +86,19 @@ pub enum ClientError {
     Ended,
 }
 
+/// How a client ended.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Whether everything was done before the deadline.
+    pub is_graceful: bool,
+    /// Payload in bytes that is verified and was written, but is not known to have reached the
+    /// disk: nothing claims it. Only of torrents whose state is kept.
+    pub unsynced: u64,
+    /// Why what is known of torrents could not be saved while stopping.
+    pub state_errors: Vec<DiskError>,
+}
+
 /// The engine on a thread of its own. Dropping it ends the thread without waiting for it.
 pub struct Client {
     commands: mpsc::Sender<Command>,
@@ -108,7 +122,7 @@ enum Command {
     TrackerStatus(mpsc::Sender<Option<ServerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
-    Shutdown(Duration, mpsc::Sender<bool>),
+    Shutdown(Duration, mpsc::Sender<Stopped>),
 }
 
 impl Client {
@@ -289,13 +303,23 @@ impl Client {
     /// Stops gracefully: no new requests, pieces in hand are verified and written, `stopped` goes
     /// to trackers that last answered. Returns true when all of that is done, false if `deadline`
     /// passed first.
-    pub fn shutdown(mut self, deadline: Duration) -> bool {
-        let graceful = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or(false);
-        if let Some(thread) = self.thread.take().filter(|_| graceful) {
+    pub fn shutdown(self, deadline: Duration) -> bool {
+        self.stop(deadline).is_graceful
+    }
+
+    /// Stops like [`Client::shutdown`], and tells what was left.
+    pub fn stop(mut self, deadline: Duration) -> Stopped {
+        let mut stopped = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or_default();
+        let errors = self.events.try_iter().filter_map(|event| match event {
+            Event::StateFailed { error, .. } => Some(error),
+            _ => None,
+        });
+        stopped.state_errors = errors.collect();
+        if let Some(thread) = self.thread.take().filter(|_| stopped.is_graceful) {
             // The loop has answered last thing; a panic of its own has been printed.
             let _ = thread.join();
         }
-        graceful
+        stopped
     }
 
     fn send(&self, command: Command) -> Result<(), ClientError> {
@@ -374,8 +398,8 @@ fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, mut outbox: Outbox
     loop {
         match inbox.try_recv() {
             Ok(Command::Shutdown(deadline, reply)) => {
-                let graceful = wind_down(reactor, &mut outbox, deadline);
-                let _ = reply.send(graceful);
+                let stopped = wind_down(reactor, &mut outbox, deadline);
+                let _ = reply.send(stopped);
                 return;
             }
             Ok(command) => obey(&mut reactor, command),
@@ -437,8 +461,8 @@ fn obey(reactor: &mut Reactor, command: Command) {
     }
 }
 
-/// Ends the session in order, for as long as `deadline`. Returns whether everything was done.
-fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> bool {
+/// Ends the session in order, for as long as `deadline`.
+fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> Stopped {
     let (session, now) = reactor.session_mut();
     session.shutdown(now);
     let until = now + deadline;
@@ -449,10 +473,12 @@ fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> b
             // What the last turn decided (closes, for one) is carried out by one more.
             let turned = reactor.turn(Some(Duration::ZERO)).is_ok();
             outbox.take_from(&mut reactor);
-            return reactor.finish(rest(until, now)) && idle && turned;
+            let unsynced = reactor.session().0.unsynced_bytes();
+            let is_graceful = reactor.finish(rest(until, now)) && idle && turned;
+            return Stopped { is_graceful, unsynced, state_errors: Vec::new() };
         }
         if reactor.turn(Some(rest(until, now))).is_err() {
-            return false;
+            return Stopped::default();
         }
         outbox.take_from(&mut reactor);
     }

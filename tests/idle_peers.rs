@@ -114,7 +114,8 @@ impl World {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Disk(Job::Stat { storage }) => {
-                    let there = self.seeding.then_some(OnDisk { len, ours: true });
+                    let there =
+                        self.seeding.then_some(OnDisk { len, ours: true, ..OnDisk::default() });
                     let files = Ok(vec![there]);
                     outcomes.push(Outcome::Stat { torrent: storage.torrent, files });
                 }

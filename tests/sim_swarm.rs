@@ -1,9 +1,11 @@
 //! Whole swarms in virtual time: what leechers, seeds, trackers and liars come to. Here: swarms of
-//! sessions. In `sim_swarm/`: random ones, disks, and hosts that lie.
+//! sessions. In `sim_swarm/`: random ones, disks, crashes, and hosts that lie.
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 #[path = "sim_swarm/announcers.rs"]
 mod announcers;
+#[path = "sim_swarm/crash.rs"]
+mod crash;
 #[path = "sim_swarm/disks.rs"]
 mod disks;
 #[path = "sim_swarm/liar.rs"]

@@ -18,8 +18,9 @@ use super::list;
 use super::network;
 use super::select;
 use super::signals::Signals;
+use super::state;
 use super::ui::Ui;
-use super::watch::{End, STOP_TIMEOUT, Watch};
+use super::watch::{End, Watch};
 
 /// What is said when a signal has begun a graceful stop.
 pub(crate) const STOPPING: &str = "stopping… press ^C again to quit now";
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    client.shutdown(STOP_TIMEOUT);
+    state::shut_down(client, ui);
     let exit = watch.conclude(ui, end);
     Ok(instruments.finish(exit, ui))
 }
@@ -118,18 +119,16 @@ fn result_path(dir: Option<&Path>, torrent: &Loaded) -> PathBuf {
 }
 
 fn to_add(args: &GetArgs, torrent: Loaded, selection: Selection) -> AddTorrent {
+    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     AddTorrent {
         sequential: args.files.sequential,
         selection,
         check_space: !args.room.no_space_check,
         use_trackers: !args.network.no_trackers,
+        resume: state::resume(args.state, torrent.metainfo.info_hash, &dir),
         peers: args.network.peers.clone(),
         limits: args.network.limits.of_torrent(),
-        ..AddTorrent::new(
-            torrent.metainfo,
-            args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
-            Mode::Download { overwrite: args.overwrite },
-        )
+        ..AddTorrent::new(torrent.metainfo, dir, Mode::Download { overwrite: args.overwrite })
     }
 }
 

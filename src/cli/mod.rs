@@ -45,6 +45,7 @@ mod signals;
 mod size;
 mod snapshot;
 mod stall;
+mod state;
 mod state_dir;
 mod torrent;
 mod trace;

@@ -13,8 +13,9 @@ use super::input::{self, Loaded, data_dir};
 use super::instruments::Instruments;
 use super::network;
 use super::signals::Signals;
+use super::state;
 use super::ui::Ui;
-use super::watch::{End, STOP_TIMEOUT, Watch};
+use super::watch::{End, Watch};
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    client.shutdown(STOP_TIMEOUT);
+    state::shut_down(client, ui);
     let exit = watch.conclude(ui, end);
     Ok(instruments.finish(exit, ui))
 }
@@ -44,6 +45,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
 fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {
     AddTorrent {
         use_trackers: !args.network.no_trackers,
+        resume: state::resume(args.state, torrent.metainfo.info_hash, &dir),
         peers: args.network.peers.clone(),
         limits: args.network.limits.of_torrent(),
         ..AddTorrent::new(torrent.metainfo, dir, Mode::Seed)

@@ -23,6 +23,7 @@ use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
 use super::size::{Size, percent};
 use super::snapshot::Snapshot;
+use super::state;
 use super::state_dir::{self, state_dir};
 use super::torrent::{Outcome, Torrent};
 use super::ui::{Picture, Row, Ui};
@@ -402,6 +403,14 @@ impl Watch {
                 }
             }
             Event::PeerConnected { peer_id, .. } => torrent.count_peer(*peer_id),
+            Event::SyncFailed { error, bytes, .. } => {
+                let (bytes, name) = (Size(*bytes), &torrent.name);
+                let text = format!("{error}; {bytes} of '{name}' are checked again");
+                ui.warning("sync", &text, Some(torrent.number));
+            }
+            Event::StateFailed { error, .. } => {
+                ui.warning("state", &state::failed_text(error), Some(torrent.number));
+            }
             Event::PiecesLost { pieces, error, .. } => {
                 self.refresh(place, engine)?;
                 tell_lost(self.roster.torrent_mut(place), ui, *pieces, error, Instant::now());
@@ -501,6 +510,8 @@ fn torrent_of(event: &Event) -> Option<TorrentId> {
         | Event::PeerConnected { torrent, .. }
         | Event::PeerBanned { torrent, .. }
         | Event::PiecesLost { torrent, .. }
+        | Event::SyncFailed { torrent, .. }
+        | Event::StateFailed { torrent, .. }
         | Event::Disk { torrent, .. } => Some(*torrent),
         Event::PeerClosed { torrent, .. } => *torrent,
         _ => None,

@@ -13,6 +13,7 @@ pub use super::hash::Midstate;
 use super::layout::Layout;
 use super::parts::Parts;
 use super::selection::Selection;
+use super::state::{Save, Spill, StateOutcome, Sync};
 use crate::id::{ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
@@ -34,6 +35,8 @@ pub struct Storage {
     pub hashes: Bytes,
     /// Whether a file may be created, grown and written; `false` for a pure seed.
     pub writable: bool,
+    /// The file that keeps the torrent's state for the next process; `None` if none does.
+    pub state: Option<PathBuf>,
 }
 
 impl Storage {
@@ -95,11 +98,33 @@ pub enum Job {
         /// The piece that is to be written next; `None` to look only.
         reserve: Option<PieceIndex>,
     },
+    /// Read the state that an earlier process has left in [`Storage::state`].
+    Load {
+        /// Whose state.
+        storage: Arc<Storage>,
+    },
+    /// Make payload durable.
+    Sync(Sync),
+    /// Save the torrent's state.
+    Save(Save),
+    /// Save blocks of open pieces.
+    Spill(Spill),
     /// Close every open file of a torrent; no outcome follows.
     Close {
         /// The torrent that is gone.
         torrent: TorrentId,
     },
+}
+
+impl Job {
+    /// Tells whether it is one of those that may wait long for a disk and are done beside the
+    /// others, by threads of their own.
+    pub const fn may_wait_long(&self) -> bool {
+        matches!(
+            self,
+            Self::Space { .. } | Self::Load { .. } | Self::Sync(_) | Self::Save(_) | Self::Spill(_)
+        )
+    }
 }
 
 /// See [`Job::Verify`].
@@ -235,6 +260,8 @@ pub enum Outcome {
         /// What was found; [`DiskErrorKind::Full`] if there is no room even for the piece.
         space: Result<Space, DiskError>,
     },
+    /// Of the jobs that keep a torrent's state.
+    State(StateOutcome),
 }
 
 /// Where the time of a job that hashes and writes went, from its submission on: one stage after
@@ -272,13 +299,31 @@ pub struct Space {
 }
 
 /// A file of a torrent that exists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OnDisk {
     /// Its length in bytes.
     pub len: u64,
+    /// When it was written last, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// Its number on its file system.
+    pub inode: u64,
+    /// The file system that it is on.
+    pub device: u64,
     /// Whether it was made for this very torrent by a download that has not ended, so that what is
     /// in it may be written over. Not every file system can tell; `false` then.
     pub ours: bool,
+}
+
+impl OnDisk {
+    /// Tells whether it is the same file as `other`, whatever has been written to it.
+    pub const fn is_same_file(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.device == other.device
+    }
+
+    /// Tells whether it is the same file as `other` and nothing has been written to it in between.
+    pub const fn is_unchanged(&self, other: &Self) -> bool {
+        self.is_same_file(other) && self.len == other.len && self.modified_ns == other.modified_ns
+    }
 }
 
 /// Whether a whole piece is what the metainfo promises.
@@ -327,6 +372,10 @@ pub enum DiskOp {
     Reserve,
     /// Removing a file of ours that is of no use any more.
     Remove,
+    /// Bringing what was written to the disk itself.
+    Sync,
+    /// Putting a new state file in the place of an old one.
+    Rename,
 }
 
 /// What kind of failure it was: decides whether the torrent pauses, waits or goes on.
@@ -375,6 +424,8 @@ impl DiskOp {
             Self::Stat => "look at",
             Self::Reserve => "reserve space for",
             Self::Remove => "remove",
+            Self::Sync => "sync",
+            Self::Rename => "replace",
         }
     }
 }

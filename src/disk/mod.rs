@@ -10,4 +10,7 @@ pub mod layout;
 pub mod parts;
 pub mod selection;
 pub mod sha1_lanes;
+pub mod slots;
+pub mod spill;
+pub mod state;
 pub mod verdict;

@@ -145,6 +145,7 @@ impl Storage {
             layout: std::sync::Arc::clone(&self.layout),
             hashes: self.hashes.clone(),
             writable: self.writable,
+            state: self.state.clone(),
             parts,
         }
     }
@@ -176,6 +177,7 @@ mod tests {
             hashes: bytes::Bytes::new(),
             layout: Arc::new(layout),
             writable: true,
+            state: None,
         }
     }
 

@@ -17,6 +17,7 @@ mod fresh;
 mod levels;
 mod lost;
 mod partial;
+mod reopen;
 #[cfg(test)]
 mod tests;
 

@@ -11,27 +11,28 @@
 //! **Invariant:** this module does not know what a piece's bytes mean; [`super::workers`] does.
 
 mod cache;
-mod fault;
+pub(super) mod fault;
 mod mark;
-mod open;
+pub(super) mod open;
 mod parts;
 mod resident;
 mod run;
 mod space;
+pub(super) mod sync;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
-use crate::disk::layout::LayoutFile;
 use crate::disk::selection::Selection;
 use crate::id::{PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
 
 use cache::{Access, Cache, Key};
 use fault::failed;
-use open::{len_on_disk, open_below};
+use open::{on_disk, open_below};
 use resident::OpenFile;
 use run::{read_span, write_span, zero};
 
@@ -47,6 +48,8 @@ pub struct Files {
     cache: Mutex<Cache>,
     /// Held while a parts file is looked for and made, so that it is made once.
     making_parts: Mutex<()>,
+    /// The files of each torrent whose names are durable.
+    named: Mutex<BTreeMap<TorrentId, BTreeSet<usize>>>,
 }
 
 impl Files {
@@ -54,7 +57,11 @@ impl Files {
     /// operation is using when they are evicted stay open until it ends. What the process can spare
     /// is [`FdBudget::files`](super::limits::FdBudget::files).
     pub const fn new(capacity: usize) -> Self {
-        Self { cache: Mutex::new(Cache::new(capacity)), making_parts: Mutex::new(()) }
+        Self {
+            cache: Mutex::new(Cache::new(capacity)),
+            making_parts: Mutex::new(()),
+            named: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Writes the payloads of `frames`, end to end, from `begin` on in `piece`: one call for each
@@ -175,19 +182,21 @@ impl Files {
     /// Returns what there is of each file of the layout, and last of the parts file: `None` for
     /// those that do not exist and for pad files.
     ///
-    /// Opens no file but the parts file and creates nothing. Does not use the cache: O(files) system
-    /// calls.
+    /// Opens no file but the parts file and creates nothing. Does not use the cache: O(files)
+    /// system calls.
     ///
     /// # Errors
     ///
     /// A symlink, a folder or a device in a file's place is [`DiskErrorKind::InTheWay`].
     pub fn stat(storage: &Storage) -> Result<Vec<Option<OnDisk>>, DiskError> {
-        let look = |file: &LayoutFile| {
-            let len = if file.pad { None } else { len_on_disk(storage, file)? };
-            Ok(len.map(|len| OnDisk { len, ours: mark::is_on(storage, file) }))
-        };
-        let files = storage.layout.files().iter().map(look);
-        files.chain(std::iter::once_with(|| parts::stat(storage))).collect()
+        (0..=storage.parts_index()).map(|index| Self::look(storage, index)).collect()
+    }
+
+    /// Returns what there is of one file, or of the parts file.
+    fn look(storage: &Storage, index: usize) -> Result<Option<OnDisk>, DiskError> {
+        let Some(file) = storage.layout.files().get(index) else { return parts::stat(storage) };
+        let there = if file.pad { None } else { on_disk(storage, file)? };
+        Ok(there.map(|there| OnDisk { ours: mark::is_on(storage, file), ..there }))
     }
 
     /// Of the files that `selection` wants, makes those that hold no bytes and do not exist, with
@@ -214,10 +223,10 @@ impl Files {
         }
         let files = storage.layout.files().iter().enumerate();
         for (index, file) in files.filter(|(at, file)| !file.pad && selection.wants(*at)) {
-            let on_disk = len_on_disk(storage, file)?;
-            if on_disk.is_none() && file.len == 0 {
+            let there = on_disk(storage, file)?;
+            if there.is_none() && file.len == 0 {
                 open_below(storage, file, Access::Write)?;
-            } else if cut && on_disk.is_some_and(|len| len > file.len) {
+            } else if cut && there.is_some_and(|there| there.len > file.len) {
                 let open = self.open(storage, index, Access::Write)?;
                 rustix::fs::ftruncate(&*open, file.len)
                     .map_err(|errno| failed(DiskOp::SetLength, storage.path_of(index), errno))?;
@@ -229,6 +238,7 @@ impl Files {
 
     /// Closes the cached files of `torrent`; those that an operation is using when it ends.
     pub fn close(&self, torrent: TorrentId) {
+        self.named().remove(&torrent);
         let closed = self.lock().remove(torrent);
         // Closing can block (network file systems write back then), so the lock is gone by now.
         drop(closed);
@@ -263,6 +273,10 @@ impl Files {
         let evicted = self.lock().insert(key, Arc::clone(&file), access);
         drop(evicted);
         file
+    }
+
+    fn named(&self) -> MutexGuard<'_, BTreeMap<TorrentId, BTreeSet<usize>>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Cache> {

@@ -12,6 +12,7 @@ pub mod hashing;
 pub mod limits;
 pub mod net;
 pub mod resolver;
+mod state;
 mod udp;
 pub mod workers;
 
@@ -59,6 +60,8 @@ pub struct Reactor {
     /// Streams that broke after the turn had decided; reported first thing in the next.
     broken: Vec<(ConnId, io::ErrorKind)>,
     workers: Workers,
+    /// What syncs payload, keeps state and looks for space, beside the workers: nobody waits.
+    keeper: Workers,
     /// [`READ_BUDGET`], which a test makes smaller.
     read_budget: usize,
     resolver: Resolver,
@@ -125,6 +128,9 @@ const EVENTS: usize = 1024;
 const ACCEPTS_PER_TURN: usize = 128;
 /// How long a listener rests when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Threads that sync and keep state. They wait for the disk and not for a processor, several syncs
+/// at a time cost a journal little more than one, and one slow disk does not hold up the others.
+const KEEPERS: usize = 4;
 /// How often somebody is taken to become ready while the loop is busy: each millisecond, which is
 /// as fine as a poll can wait. So a turn of less counts as one wait, as long as the turn, and a
 /// stall of 50 ms as fifty waits of 1 to 50 ms.
@@ -158,6 +164,7 @@ impl Reactor {
             move || drop(waker.wake())
         };
         let workers = Workers::start(config.workers, wake(), files)?;
+        let keeper = workers.start_beside(KEEPERS, wake())?;
         let resolver = Resolver::new(wake());
         let clock = Clock::start();
         let mut session_config = config.session;
@@ -190,6 +197,7 @@ impl Reactor {
             unblocked: Vec::new(),
             broken: Vec::new(),
             workers,
+            keeper,
             read_budget: READ_BUDGET,
             resolver,
             outcomes: Vec::new(),
@@ -208,7 +216,7 @@ impl Reactor {
         let before = self.clock.elapsed();
         self.measure_turn(before);
         let mut timeout = self.timeout(at_most, Instant::ZERO + before);
-        if timeout != Some(Duration::ZERO) && !self.workers.rest() {
+        if timeout != Some(Duration::ZERO) && !(self.workers.rest() && self.keeper.rest()) {
             timeout = Some(Duration::ZERO);
         }
         match self.poll.poll(&mut self.events, timeout) {
@@ -288,7 +296,9 @@ impl Reactor {
     /// Ends the disk threads, letting them write what is queued, for as long as `at_most`. Returns
     /// whether they had ended.
     pub fn finish(self, at_most: Duration) -> bool {
-        self.workers.shutdown(at_most)
+        let until = std::time::Instant::now() + at_most;
+        let written = self.workers.shutdown(at_most);
+        self.keeper.shutdown(until.saturating_duration_since(std::time::Instant::now())) && written
     }
 
     /// Returns how long the poll may wait: not at all while something is left over from the last
@@ -322,6 +332,7 @@ impl Reactor {
 
     fn take_completions(&mut self, now: Instant) {
         self.workers.drain(&mut self.outcomes);
+        self.keeper.drain(&mut self.outcomes);
         for outcome in self.outcomes.drain(..) {
             self.session.handle_disk(outcome, now);
         }
@@ -435,6 +446,11 @@ impl Reactor {
                 }
                 Action::Close { conn } => self.streams.close(conn),
                 Action::Disk(Job::Read(job)) => told |= self.read(job, read_budget, now),
+                Action::Disk(Job::Close { torrent }) => {
+                    self.keeper.submit(Job::Close { torrent });
+                    self.workers.submit(Job::Close { torrent });
+                }
+                Action::Disk(job) if job.may_wait_long() => self.keeper.submit(job),
                 Action::Disk(job) => self.workers.submit(job),
                 Action::Resolve { id, host, port } => self.resolver.resolve(id, &host, port),
             }

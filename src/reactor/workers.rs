@@ -57,17 +57,41 @@ impl Workers {
         wake: impl Fn() + Send + Sync + 'static,
         open_files: usize,
     ) -> io::Result<Self> {
+        let files = Arc::new(Files::new(open_files));
+        Self::spawn("swarmloop-disk", threads.max(1), wake, files)
+    }
+
+    /// Starts another pool, of `threads`, on the same open files: for jobs that may wait for a disk
+    /// as long as they like, and that nobody is to wait for.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread to give.
+    pub fn start_beside(
+        &self,
+        threads: usize,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Self::spawn("swarmloop-sync", threads.max(1), wake, Arc::clone(&self.shared.files))
+    }
+
+    fn spawn(
+        name: &str,
+        threads: usize,
+        wake: impl Fn() + Send + Sync + 'static,
+        files: Arc<Files>,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::default()),
             changed: Condvar::new(),
             outcomes: Mutex::new(Outcomes { list: Vec::new(), resting: false }),
             wake: Wake(Box::new(wake)),
-            files: Files::new(open_files),
+            files,
         });
         let mut workers = Self { shared, threads: Vec::new(), pending: 0 };
-        for index in 0..threads.max(1) {
+        for index in 0..threads {
             let living = Living::new(&workers.shared);
-            let thread = std::thread::Builder::new().name(format!("swarmloop-disk-{index}"));
+            let thread = std::thread::Builder::new().name(format!("{name}-{index}"));
             workers.threads.push(thread.spawn(move || work(&living.0))?);
         }
         Ok(workers)
@@ -178,7 +202,7 @@ struct Shared {
     changed: Condvar,
     outcomes: Mutex<Outcomes>,
     wake: Wake,
-    files: Files,
+    files: Arc<Files>,
 }
 
 #[derive(Debug)]

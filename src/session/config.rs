@@ -62,6 +62,12 @@ pub struct Config {
     pub keep_alive_interval: Duration,
     /// How long a whole announce exchange may take, name lookup and redirects apart.
     pub tracker_timeout: Duration,
+    /// The longest time that payload which was written waits to be brought to the disk itself and
+    /// claimed (security.md 3.4: 5 s). Of torrents whose state is kept.
+    pub sync_interval: Duration,
+    /// The most payload of a torrent that waits so, in bytes (security.md 3.4: 64 MiB): what a
+    /// power cut costs at most beyond what is on its way there.
+    pub max_unsynced_bytes: u64,
     /// How many peers an announce asks for.
     pub num_want: u32,
     /// The first bytes of our peer ids (BEP 20).
@@ -96,6 +102,8 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(140),
             keep_alive_interval: Duration::from_secs(100),
             tracker_timeout: Duration::from_secs(30),
+            sync_interval: Duration::from_secs(5),
+            max_unsynced_bytes: 64 << 20,
             num_want: 80,
             peer_id_prefix: *b"-SL0100-",
             trace_records: 0,

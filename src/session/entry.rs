@@ -144,8 +144,8 @@ impl Entry {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
         let poll = self.announcer.poll_timeout();
-        let look = self.torrent.next_look();
-        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look]
+        let (look, state) = (self.torrent.next_look(), self.torrent.state_timeout());
+        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
             .into_iter()
             .flatten()
             .min()

@@ -31,6 +31,7 @@ use crate::disk::job::{DiskError, Job};
 use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
 use crate::peer::error::PeerError;
 use crate::time::Duration;
+pub use crate::torrent::keep::Resume;
 pub use crate::torrent::phase::{DiskFull, FileInTheWay, Mode, Phase, StopReason};
 use crate::tracker::TrackerEvent;
 pub use crate::wire::slices::{MAX_SEND_SLICES, RecvSlices, SendSlices};
@@ -203,6 +204,24 @@ pub enum Event {
         addr: SocketAddr,
         /// What it did.
         error: PeerError,
+    },
+    /// Payload could not be brought to the disk itself, so nobody knows whether it is there. Its
+    /// pieces are hashed again; if it happens once more the torrent stops.
+    SyncFailed {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// What failed.
+        error: DiskError,
+        /// Bytes of the pieces that are hashed again.
+        bytes: u64,
+    },
+    /// The torrent's state cannot be loaded or saved: what it has is checked from the start next
+    /// time. Told once until saving works again.
+    StateFailed {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// What failed.
+        error: DiskError,
     },
     /// Pieces that were verified cannot be read any more and are not offered; a download fetches
     /// them again, and all other pieces are served as before.

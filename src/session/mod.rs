@@ -233,7 +233,10 @@ impl Session {
 
     /// Tells whether nothing is under way that a graceful stop waits for: no disk job, no announce.
     pub fn is_idle(&self) -> bool {
-        let quiet = |entry: &Entry| entry.announcing.is_none() && entry.announcer.is_stopped();
+        let quiet = |entry: &Entry| {
+            let told = entry.announcing.is_none() && entry.announcer.is_stopped();
+            told && entry.torrent.is_settled()
+        };
         self.jobs_out == 0 && self.torrents.iter().flatten().all(quiet)
     }
 

@@ -73,6 +73,12 @@ impl Session {
         peers
     }
 
+    /// Returns the payload of all torrents that is verified and not known to be durable, in bytes;
+    /// of those whose state is kept. O(torrents).
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.torrents.iter().flatten().map(|entry| entry.torrent.unsynced_bytes()).sum()
+    }
+
     /// Returns what payload memory there is and who holds it.
     pub fn memory(&self) -> MemoryStatus {
         let pool = &self.work.pool;

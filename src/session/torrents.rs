@@ -13,6 +13,7 @@ use crate::picker::Order;
 use crate::proto::metainfo::Metainfo;
 use crate::rate::RateLimits;
 use crate::time::Instant;
+use crate::torrent::keep::{Resume, SyncLimits};
 use crate::torrent::phase::{Mode, TorrentEvent};
 use crate::torrent::verify::After;
 use crate::torrent::{Torrent, TorrentParams};
@@ -44,6 +45,8 @@ pub struct NewTorrent {
     pub use_trackers: bool,
     /// How fast its payload may flow, beside the limit in all.
     pub limits: RateLimits,
+    /// Where its state is kept from one process to the next; `None` keeps and believes nothing.
+    pub resume: Option<Resume>,
     /// Peers to dial besides those that trackers name: host names or addresses, and ports.
     pub peers: Vec<(String, u16)>,
 }
@@ -61,6 +64,7 @@ impl NewTorrent {
             check_space: true,
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
+            resume: None,
             peers: Vec::new(),
         }
     }
@@ -111,6 +115,7 @@ impl Session {
             parts: None,
             hashes: new.metainfo.pieces.clone(),
             writable: matches!(new.mode, Mode::Download { .. }),
+            state: new.resume.as_ref().map(|resume| resume.file.clone()),
         };
         if let Some(path) = self.shared_path(&storage) {
             return Err(AddTorrentError::PathTaken(path));
@@ -123,6 +128,11 @@ impl Session {
             selection: new.selection,
             unchoke_slots: self.config.unchoke_slots,
             check_space: new.check_space,
+            resume: new.resume,
+            sync: SyncLimits {
+                interval: self.config.sync_interval,
+                bytes: self.config.max_unsynced_bytes,
+            },
         };
         let torrent = Torrent::start(params, &mut self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
@@ -226,7 +236,7 @@ impl Session {
     /// Drops a torrent that is to be removed once nothing is under way for it.
     pub(super) fn remove_if_done(&mut self, torrent: TorrentId, now: Instant) -> bool {
         let Some(entry) = self.entry(torrent) else { return true };
-        let busy = entry.torrent.open_pieces() > 0
+        let busy = !entry.torrent.is_settled()
             || entry.announcing.is_some()
             || !entry.announcer.is_stopped();
         if !entry.removing || busy {
@@ -251,6 +261,7 @@ impl Session {
             | Outcome::Carry { torrent, .. }
             | Outcome::Finish { torrent, .. }
             | Outcome::Space { torrent, .. } => *torrent,
+            Outcome::State(outcome) => outcome.torrent(),
         };
         if let Outcome::Read { .. } = outcome {
             return self.on_read(torrent, outcome, now);
@@ -280,6 +291,7 @@ impl Session {
             }
             After::Completed => self.on_complete(torrent, now),
             After::Stopped => self.on_stopped(torrent, now),
+            After::Restarted => self.close_conns_of(torrent, CloseReason::TorrentStopped, now),
         }
     }
 
@@ -376,6 +388,10 @@ impl Session {
                 }
                 TorrentEvent::Disk(error) => Event::Disk { torrent, error },
                 TorrentEvent::Lost(pieces, error) => Event::PiecesLost { torrent, pieces, error },
+                TorrentEvent::SyncFailed(error, bytes) => {
+                    Event::SyncFailed { torrent, error, bytes }
+                }
+                TorrentEvent::StateFailed(error) => Event::StateFailed { torrent, error },
                 TorrentEvent::Ban(addr, error) => {
                     self.ban(torrent, addr, &error, now);
                     continue;

@@ -222,6 +222,7 @@ impl Session {
         }
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.torrent.look_for_space(&mut self.work.ctx(now));
+            entry.torrent.keep_state(&mut self.work.ctx(now));
         }
         self.look_up_again(torrent, now);
         self.announce(torrent, now);

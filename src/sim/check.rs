@@ -66,6 +66,8 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::PeerBanned { .. } => 6,
         Event::Disk { .. } => 7,
         Event::PiecesLost { .. } => 8,
+        Event::SyncFailed { .. } => 9,
+        Event::StateFailed { .. } => 10,
     }
 }
 

@@ -4,20 +4,21 @@
 //! **Invariant:** a job is done when its outcome is told, not when it is submitted, so a claim
 //! that comes before the write is found out.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Space, Storage,
-    Times, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Space, Storage, Times,
+    Verdict, Verify,
 };
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::rng::Rng;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::frame::Frame;
+
+use super::files::Files;
 
 /// How a disk behaves.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub struct DiskOptions {
     pub read_only: bool,
     /// The bytes that fit on it; a write that needs more fails with [`DiskErrorKind::Full`].
     pub capacity: u64,
+    /// Which syncs of payload fail (counted from 0), and lose what they were to carry over.
+    pub fail_syncs: (u64, u64),
 }
 
 impl Default for DiskOptions {
@@ -45,6 +48,7 @@ impl Default for DiskOptions {
             fail_read: None,
             read_only: false,
             capacity: u64::MAX,
+            fail_syncs: (0, 0),
         }
     }
 }
@@ -52,12 +56,13 @@ impl Default for DiskOptions {
 /// The files of one host by their full path.
 #[derive(Debug, Default)]
 pub struct SimDisk {
-    files: BTreeMap<PathBuf, Vec<u8>>,
-    /// Files that were made by writing to them.
-    made: BTreeSet<PathBuf>,
+    pub(super) files: Files,
+    /// The time at which things are done.
+    pub(super) now: Instant,
     options: DiskOptions,
     writes: u64,
     reads: u64,
+    syncs: u64,
 }
 
 impl SimDisk {
@@ -67,13 +72,17 @@ impl SimDisk {
 
     /// Returns the bytes of a file.
     pub fn file(&self, path: &Path) -> Option<&[u8]> {
-        self.files.get(path).map(Vec::as_slice)
+        self.files.get(path)
     }
 
     /// Puts a file there, whatever there was.
     pub fn put(&mut self, path: PathBuf, bytes: Vec<u8>) {
-        self.made.remove(&path);
-        self.files.insert(path, bytes);
+        self.files.put(path, bytes, self.now);
+    }
+
+    /// Removes a file.
+    pub fn remove(&mut self, path: &Path) {
+        self.files.remove(path);
     }
 
     /// Returns how many runs were written.
@@ -89,6 +98,14 @@ impl SimDisk {
     /// Changes how the disk behaves from now on.
     pub const fn set_options(&mut self, options: DiskOptions) {
         self.options = options;
+    }
+
+    /// Counts a sync and tells whether it fails.
+    pub(super) const fn next_sync_fails(&mut self) -> bool {
+        let nth = self.syncs;
+        self.syncs += 1;
+        let (from, until) = self.options.fail_syncs;
+        from <= nth && nth < until
     }
 
     pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
@@ -117,11 +134,8 @@ impl SimDisk {
                 Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
             }
             Job::Stat { storage } => {
-                let look = |path: &Path| {
-                    let len = self.file(path)?.len() as u64;
-                    Some(OnDisk { len, ours: self.made.contains(path) })
-                };
                 let files = storage.layout.files().iter();
+                let look = |path: &Path| self.files.look(path);
                 let files = files
                     .map(|f| if f.pad { None } else { look(&storage.root.join(&f.path)) })
                     .chain(std::iter::once(look(&storage.path_of(storage.parts_index()))));
@@ -156,6 +170,10 @@ impl SimDisk {
                 let space = room.map(|()| Space { free, lacking });
                 Outcome::Space { torrent: storage.torrent, space }
             }
+            Job::Load { storage } => Outcome::State(self.load(&storage)),
+            Job::Sync(job) => Outcome::State(self.sync(job)),
+            Job::Save(job) => Outcome::State(self.save(&job)),
+            Job::Spill(job) => Outcome::State(self.spill(job)),
             Job::Close { .. } => return None,
         })
     }
@@ -172,6 +190,8 @@ impl SimDisk {
             Job::Append(Append { storage, piece, begin, frames, .. }) => {
                 (storage, piece, begin, frames)
             }
+            Job::Save(job) => return self.tear_save(&job, rng),
+            Job::Spill(job) => return self.tear_spill(&job, rng),
             _ => return,
         };
         let mut bytes = payload(&frames);
@@ -187,21 +207,16 @@ impl SimDisk {
         begin: u32,
         len: u32,
     ) -> Result<Vec<u8>, DiskError> {
-        let mut out = Vec::with_capacity(len as usize);
-        for span in storage.spans(piece, begin, len) {
-            let from = to_usize(span.offset);
-            let until = from + to_usize(span.len);
-            if span.pad {
-                out.resize(out.len() + to_usize(span.len), 0);
-                continue;
-            }
-            let path = storage.path_of(span.file);
-            match self.files.get(&path).and_then(|file| file.get(from..until)) {
-                Some(part) => out.extend_from_slice(part),
-                None => return Err(failed(DiskOp::Read, path, DiskErrorKind::Missing)),
-            }
-        }
-        Ok(out)
+        let file = |path: &Path| self.files.get(path);
+        collect(storage, (piece, begin, len), file)
+            .map_err(|path| failed(DiskOp::Read, path, DiskErrorKind::Missing))
+    }
+
+    /// Tells whether a piece is right in what a power cut would leave.
+    pub(super) fn is_durable(&self, storage: &Storage, piece: PieceIndex) -> bool {
+        let run = (piece, 0, storage.layout.piece_len(piece));
+        let bytes = collect(storage, run, |path| self.files.durable(path));
+        bytes.is_ok_and(|bytes| hash_of(&bytes) == storage.expected(piece))
     }
 
     fn put_run(&mut self, storage: &Storage, piece: PieceIndex, begin: u32, mut bytes: &[u8]) {
@@ -211,20 +226,14 @@ impl SimDisk {
             bytes = rest;
             if !span.pad {
                 let path = storage.path_of(span.file);
-                if !self.files.contains_key(&path) {
-                    self.made.insert(path.clone());
-                }
-                let file = self.files.entry(path).or_default();
-                let (from, until) = (to_usize(span.offset), to_usize(span.offset + span.len));
-                file.resize(file.len().max(until), 0);
-                file[from..until].copy_from_slice(part);
+                self.files.write(&path, to_usize(span.offset), part, self.now);
             }
         }
     }
 
     /// Returns the bytes that all files take: a hole costs as much as what will be in it.
     fn used(&self) -> u64 {
-        self.files.values().map(|file| file.len() as u64).sum()
+        self.files.len()
     }
 
     /// Tells whether a run can be written, as far as the disk's size goes.
@@ -310,9 +319,7 @@ impl SimDisk {
         let Ok(bytes) = self.bytes_of(storage, piece, 0, storage.layout.piece_len(piece)) else {
             return false;
         };
-        let mut midstate = Midstate::default();
-        hash::update_bytes(&mut midstate, &bytes);
-        hash::finish(midstate) == storage.expected(piece)
+        hash_of(&bytes) == storage.expected(piece)
     }
 
     /// Creates a file with what the parts file has of it. Seen by others as one step.
@@ -324,16 +331,12 @@ impl SimDisk {
                 if to.file != file || from.file != storage.parts_index() {
                     continue;
                 }
-                let parts = &self.files[&storage.path_of(from.file)];
+                let parts = self.files.get(&storage.path_of(from.file)).expect("it is there");
                 let part = parts[to_usize(from.offset)..to_usize(from.offset + from.len)].to_vec();
-                let path = storage.path_of(file);
-                self.made.insert(path.clone());
-                let bytes = self.files.entry(path).or_default();
-                let (begin, end) = (to_usize(to.offset), to_usize(to.offset + to.len));
-                bytes.resize(bytes.len().max(end), 0);
-                bytes[begin..end].copy_from_slice(&part);
+                self.files.write(&storage.path_of(file), to_usize(to.offset), &part, self.now);
             }
         }
+        self.files.sync(&storage.path_of(file));
     }
 
     fn finish(&mut self, storage: &Storage, selection: &Selection, cut: bool) {
@@ -347,14 +350,43 @@ impl SimDisk {
         for (_, spec) in files.filter(|(at, file)| !file.pad && selection.wants(*at)) {
             let path = storage.root.join(&spec.path);
             if spec.len == 0 {
-                self.files.entry(path.clone()).or_default();
+                self.files.touch(&path, self.now);
             }
-            if cut && let Some(file) = self.files.get_mut(&path) {
-                file.truncate(to_usize(spec.len));
+            if cut {
+                self.files.cut(&path, to_usize(spec.len), self.now);
             }
-            self.made.remove(&path);
+            self.files.finish(&path);
         }
     }
+}
+
+/// Returns the bytes of a run (piece, begin, length) out of files, or which of them lacks some.
+fn collect<'a>(
+    storage: &Storage,
+    (piece, begin, len): (PieceIndex, u32, u32),
+    file: impl Fn(&Path) -> Option<&'a [u8]>,
+) -> Result<Vec<u8>, PathBuf> {
+    let mut out = Vec::with_capacity(len as usize);
+    for span in storage.spans(piece, begin, len) {
+        let from = to_usize(span.offset);
+        let until = from + to_usize(span.len);
+        if span.pad {
+            out.resize(out.len() + to_usize(span.len), 0);
+            continue;
+        }
+        let path = storage.path_of(span.file);
+        match file(&path).and_then(|file| file.get(from..until)) {
+            Some(part) => out.extend_from_slice(part),
+            None => return Err(path),
+        }
+    }
+    Ok(out)
+}
+
+fn hash_of(bytes: &[u8]) -> [u8; 20] {
+    let mut midstate = Midstate::default();
+    hash::update_bytes(&mut midstate, bytes);
+    hash::finish(midstate)
 }
 
 /// Parts the time of a job: a simulated disk has no queue, and hashes as long as it writes.
@@ -371,7 +403,7 @@ fn payload(frames: &[Frame]) -> Vec<u8> {
     bytes
 }
 
-fn failed(op: DiskOp, path: PathBuf, kind: DiskErrorKind) -> DiskError {
+pub(super) fn failed(op: DiskOp, path: PathBuf, kind: DiskErrorKind) -> DiskError {
     DiskError { op, path, kind, message: format!("simulated: {kind:?}") }
 }
 

@@ -21,6 +21,13 @@ impl Sim {
         at.driver.timer = None;
     }
 
+    /// Ends a host's session and cuts its power: of what was written since the last sync, any part
+    /// may be there afterwards.
+    pub fn cut_power(&mut self, host: HostId) {
+        self.kill(host);
+        self.hosts[host.0].disk.cut_power(&mut self.rng);
+    }
+
     /// Starts a host that was killed, with the torrents that it had and what is on its disk.
     pub fn restart(&mut self, host: HostId) {
         let torrents = self.hosts[host.0].torrents.clone();
@@ -74,7 +81,9 @@ impl Sim {
 
     /// A job's time has come. If the host has died since, a part of it may have been done.
     pub(super) fn on_disk_done(&mut self, host: HostId, life: u32, job: Job, took: Duration) {
+        let now = self.agenda.now();
         let at = &mut self.hosts[host.0];
+        at.disk.now = now;
         if at.life != life {
             // A torn write of an earlier life must not come after one of this life.
             if at.session.is_none() {

@@ -41,6 +41,7 @@ pub struct HostOptions {
 
 /// How a torrent is added to a host.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct AddOptions {
     /// What to do with it.
     pub mode: Mode,
@@ -52,6 +53,8 @@ pub struct AddOptions {
     pub check_space: bool,
     /// Ask the torrent's trackers.
     pub use_trackers: bool,
+    /// Keep its state on the host's disk, and begin with what is there.
+    pub resume: bool,
     /// Hosts to dial from the start.
     pub peers: Vec<HostId>,
 }
@@ -67,6 +70,7 @@ impl Default for AddOptions {
             selection,
             check_space: true,
             use_trackers: true,
+            resume: false,
             peers: Vec::new(),
         }
     }

@@ -18,9 +18,11 @@ mod check;
 mod datagrams;
 mod disk;
 mod faults;
+mod files;
 mod host;
 mod net;
 mod source;
+mod state;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use crate::disk::selection::Selection;
 use crate::id::TorrentId;
 use crate::rng::Rng;
-use crate::session::io::{Event, Phase, Seeds};
+use crate::session::io::{Event, Phase, Resume, Seeds};
 use crate::session::status::{PeerStatus, TorrentStatus};
 use crate::session::{NewTorrent, Session};
 use crate::time::{Duration, Instant};
@@ -154,11 +156,17 @@ impl Sim {
         options: AddOptions,
     ) -> TorrentId {
         let peers = options.peers.iter().map(|peer| self.hosts[peer.0].peer_addr());
+        let resume = options.resume.then(|| {
+            let name = format!("state/{}.resume", source.metainfo.info_hash);
+            let now_s = self.agenda.now().as_micros() / 1_000_000;
+            Resume { file: self.hosts[host.0].root.join(name), check: false, now_s }
+        });
         let new = NewTorrent {
             sequential: options.sequential,
             check_space: options.check_space,
             selection: options.selection.clone(),
             use_trackers: options.use_trackers,
+            resume,
             peers: peers.map(|addr| (addr.ip().to_string(), addr.port())).collect(),
             ..NewTorrent::new(
                 source.metainfo.clone(),

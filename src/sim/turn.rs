@@ -361,6 +361,7 @@ fn outcome_number(outcome: &Outcome) -> u64 {
         Outcome::Finish { .. } => u64::MAX - 2,
         Outcome::Space { .. } => u64::MAX - 3,
         Outcome::Carry { .. } => u64::MAX - 5,
+        Outcome::State(_) => u64::MAX - 4,
     }
 }
 
@@ -377,7 +378,11 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::Stat { .. } => u64::MAX,
         Job::Check { .. } => u64::MAX - 1,
         Job::Finish { .. } => u64::MAX - 2,
-        Job::Space { .. } => u64::MAX - 4,
+        Job::Space { .. } => u64::MAX - 7,
+        Job::Load { .. } => u64::MAX - 4,
+        Job::Sync(_) => u64::MAX - 6,
+        Job::Save(job) => u64::MAX - 8 - job.generation,
+        Job::Spill(job) => 3 << 60 | job.blocks.len() as u64,
         Job::Close { .. } => u64::MAX - 3,
         Job::Carry { .. } => u64::MAX - 5,
     }

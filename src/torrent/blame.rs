@@ -6,7 +6,7 @@
 //! (libtorrent calls this smart ban).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::id::PieceIndex;
 
@@ -14,6 +14,9 @@ use crate::id::PieceIndex;
 /// attackers can make us remember (20 bytes a block). The oldest piece number is forgotten.
 const MAX_PIECES: usize = 64;
 const MAX_COPIES: usize = 4;
+
+/// Who is named for blocks that an earlier process has left on disk: their senders are forgotten.
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// The bad copies of one torrent.
 #[derive(Debug, Default)]

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{DiskError, Job, OnDisk};
-use crate::id::PieceIndex;
+use crate::id::{Block, PieceIndex};
 use crate::picker::Picker;
 
-use super::phase::{FileInTheWay, Mode, StopReason, TorrentEvent};
+use super::phase::{FileInTheWay, Mode, Phase, StopReason, TorrentEvent};
+use super::resume::Record;
+use super::trust::{self, Plan};
 use super::verify::After;
 use super::{Ctx, End, Stage, Torrent};
 
@@ -19,8 +21,19 @@ use super::{Ctx, End, Stage, Torrent};
 #[derive(Debug)]
 pub(super) struct Check {
     have: Bitfield,
-    /// What there is of each file; empty until they have been looked at.
-    files: Vec<Option<OnDisk>>,
+    /// What there is of each file; `None` until they have been looked at.
+    files: Option<Vec<Option<OnDisk>>>,
+    /// Whether the torrent's state was loaded, or there is none to load.
+    pub(super) is_loaded: bool,
+    /// What the last process said and when, if it is to be believed.
+    pub(super) record: Option<(Record, i64)>,
+    /// Blocks of open pieces that the last process has left.
+    pub(super) blocks: Vec<(Block, Vec<u8>)>,
+    /// Pieces that are believed to be durable; those among them that are hashed all the same must
+    /// be right.
+    trusted: Bitfield,
+    /// Pieces that were hashed and are right.
+    good: Bitfield,
     /// Pieces that are to be hashed, as ranges, last first.
     todo: Vec<(u32, u32)>,
     /// Pieces that jobs are hashing.
@@ -43,9 +56,53 @@ const MIN_PIECES_A_JOB: u64 = 4;
 const MAX_JOB_BYTES: u64 = 128 << 20;
 
 impl Check {
-    pub(super) fn new(pieces: u32) -> Self {
-        let have = Bitfield::new(pieces);
-        Self { have, files: Vec::new(), todo: Vec::new(), out: 0, done: 0 }
+    /// Returns a check of which nothing is known; `is_loaded` if no state is going to be loaded.
+    pub(super) fn new(pieces: u32, is_loaded: bool) -> Self {
+        Self {
+            have: Bitfield::new(pieces),
+            files: None,
+            is_loaded,
+            record: None,
+            blocks: Vec::new(),
+            trusted: Bitfield::new(pieces),
+            good: Bitfield::new(pieces),
+            todo: Vec::new(),
+            out: 0,
+            done: 0,
+        }
+    }
+
+    /// Has `pieces` hashed, in order.
+    fn hash(&mut self, pieces: &[u32], piece_len: u32) {
+        self.done = self.have.len() - u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+        self.todo = ranges(pieces, pieces_a_job(piece_len));
+    }
+
+    /// A piece that was believed is wrong: nothing is believed any more that was not hashed.
+    fn distrust(&mut self, piece_len: u32) {
+        let doubtful: Vec<u32> =
+            self.trusted.ones().filter(|piece| !self.good.contains(*piece)).collect();
+        for piece in &doubtful {
+            self.have.remove(*piece);
+        }
+        // Those of a sample are among them, still to be hashed or wrong by now.
+        let mut todo: Vec<u32> = self.todo.iter().flat_map(|(from, n)| *from..*from + n).collect();
+        todo.extend(doubtful);
+        todo.sort_unstable();
+        todo.dedup();
+        self.trusted = Bitfield::new(self.have.len());
+        self.hash(&todo, piece_len);
+        self.done = self.done.saturating_sub(self.out);
+    }
+
+    /// Returns what there is of each file, and last of the parts file; nothing until they have been
+    /// looked at.
+    fn files(&self) -> &[Option<OnDisk>] {
+        self.files.as_deref().unwrap_or_default()
+    }
+
+    fn file(&self, index: usize) -> Option<OnDisk> {
+        self.files().get(index).copied().flatten()
     }
 
     pub(super) const fn have(&self) -> &Bitfield {
@@ -68,35 +125,68 @@ impl Torrent {
             Err(error) => return self.on_disk_error(error, ctx),
         };
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
-        check.files = files;
-        check.done = self.geometry.pieces();
+        check.files = Some(files);
+        self.begin_check(ctx)
+    }
+
+    /// Begins to hash, once it is known what there is and what the last process has said of it.
+    pub(super) fn begin_check(&mut self, ctx: &mut Ctx<'_>) -> After {
+        let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
+        let Some(files) = check.files.as_mut().filter(|_| check.is_loaded) else {
+            return After::Nothing;
+        };
+        let record = check.record.take();
+        if let Some(keep) = &mut self.keep {
+            let before = record.iter().flat_map(|(record, _)| &record.files);
+            for (there, before) in files.iter_mut().zip(before) {
+                if let (Some(there), Some(before)) = (there, before) {
+                    there.ours |= before.ours && there.is_same_file(before);
+                }
+            }
+            keep.record.files.clone_from(files);
+        }
         let absent = self.absent();
         self.put_into_parts(absent);
-        self.check((0..self.geometry.pieces()).collect());
+        let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
+        let files = check.files.as_deref().unwrap_or_default();
+        let believed = record.as_ref().map(|(record, saved_ns)| (record, *saved_ns));
+        let Plan { trusted, to_hash } = trust::plan(&self.storage, files, believed, ctx.rng);
+        check.have = trusted.clone();
+        check.trusted = trusted;
+        check.hash(&to_hash, self.geometry.piece_len());
         self.check_on(ctx)
     }
 
-    /// Has those of `pieces` hashed that are there as far as the lengths of files tell; they count
-    /// as done already.
-    fn check(&mut self, mut pieces: Vec<u32>) {
-        let Stage::Checking(check) = &mut self.stage else { return };
-        pieces.retain(|piece| {
-            let piece = PieceIndex(*piece);
-            let mut spans = self.storage.spans(piece, 0, self.geometry.len_of(piece));
-            spans.all(|span| {
-                let there = check.files.get(span.file).copied().flatten();
-                span.pad || there.map_or(0, |file| file.len) >= span.offset + span.len
-            })
-        });
-        check.done -= u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-        check.todo = ranges(&mut pieces, pieces_a_job(self.geometry.piece_len()));
+    /// Hashes pieces again of which nobody knows any more whether they are on disk.
+    pub(super) fn check_again(&mut self, lost: &[PieceIndex], ctx: &mut Ctx<'_>) -> After {
+        self.close_idle(false, ctx);
+        let mut check = Check::new(self.geometry.pieces(), true);
+        // What there is of files was looked at before it began.
+        check.files = Some(self.keep.as_ref().map_or(Vec::new(), |keep| keep.record.files.clone()));
+        check.have.clone_from(self.have());
+        let mut lost: Vec<u32> = lost.iter().map(|piece| piece.0).collect();
+        lost.sort_unstable();
+        for piece in &lost {
+            check.have.remove(*piece);
+        }
+        // What was claimed before is beyond doubt.
+        if let Some(keep) = &self.keep {
+            check.trusted.clone_from(&keep.record.claimed);
+        }
+        check.hash(&lost, self.geometry.piece_len());
+        self.stage = Stage::Checking(Box::new(check));
+        ctx.events.push(TorrentEvent::Phase(Phase::Checking));
+        match self.check_on(ctx) {
+            After::Nothing => After::Restarted,
+            after => after,
+        }
     }
 
     /// Returns the files that are not there and whose bytes, if there are any, are in the parts
     /// file.
     fn absent(&self) -> Vec<usize> {
         let Stage::Checking(check) = &self.stage else { return Vec::new() };
-        let is_there = |file: usize| check.files.get(file).copied().flatten().is_some();
+        let is_there = |file: usize| check.file(file).is_some();
         let may_be = |file: usize| {
             let is_made = self.storage.writable && self.selection.wants(file);
             is_there(self.storage.parts_index()) || (self.storage.writable && !is_made)
@@ -117,7 +207,7 @@ impl Torrent {
         let (layout, parts) = (&self.storage.layout, self.storage.parts.as_ref());
         let is_held = |file: usize| parts.is_some_and(|parts| parts.holds(file));
         let is_ours = |file: usize| {
-            let there = check.files.get(file).copied().flatten();
+            let there = check.file(file);
             let is_good = |piece| check.have.contains(piece);
             there.is_some_and(|there| there.ours || layout.pieces_of_file(file).any(is_good))
         };
@@ -135,7 +225,9 @@ impl Torrent {
         pieces.dedup();
         let held: Vec<usize> = parts.iter().flat_map(|parts| parts.files()).collect();
         self.put_into_parts(held.into_iter().chain(strangers));
-        self.check(pieces);
+        let Stage::Checking(check) = &mut self.stage else { return false };
+        pieces.retain(|piece| trust::is_there(&self.storage, PieceIndex(*piece), check.files()));
+        check.hash(&pieces, self.geometry.piece_len());
         true
     }
 
@@ -151,13 +243,28 @@ impl Torrent {
         };
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
         check.out -= 1;
+        check.done += u32::try_from(good.len()).unwrap_or(0);
+        let mut is_doubtful = false;
         for (piece, good) in (first.0..).zip(good) {
-            check.done += 1;
             if good {
                 check.have.insert(piece);
+                check.good.insert(piece);
+            } else {
+                check.have.remove(piece);
+                is_doubtful |= check.trusted.contains(piece);
             }
         }
+        if is_doubtful {
+            check.distrust(self.geometry.piece_len());
+        }
         self.check_on(ctx)
+    }
+
+    /// Counts a piece that came while others are hashed again.
+    pub(super) fn check_found(&mut self, piece: PieceIndex) {
+        if let Stage::Checking(check) = &mut self.stage {
+            check.have.insert(piece.0);
+        }
     }
 
     /// Gives out the next jobs, or ends the check when there are none.
@@ -170,7 +277,9 @@ impl Torrent {
             ctx.jobs.push_back(Job::Check { storage, first, count });
             check.out += 1;
         }
-        if check.out > 0 {
+        // Before a second check, blocks may still be with the disk.
+        let is_begun = check.is_loaded && check.files.is_some();
+        if check.out > 0 || !self.pieces.is_empty() || !is_begun {
             return After::Nothing;
         }
         if self.avoid_strangers() {
@@ -200,11 +309,11 @@ impl Torrent {
         if self.mode != (Mode::Download { overwrite: false }) {
             return Vec::new();
         }
-        let files = self.storage.layout.files().iter().zip(&check.files).enumerate();
+        let files = self.storage.layout.files().iter().zip(check.files()).enumerate();
         files
             .filter_map(|(index, (file, there))| {
                 let is_meant = !file.pad && self.selection.wants(index);
-                let OnDisk { len, ours } = there.filter(|there| there.len > 0 && is_meant)?;
+                let OnDisk { len, ours, .. } = there.filter(|there| there.len > 0 && is_meant)?;
                 let mut pieces = self.storage.layout.pieces_of_file(index);
                 let foreign =
                     len > file.len || !(ours || pieces.any(|piece| check.have.contains(piece)));
@@ -216,7 +325,11 @@ impl Torrent {
 
     fn activate(&mut self, ctx: &mut Ctx<'_>) {
         let Stage::Checking(check) = &mut self.stage else { return };
-        let mut picker = Picker::new(self.geometry, std::mem::take(&mut check.have));
+        let have = std::mem::take(&mut check.have);
+        let (trusted, blocks) =
+            (std::mem::take(&mut check.trusted), std::mem::take(&mut check.blocks));
+        self.keep_checked(trusted, &have);
+        let mut picker = Picker::new(self.geometry, have);
         picker.set_order(self.order);
         if let Some(wanted) = self.selection.pieces(&self.storage.layout) {
             picker.set_wanted(wanted);
@@ -236,6 +349,9 @@ impl Torrent {
         } else if end == End::Seeding && complete {
             ctx.events.push(TorrentEvent::Complete(false));
         }
+        if end == End::Downloading {
+            self.restore(blocks, ctx);
+        }
     }
 }
 
@@ -247,9 +363,9 @@ fn pieces_a_job(piece_len: u32) -> u32 {
 }
 
 /// Returns runs of consecutive numbers of at most `most`, as (first, count), the last first.
-fn ranges(pieces: &mut Vec<u32>, most: u32) -> Vec<(u32, u32)> {
+fn ranges(pieces: &[u32], most: u32) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for piece in pieces.drain(..) {
+    for &piece in pieces {
         match ranges.last_mut() {
             Some((first, count)) if *first + *count == piece && *count < most => *count += 1,
             _ => ranges.push((piece, 1)),
@@ -273,8 +389,7 @@ mod tests {
 
     #[test]
     fn pieces_become_jobs_in_order_of_bounded_length() {
-        let mut pieces = vec![0, 1, 2, 3, 7, 8, 10];
-        assert_eq!(ranges(&mut pieces, 3), [(10, 1), (7, 2), (3, 1), (0, 3)]);
-        assert!(ranges(&mut Vec::new(), 3).is_empty());
+        assert_eq!(ranges(&[0, 1, 2, 3, 7, 8, 10], 3), [(10, 1), (7, 2), (3, 1), (0, 3)]);
+        assert!(ranges(&[], 3).is_empty());
     }
 }

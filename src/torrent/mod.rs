@@ -11,11 +11,15 @@ pub mod blame;
 pub mod candidates;
 mod checking;
 mod exchange;
+pub mod figures;
+pub mod keep;
 mod lost;
 pub mod phase;
 pub mod pieces;
+pub mod resume;
 mod selecting;
 mod space;
+mod trust;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,9 +33,8 @@ use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use crate::peer::fast::GrantedFast;
 use crate::peer::pipeline::Arrival;
-use crate::peer::{Peer, PeerLimits, Standing};
+use crate::peer::{Peer, PeerLimits};
 use crate::picker::{Order, Picker};
-use crate::rate::RateEstimator;
 use crate::rng::Rng;
 use crate::stats::{Metric, Stats};
 use crate::time::Instant;
@@ -40,6 +43,8 @@ use crate::wire::frame::{Frame, FramePool, Share};
 use blame::Blame;
 use candidates::Candidates;
 use checking::Check;
+pub use figures::{Counts, Totals};
+use keep::{Keep, Resume, SyncLimits};
 use lost::Trouble;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
@@ -62,6 +67,10 @@ pub struct TorrentParams {
     pub unchoke_slots: usize,
     /// Whether to stop at once if what is missing does not fit on the disk.
     pub check_space: bool,
+    /// Where its state is kept, if it is: as [`Storage::state`] says.
+    pub resume: Option<Resume>,
+    /// When what was written is made durable, if its state is kept.
+    pub sync: SyncLimits,
 }
 
 /// One torrent of a session.
@@ -95,6 +104,8 @@ pub struct Torrent {
     carrying: Option<Carrying>,
     stage: Stage,
     trouble: Trouble,
+    /// `None` if nothing outlives the process.
+    keep: Option<Box<Keep>>,
     pieces: OpenPieces,
     blame: Blame,
     /// Pieces verified since the start, in the order in which they came; peers are told from where
@@ -120,53 +131,13 @@ pub struct Torrent {
     scratch: Bitfield,
 }
 
-/// How many peers stand how, so that nobody has to ask ten thousand of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Peers that have every piece.
-    pub seeds: usize,
-    /// Peers that have something we want.
-    pub interesting: usize,
-    /// Peers that answer our requests.
-    pub unchoked_by: usize,
-}
-
-impl Counts {
-    /// Counts a peer no more as it stood, but as it stands now.
-    fn change(&mut self, was: Standing, now: Standing) {
-        let count = |sum: &mut usize, was: bool, now: bool| {
-            *sum = *sum + usize::from(now) - usize::from(was);
-        };
-        count(&mut self.seeds, was.is_seed, now.is_seed);
-        count(&mut self.interesting, was.is_interesting, now.is_interesting);
-        count(&mut self.unchoked_by, was.unchokes_us, now.unchokes_us);
-    }
-}
-
-/// What a torrent has moved.
-#[derive(Debug)]
-pub struct Totals {
-    /// Payload received, good or not, in bytes.
-    pub downloaded: u64,
-    /// Payload sent, in bytes.
-    pub uploaded: u64,
-    /// Payload received that was of no use, in bytes.
-    pub wasted: u64,
-    /// Pieces that failed their hash.
-    pub corrupt_pieces: u64,
-    /// Payload received a second.
-    pub down: RateEstimator,
-    /// Payload sent a second.
-    pub up: RateEstimator,
-}
-
 /// The phase with exactly its data.
 #[derive(Debug)]
 enum Stage {
     /// Nothing runs. What was verified is kept for the status.
     Stopped { reason: Option<StopReason>, have: Bitfield },
     /// Existing files are looked at and hashed.
-    Checking(Check),
+    Checking(Box<Check>),
     /// Blocks are exchanged.
     Active {
         picker: Box<Picker>,
@@ -233,6 +204,11 @@ impl Torrent {
     pub fn start(params: TorrentParams, ctx: &mut Ctx<'_>) -> Self {
         let layout = &params.storage.layout;
         let geometry = Geometry::new(layout.total_len(), layout.piece_len(PieceIndex(0)));
+        let files = params.storage.parts_index() + 1;
+        let keep = params.resume.map(|resume| {
+            ctx.jobs.push_back(Job::Load { storage: Arc::clone(&params.storage) });
+            Box::new(Keep::new(&resume, geometry.pieces(), files, params.sync, ctx.now))
+        });
         ctx.jobs.push_back(Job::Stat { storage: Arc::clone(&params.storage) });
         ctx.events.push(TorrentEvent::Phase(Phase::Checking));
         Self {
@@ -250,7 +226,8 @@ impl Torrent {
             order: params.order,
             selection: params.selection,
             carrying: None,
-            stage: Stage::Checking(Check::new(geometry.pieces())),
+            stage: Stage::Checking(Box::new(Check::new(geometry.pieces(), keep.is_none()))),
+            keep,
             trouble: Trouble::new(params.check_space),
             pieces: OpenPieces::new(stream_window(ctx.pool)),
             blame: Blame::default(),
@@ -385,19 +362,31 @@ impl Torrent {
         if matches!(self.stage, Stage::Stopped { .. }) {
             return;
         }
-        let idle: Vec<PieceIndex> = self.pieces.idle().collect();
-        for piece in idle {
-            self.close_piece(piece, ctx);
+        self.close_idle(reason.is_none() && self.keep.is_some(), ctx);
+        if let (Stage::Checking(_), Some(keep)) = (&self.stage, &mut self.keep) {
+            keep.give_up();
         }
         if matches!(self.carrying, Some(Carrying::Waiting)) {
             self.carrying = None;
         }
-        self.hungry.clear();
-        self.stirred = 0;
         let have = self.have().clone();
         self.stage = Stage::Stopped { reason, have };
         self.trouble.shortage = None;
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
+    }
+
+    /// Closes the open pieces that no job has, but for those with blocks if these are to be put
+    /// aside. Nobody is asked for anything any more.
+    fn close_idle(&mut self, keep_blocks: bool, ctx: &mut Ctx<'_>) {
+        let doomed = |open: &&OpenPiece| !(keep_blocks && open.is_worth_keeping());
+        let idle: BTreeSet<PieceIndex> = self.pieces.idle().collect();
+        let open = self.pieces.iter().filter(|open| idle.contains(&open.piece));
+        let doomed: Vec<PieceIndex> = open.filter(doomed).map(|open| open.piece).collect();
+        for piece in doomed {
+            self.close_piece(piece, ctx);
+        }
+        self.hungry.clear();
+        self.stirred = 0;
     }
 
     /// Tells whether a peer went hungry for want of credit since [`Torrent::reclaim`] last looked.
@@ -541,25 +530,6 @@ fn stream_window(pool: &FramePool) -> u32 {
 fn piece_window(geometry: &Geometry, pool: &FramePool) -> u32 {
     let longest_whole = (pool.limit(Share::Pieces) / 3).max(1);
     if geometry.blocks_of(PieceIndex(0)) > longest_whole { stream_window(pool) } else { u32::MAX }
-}
-
-impl Totals {
-    const fn new(now: Instant) -> Self {
-        Self {
-            downloaded: 0,
-            uploaded: 0,
-            wasted: 0,
-            corrupt_pieces: 0,
-            down: RateEstimator::new(now),
-            up: RateEstimator::new(now),
-        }
-    }
-
-    /// Records payload that a peer was sent.
-    pub fn sent(&mut self, bytes: u64, now: Instant) {
-        self.uploaded += bytes;
-        self.up.add(bytes, now);
-    }
 }
 
 /// What [`Torrent::refill`] came to.

@@ -95,6 +95,10 @@ pub enum TorrentEvent {
     Disk(DiskError),
     /// So many pieces cannot be read any more, for this reason.
     Lost(u32, DiskError),
+    /// So many bytes of payload could not be synced; they are hashed again.
+    SyncFailed(DiskError, u64),
+    /// The torrent's state cannot be loaded or saved.
+    StateFailed(DiskError),
     /// Nobody at this address is to be talked to again.
     Ban(std::net::SocketAddr, PeerError),
 }

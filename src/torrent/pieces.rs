@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 
 use crate::disk::hash::Midstate;
+use crate::geometry::Geometry;
 use crate::id::{Block, PieceIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::frame::Frame;
@@ -163,6 +164,25 @@ impl OpenPieces {
         self.open.iter().filter(|open| !open.in_job).map(|open| open.piece)
     }
 
+    /// Takes the blocks out of all pieces that no job has, for one that puts them aside; pieces
+    /// that leave in runs have none that could be.
+    pub fn take_all(
+        &mut self,
+        torrent: &Geometry,
+        blocks: &mut Vec<Block>,
+        frames: &mut Vec<Frame>,
+    ) {
+        for open in self.open.iter_mut().filter(|open| !open.in_job) {
+            open.in_job = true;
+            for (slot, state) in (0..).zip(&mut open.slots) {
+                if let Some(frame) = state.frame.take() {
+                    blocks.push(torrent.block(open.piece, slot));
+                    frames.push(frame);
+                }
+            }
+        }
+    }
+
     /// Returns the open pieces in order.
     pub fn iter(&self) -> impl Iterator<Item = &OpenPiece> {
         self.open.iter()
@@ -220,6 +240,11 @@ impl OpenPiece {
         self.contributors.get(usize::from(self.slots.get(slot)?.by)).copied()
     }
 
+    /// Tells whether blocks of a piece that is kept whole are here, so that they can be put aside.
+    pub fn is_worth_keeping(&self) -> bool {
+        !self.in_job && !self.is_streamed() && self.slots.iter().any(|slot| slot.frame.is_some())
+    }
+
     /// Tells whether the piece leaves in runs.
     pub const fn is_streamed(&self) -> bool {
         self.stream.is_some()
@@ -273,7 +298,6 @@ impl OpenPiece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Geometry;
     use crate::id::BLOCK_LEN;
 
     fn addr(last: u8) -> SocketAddr {

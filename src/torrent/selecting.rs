@@ -143,7 +143,12 @@ impl Torrent {
     pub(super) fn on_carry(&mut self, result: Result<(), DiskError>, ctx: &mut Ctx<'_>) -> After {
         let Some(Carrying::Files(files)) = self.carrying.take() else { return After::Nothing };
         match result {
-            Ok(()) => self.was_written(),
+            Ok(()) => {
+                self.was_written();
+                if let Some(keep) = &mut self.keep {
+                    keep.touched_files();
+                }
+            }
             Err(error) if error.kind == DiskErrorKind::Full && self.is_active() => {
                 self.carrying = Some(Carrying::Waiting);
                 return self.on_full(None, error, ctx);

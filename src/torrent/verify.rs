@@ -9,6 +9,7 @@ use crate::peer::error::Misbehaviour;
 use crate::stats::Metric;
 use crate::wire::frame::{self, Frame};
 
+use super::blame::NOBODY;
 use super::phase::{Mode, StopReason, TorrentEvent};
 use super::pieces::OpenPiece;
 use super::{Ctx, End, Stage, Torrent, same_host};
@@ -22,6 +23,8 @@ pub enum After {
     TellPeers,
     /// What we want has changed: every peer's interest is to be looked at again.
     LookAgain,
+    /// The torrent is no longer active and is going to be again: its connections are to be closed.
+    Restarted,
     /// The torrent has become active: peers can be let in and dialled.
     Started,
     /// Everything is here: peers that are seeds are of no use any more, trackers are to be told.
@@ -33,7 +36,12 @@ pub enum After {
 impl Torrent {
     /// Takes in what a job of this torrent came to. (`Read` is the peer's, not the torrent's.)
     pub fn on_outcome(&mut self, outcome: Outcome, ctx: &mut Ctx<'_>) -> After {
+        let is_of_blocks = matches!(outcome, Outcome::Verify { .. } | Outcome::Append { .. });
         let after = self.judge(outcome, ctx);
+        // A second check waits for the blocks that were with the disk when it began.
+        if is_of_blocks && matches!(self.stage, Stage::Checking(_)) {
+            return self.check_on(ctx);
+        }
         self.carry_if_due(ctx);
         after
     }
@@ -67,6 +75,7 @@ impl Torrent {
             Outcome::Carry { result, .. } => self.on_carry(result, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Space { space, .. } => self.on_space(space, ctx),
+            Outcome::State(outcome) => self.on_state(outcome, ctx),
             Outcome::Read { .. } => After::Nothing,
         }
     }
@@ -93,13 +102,19 @@ impl Torrent {
         ctx.stats.counters.pieces_verified += 1;
         ctx.events.push(TorrentEvent::PieceVerified(piece));
         self.stir(ctx.lines);
+        if let Some(keep) = &mut self.keep {
+            keep.wrote(piece, self.geometry.len_of(piece), ctx.now);
+        }
         let (picker, end) = match &mut self.stage {
             Stage::Active { picker, end } => (picker, end),
             Stage::Stopped { have, .. } => {
                 have.insert(piece.0);
                 return After::Nothing;
             }
-            Stage::Checking(_) => return After::Nothing,
+            Stage::Checking(_) => {
+                self.check_found(piece);
+                return After::Nothing;
+            }
         };
         picker.verified(piece);
         if picker.missing() > 0 || *end != End::Downloading || self.carrying.is_some() {
@@ -130,6 +145,9 @@ impl Torrent {
             return After::Nothing;
         };
         *end = End::Seeding;
+        if let Some(keep) = &mut self.keep {
+            keep.touched_files();
+        }
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
         ctx.events.push(TorrentEvent::Complete(!self.completed.is_empty()));
         After::Completed
@@ -171,6 +189,9 @@ impl Torrent {
     }
 
     fn ban(&mut self, addr: SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
+        if addr == NOBODY {
+            return;
+        }
         self.candidates.ban(addr.ip());
         ctx.events.push(TorrentEvent::Ban(addr, why.into()));
     }
@@ -208,11 +229,11 @@ impl Torrent {
             Err(error) => return self.on_failed(piece, error, ctx),
         };
         let goes_on = matches!(self.stage, Stage::Active { .. }) && !self.is_short_of_space();
-        let Some(open) = self.pieces.find(piece) else { return After::Nothing };
         if !goes_on && matches!(appended, Appended::Partial(_)) {
             self.close_piece(piece, ctx);
             return After::Nothing;
         }
+        let Some(open) = self.pieces.find(piece) else { return After::Nothing };
         match appended {
             Appended::Partial(midstate) => {
                 open.run_done(Some(midstate), run_hashes);

@@ -47,6 +47,7 @@ impl Process {
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_DATA_HOME")
             .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_STATE_HOME")
             .env("NO_COLOR", "1")
             .process_group(0);
         // What the tests, or the user, tell swarmloop by variables is not meant for this run.

@@ -9,6 +9,7 @@ use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
 use super::select::SelectArgs;
 use crate::cli::goals::SeedGoal;
+use crate::cli::state::StateArgs;
 
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +34,9 @@ pub(crate) struct GetArgs {
     /// How room is made for the files.
     #[command(flatten)]
     pub(crate) room: RoomArgs,
+    /// What an earlier run has left.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// Accepted for wget's and curl's sake: resuming is what always happens.
     #[arg(short = 'c', long = "continue", hide = true)]
     pub(crate) resume: bool,

@@ -7,6 +7,7 @@ use clap::ValueHint;
 
 use super::limits::SeedGoalArgs;
 use super::network::{InstrumentArgs, NetworkArgs};
+use crate::cli::state::StateArgs;
 
 /// Arguments of `seed`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,9 @@ pub(crate) struct SeedArgs {
     /// When seeding is over; never if no goal is given.
     #[command(flatten)]
     pub(crate) goal: SeedGoalArgs,
+    /// What an earlier run has left.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// Peers and trackers.
     #[command(flatten)]
     pub(crate) network: NetworkArgs,

@@ -257,6 +257,7 @@ impl<'a> Plan<'a> {
             parts: None,
             hashes: Bytes::new(),
             writable: false,
+            state: None,
         }
     }
 

@@ -76,6 +76,7 @@ fn storage(torrent: &Loaded, dir: &Path) -> Storage {
         parts: None,
         hashes: metainfo.pieces.clone(),
         writable: false,
+        state: None,
     }
 }
 

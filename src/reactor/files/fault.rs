@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp};
 
-pub(super) fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
+pub(in crate::reactor) fn failed(op: DiskOp, path: PathBuf, errno: Errno) -> DiskError {
     let message = match errno {
         // The system's words for these are about loops and folders, not about what is the matter.
         Errno::LOOP => "a symlink is in the way".to_owned(),

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Storage};
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
 use crate::disk::layout::LayoutFile;
 
 use super::cache::Access;
@@ -22,7 +22,7 @@ pub(super) fn open_below(
     access: Access,
 ) -> Result<File, DiskError> {
     let path = storage.root.join(&file.path);
-    let (folder, name) = open_parent(storage, file, access)?;
+    let (folder, name) = open_parent(storage, &file.path, access)?;
     let open = |flags| {
         let flags = FILE | flags | links(storage);
         rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666))
@@ -45,20 +45,34 @@ pub(super) fn open_below(
     Ok(File::from(opened))
 }
 
-/// Returns the file's length, `None` if it or a folder on the way to it is not there.
-pub(super) fn len_on_disk(storage: &Storage, file: &LayoutFile) -> Result<Option<u64>, DiskError> {
-    let (folder, name) = match open_parent(storage, file, Access::Read) {
+/// Returns what there is of a file, its mark left out; `None` if it or a folder on the way to it is
+/// not there.
+pub(super) fn on_disk(storage: &Storage, file: &LayoutFile) -> Result<Option<OnDisk>, DiskError> {
+    let (folder, name) = match open_parent(storage, &file.path, Access::Read) {
         Ok(found) => found,
         Err(error) if error.kind == DiskErrorKind::Missing => return Ok(None),
         Err(error) => return Err(error),
     };
     let path = storage.root.join(&file.path);
     let links = if storage.writable { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-    match rustix::fs::statat(&folder, name, links) {
-        Ok(stat) => regular_len(&stat, path).map(Some),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(failed(DiskOp::Stat, path, errno)),
-    }
+    let stat = match rustix::fs::statat(&folder, name, links) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(failed(DiskOp::Stat, path, errno)),
+    };
+    Ok(Some(found(&stat, regular_len(&stat, path)?)))
+}
+
+/// Puts together what the system says of a file of `len` bytes; whose it is, it does not know.
+pub(super) fn found(stat: &Stat, len: u64) -> OnDisk {
+    let (inode, device) = (stat.st_ino, stat.st_dev);
+    OnDisk { len, modified_ns: modified_ns(stat), inode, device, ours: false }
+}
+
+/// Returns when a file was written last, in nanoseconds since 1970.
+pub(in crate::reactor) fn modified_ns(stat: &Stat) -> i64 {
+    let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// Returns a regular file's length; everything else is in the way.
@@ -73,15 +87,15 @@ pub(super) fn regular_len(stat: &Stat, path: PathBuf) -> Result<u64, DiskError> 
 /// Opens the folder that a file is in and returns it with the file's name.
 pub(super) fn open_parent<'a>(
     storage: &Storage,
-    file: &'a LayoutFile,
+    file: &'a Path,
     access: Access,
 ) -> Result<(OwnedFd, &'a OsStr), DiskError> {
     let mut folder = open_root(&storage.root, access)?;
     let mut path = storage.root.clone();
-    let mut names = file.path.components();
-    let name = plain_name(names.next_back(), &file.path)?;
+    let mut names = file.components();
+    let name = plain_name(names.next_back(), file)?;
     for component in names {
-        let step = plain_name(Some(component), &file.path)?;
+        let step = plain_name(Some(component), file)?;
         path.push(step);
         folder = open_folder(&folder, step, &path, FOLDER | links(storage), access)?;
     }
@@ -152,4 +166,5 @@ pub(super) const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OF
 
 /// Opens files. Without `NONBLOCK` a named pipe in the way would block the thread for good; on
 /// regular files it means nothing.
-pub(super) const FILE: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+pub(in crate::reactor) const FILE: OFlags =
+    OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);

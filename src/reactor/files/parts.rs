@@ -21,7 +21,7 @@ use crate::id::PieceIndex;
 use super::cache::Access;
 use super::fault::failed;
 use super::mark;
-use super::open::{FILE, links, open_below, open_parent, open_root};
+use super::open::{FILE, found, links, open_below, open_parent, open_root};
 use super::resident::OpenFile;
 use super::{Files, to_usize};
 
@@ -94,7 +94,7 @@ impl Files {
         }
         let (spec, path) = (&layout.files()[file], storage.path_of(file));
         let from = self.open(storage, storage.parts_index(), Access::Read)?;
-        let (folder, name) = open_parent(storage, spec, Access::Write)?;
+        let (folder, name) = open_parent(storage, &spec.path, Access::Write)?;
         let write = |to: &File| {
             let mut moves = moves.iter();
             moves
@@ -128,7 +128,8 @@ pub(super) fn stat(storage: &Storage) -> Result<Option<OnDisk>, DiskError> {
     let Some((name, file)) = find(storage, Access::Read)? else { return Ok(None) };
     let stat = rustix::fs::fstat(&file);
     let stat = stat.map_err(|errno| failed(DiskOp::Stat, storage.root.join(name), errno))?;
-    Ok(Some(OnDisk { len: u64::try_from(stat.st_size).unwrap_or(0), ours: true }))
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    Ok(Some(OnDisk { ours: true, ..found(&stat, len) }))
 }
 
 /// Returns the parts file, if there is one, and its name. That of the hash goes first: it is there

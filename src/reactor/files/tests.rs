@@ -36,6 +36,7 @@ pub(super) fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
         parts: None,
         hashes,
         writable: true,
+        state: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::disk::job::{Append, Job, Read, Verify};
 use crate::disk::sha1_lanes::MAX_LANES;
+use crate::disk::state::{Save, Spill, Sync};
 use crate::id::TorrentId;
 
 /// The most jobs that a thread takes at a time: as many as can be hashed side by side.
@@ -136,22 +137,40 @@ pub(super) const fn class(job: &Job) -> usize {
     match job {
         Job::Read(_) => READS,
         Job::Verify(_) | Job::Append(_) => 1,
+        // What keeps state is alone in its pool, and its order matters.
         Job::Stat { .. }
         | Job::Check { .. }
         | Job::Carry { .. }
         | Job::Finish { .. }
         | Job::Space { .. }
+        | Job::Load { .. }
+        | Job::Sync(_)
+        | Job::Save(_)
+        | Job::Spill(_)
         | Job::Close { .. } => 2,
     }
 }
 
 const fn writes(job: &Job) -> bool {
-    matches!(job, Job::Verify(_) | Job::Append(_) | Job::Carry { .. } | Job::Finish { .. })
+    matches!(
+        job,
+        Job::Verify(_)
+            | Job::Append(_)
+            | Job::Carry { .. }
+            | Job::Finish { .. }
+            | Job::Sync(_)
+            | Job::Save(_)
+            | Job::Spill(_)
+    )
 }
 
 pub(super) fn torrent_of(job: &Job) -> TorrentId {
     match job {
         Job::Verify(Verify { storage, .. })
+        | Job::Sync(Sync { storage, .. })
+        | Job::Save(Save { storage, .. })
+        | Job::Spill(Spill { storage, .. })
+        | Job::Load { storage }
         | Job::Append(Append { storage, .. })
         | Job::Read(Read { storage, .. })
         | Job::Stat { storage }

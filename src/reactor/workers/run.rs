@@ -15,10 +15,11 @@ use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
     Append, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict, Verify,
 };
+use crate::disk::state::{Spill, StateOutcome, Sync};
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::reactor::files::Files;
-use crate::reactor::hashing;
+use crate::reactor::{hashing, state};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
 
@@ -131,10 +132,43 @@ pub(super) fn run(
             let space = guarded(DiskOp::Reserve, &storage, look);
             Outcome::Space { torrent: storage.torrent, space }
         }
+        job @ (Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_)) => {
+            Outcome::State(run_state(files, job)?)
+        }
         Job::Close { torrent } => {
             files.close(torrent);
             return None;
         }
+    })
+}
+
+/// Does one of the jobs that keep a torrent's state; `None` for any other.
+fn run_state(files: &Files, job: Job) -> Option<StateOutcome> {
+    Some(match job {
+        Job::Load { storage } => {
+            let load = || storage.state.as_deref().map_or(Ok(None), state::load);
+            let result = guarded(DiskOp::Read, &storage, load);
+            StateOutcome::Loaded { torrent: storage.torrent, result }
+        }
+        Job::Sync(job) => {
+            let result = guarded(DiskOp::Sync, &job.storage, || files.sync(&job));
+            let Sync { storage, pieces, .. } = job;
+            StateOutcome::Synced { torrent: storage.torrent, pieces, result }
+        }
+        Job::Save(job) => {
+            let path = job.storage.state.as_deref();
+            let save = || path.map_or(Ok(()), |path| state::save(path, &job));
+            let result = guarded(DiskOp::Write, &job.storage, save);
+            StateOutcome::Saved { torrent: job.storage.torrent, result }
+        }
+        Job::Spill(job) => {
+            let path = job.storage.state.as_deref();
+            let spill = || path.map_or(Ok(()), |path| state::put_aside(path, &job));
+            let result = guarded(DiskOp::Write, &job.storage, spill);
+            let Spill { storage, blocks, frames, .. } = job;
+            StateOutcome::Spilled { torrent: storage.torrent, blocks, frames, result }
+        }
+        _ => return None,
     })
 }
 

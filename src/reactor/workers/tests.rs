@@ -45,6 +45,7 @@ fn torrent_of_pieces(root: &Path, len: usize, piece_len: u32) -> (Vec<u8>, Arc<S
             parts: None,
             hashes,
             writable: true,
+            state: None,
         }),
     )
 }
@@ -243,7 +244,8 @@ fn stat_and_finish_are_done_by_the_pool() {
     fs::write(root.path().join("t/a"), b"too long").unwrap();
     let mut pool = Pool::start(1);
     let outcome = pool.outcome(Job::Stat { storage: Arc::clone(&storage) });
-    let foreign = OnDisk { len: 8, ours: false };
+    let there = Files::stat(&storage).unwrap()[0].unwrap();
+    let foreign = OnDisk { len: 8, ours: false, ..there };
     assert!(matches!(&outcome, Outcome::Stat { files: Ok(f), .. } if *f == [Some(foreign), None]));
     let outcome = pool.outcome(Job::Finish { storage, cut: true, selection: Selection::all() });
     assert!(matches!(outcome, Outcome::Finish { result: Ok(()), torrent: TorrentId(7) }));
@@ -346,6 +348,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Carry { .. } => "carry",
         Outcome::Finish { .. } => "finish",
         Outcome::Space { .. } => "space",
+        Outcome::State(_) => "state",
     }
 }
 
@@ -550,8 +553,8 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
         let layout = storage.layout.clone();
         let (root, hashes) = (storage.root.clone(), storage.hashes.clone());
         let info_hash = storage.info_hash;
-        let parts = None;
-        let storage = Storage { torrent, info_hash, root, layout, parts, hashes, writable: true };
+        let (parts, writable, state) = (None, true, None);
+        let storage = Storage { torrent, info_hash, root, layout, parts, hashes, writable, state };
         verify_job(&Arc::new(storage), 0, &bytes, false)
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));

@@ -55,7 +55,7 @@ impl Disk {
     pub(crate) fn run(&mut self, job: Job) -> Option<Outcome> {
         Some(match job {
             Job::Stat { storage } => {
-                let there = OnDisk { len: self.bytes.len() as u64, ours: false };
+                let there = OnDisk { len: self.bytes.len() as u64, ..OnDisk::default() };
                 let files = Ok(vec![self.exists.then_some(there)]);
                 Outcome::Stat { torrent: storage.torrent, files }
             }
@@ -83,6 +83,9 @@ impl Disk {
                 let found = Space { free: self.free, lacking: self.lacking };
                 let space = if fails { Err(self.error(DiskOp::Reserve)) } else { Ok(found) };
                 Outcome::Space { torrent: storage.torrent, space }
+            }
+            Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) => {
+                panic!("no state is kept")
             }
             Job::Close { .. } => return None,
         })

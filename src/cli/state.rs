@@ -1,0 +1,78 @@
+//! What a run leaves for the next: where it is, and what is said if it cannot be left.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use swarmloop::client::Client;
+use swarmloop::disk::job::DiskError;
+use swarmloop::id::InfoHash;
+use swarmloop::session::io::Resume;
+
+use super::size::Size;
+use super::state_dir;
+use super::ui::Ui;
+use super::watch::STOP_TIMEOUT;
+
+/// Arguments about what an earlier run has left.
+#[derive(Clone, Copy, Default, Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Hash everything that is there, whatever the last run has said of it
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Neither use nor keep what is known from one run to the next
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) no_resume: bool,
+}
+
+/// Returns where the state of a torrent in a folder is kept, if any is to be.
+pub(crate) fn resume(args: StateArgs, info_hash: InfoHash, dir: &Path) -> Option<Resume> {
+    let state_dir = state_dir::state_dir().filter(|_| !args.no_resume)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_s = now.map_or(0, |since| since.as_secs());
+    let name = name_of(info_hash, state_dir::key(info_hash, dir));
+    Some(Resume { file: state_dir.join("resume").join(name), check: args.check, now_s })
+}
+
+/// Names the state file of a torrent in a folder: one torrent may be in several.
+fn name_of(info_hash: InfoHash, key: [u8; 20]) -> String {
+    let key = InfoHash(key).to_string();
+    format!("{info_hash}-{}.resume", &key[..16])
+}
+
+/// Ends a client in order, for as long as that may take. If the disk does not keep up, says what is
+/// not known to be on it.
+pub(crate) fn shut_down(client: Client, ui: &mut Ui) {
+    let stopped = client.stop(STOP_TIMEOUT);
+    for error in stopped.state_errors.iter().take(MAX_ERRORS) {
+        ui.warning("state", &failed_text(error), None);
+    }
+    if !stopped.is_graceful && stopped.unsynced > 0 {
+        let text = format!(
+            "the disk is slow: {} may not be on it yet and is checked again next time",
+            Size(stopped.unsynced)
+        );
+        ui.warning("unsynced", &text, None);
+    }
+}
+
+/// Says that the next run will not know what this one does.
+pub(crate) fn failed_text(error: &DiskError) -> String {
+    format!("{error}; the next run checks what is there")
+}
+
+/// More reasons why state could not be saved than this say nothing new.
+const MAX_ERRORS: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torrent_in_a_folder_has_a_file_of_its_own() {
+        let hash = InfoHash([1; 20]);
+        let name = name_of(hash, [2; 20]);
+        assert_eq!(name, format!("{hash}-0202020202020202.resume"));
+        assert_ne!(name, name_of(hash, [3; 20]));
+    }
+}

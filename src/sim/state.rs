@@ -1,0 +1,142 @@
+//! Syncs and state files on a simulated disk, and what must hold of them: nothing is claimed that a
+//! power cut could take away.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::disk::job::{DiskErrorKind, DiskOp, Storage};
+use crate::disk::slots::{self, Slot};
+use crate::disk::spill;
+use crate::disk::state::{Loaded, Save, Spill, StateOutcome, Sync};
+use crate::id::Block;
+use crate::rng::Rng;
+use crate::torrent::resume::Record;
+use crate::wire::frame::Frame;
+
+use super::disk::{SimDisk, failed};
+
+impl SimDisk {
+    /// Cuts the power: see [`super::Sim::cut_power`].
+    pub(super) fn cut_power(&mut self, rng: &mut Rng) {
+        self.files.cut_power(rng);
+    }
+
+    pub(super) fn load(&self, storage: &Storage) -> StateOutcome {
+        let loaded = storage.state.as_deref().and_then(|path| {
+            let file = self.files.get(path)?;
+            let newest = slots::newest(file)?;
+            let spilled = self.files.get(&spill_path(path)).unwrap_or_default();
+            let blocks = spill::decode(spilled, newest.generation);
+            let blocks: Vec<(Block, Vec<u8>)> =
+                blocks.into_iter().map(|(block, payload)| (block, payload.to_vec())).collect();
+            let (slot, generation) = (newest.slot, newest.generation);
+            let saved_ns = self.files.look(path).map_or(0, |file| file.modified_ns);
+            Some(Loaded { slot, generation, record: newest.record.to_vec(), saved_ns, blocks })
+        });
+        StateOutcome::Loaded { torrent: storage.torrent, result: Ok(loaded) }
+    }
+
+    pub(super) fn sync(&mut self, job: Sync) -> StateOutcome {
+        let Sync { storage, pieces, look_at_all } = job;
+        let len_of = |piece| storage.layout.piece_len(piece);
+        let spans = pieces.iter().flat_map(|piece| storage.spans(*piece, 0, len_of(*piece)));
+        let synced: BTreeSet<usize> =
+            spans.filter(|span| !span.pad).map(|span| span.file).collect();
+        let path = |index: usize| storage.path_of(index);
+        let fails = self.next_sync_fails();
+        for index in &synced {
+            if fails {
+                self.files.fail_sync(&path(*index));
+            } else {
+                self.files.sync(&path(*index));
+            }
+        }
+        let is_pad = |index: usize| storage.layout.files().get(index).is_some_and(|it| it.pad);
+        let looked = (0..=storage.parts_index())
+            .filter(|index| (look_at_all || synced.contains(index)) && !is_pad(*index))
+            .map(|index| (index, self.files.look(&path(index))))
+            .collect();
+        let error = failed(DiskOp::Sync, storage.root.clone(), DiskErrorKind::Other);
+        let result = if fails { Err(error) } else { Ok(looked) };
+        StateOutcome::Synced { torrent: storage.torrent, pieces, result }
+    }
+
+    pub(super) fn save(&mut self, job: &Save) -> StateOutcome {
+        self.assert_durable(job);
+        let torrent = job.storage.torrent;
+        if let Some(path) = job.storage.state.as_deref() {
+            let bytes = slots::encode(job.generation, &job.record);
+            let at = self.slot_at(path, job.slot, bytes.len());
+            self.files.write(path, at, &bytes, self.now);
+            self.files.sync(path);
+            if !job.has_blocks {
+                self.files.remove(&spill_path(path));
+            }
+        }
+        StateOutcome::Saved { torrent, result: Ok(()) }
+    }
+
+    pub(super) fn spill(&mut self, job: Spill) -> StateOutcome {
+        if let Some(path) = job.storage.state.as_deref() {
+            let path = spill_path(path);
+            self.files.write(&path, 0, &spill_bytes(&job), self.now);
+            self.files.sync(&path);
+        }
+        let Spill { storage, blocks, frames, .. } = job;
+        let torrent = storage.torrent;
+        StateOutcome::Spilled { torrent, blocks, frames, result: Ok(()) }
+    }
+
+    /// Writes as much of a record as a kill in the middle of it would.
+    pub(super) fn tear_save(&mut self, job: &Save, rng: &mut Rng) {
+        let Some(path) = job.storage.state.as_deref() else { return };
+        let mut bytes = slots::encode(job.generation, &job.record);
+        let at = self.slot_at(path, job.slot, bytes.len());
+        bytes.truncate(rng.below(bytes.len() + 1));
+        self.files.write(path, at, &bytes, self.now);
+    }
+
+    /// Writes as much of a spill as a kill in the middle of it would.
+    pub(super) fn tear_spill(&mut self, job: &Spill, rng: &mut Rng) {
+        let Some(path) = job.storage.state.as_deref() else { return };
+        let mut bytes = spill_bytes(job);
+        bytes.truncate(rng.below(bytes.len() + 1));
+        self.files.write(&spill_path(path), 0, &bytes, self.now);
+    }
+
+    /// Returns where a slot begins; a file that is new has its room reserved durably, as one that
+    /// is put in its place has.
+    fn slot_at(&mut self, path: &Path, slot: Slot, len: usize) -> usize {
+        let slot_len = match self.files.get(path) {
+            Some(file) if file.len() / 2 >= len => file.len() / 2,
+            _ => {
+                let slot_len = slots::slot_len(len);
+                self.files.put(path.to_owned(), vec![0; 2 * slot_len], self.now);
+                slot_len
+            }
+        };
+        usize::try_from(slot.offset(slot_len as u64)).expect("a simulated file is small")
+    }
+
+    /// Asserts that a record claims nothing but what a power cut at this moment would leave.
+    fn assert_durable(&self, job: &Save) {
+        let (storage, layout) = (&job.storage, &job.storage.layout);
+        let (pieces, files) = (layout.piece_count(), storage.parts_index() + 1);
+        let record = Record::decode(&job.record, storage.info_hash, pieces, files);
+        let record = record.expect("a record that was made just now");
+        for piece in record.claimed.ones().map(crate::id::PieceIndex) {
+            assert!(self.is_durable(storage, piece), "{piece:?} is claimed and not durable");
+        }
+    }
+}
+
+fn spill_path(path: &Path) -> PathBuf {
+    path.with_extension("open")
+}
+
+fn spill_bytes(job: &Spill) -> Vec<u8> {
+    let payloads = || job.frames.iter().map(Frame::payload);
+    let mut bytes = spill::encode_head(job.generation, &job.blocks, payloads());
+    payloads().for_each(|payload| bytes.extend_from_slice(payload));
+    bytes
+}

@@ -1,0 +1,508 @@
+//! What outlives the process: pieces are claimed once they are durable, and the record that claims
+//! them is saved where a kill at any time leaves one that is whole.
+//!
+//! ```text
+//!  verified ──▶ written ──sync──▶ claimed ──save──▶ on disk
+//!                  ▲                 a stop: sync, spill open pieces, save as clean
+//!                  └── a failed sync: hashed again, from the disk
+//! ```
+//!
+//! One job at a time is under way for a torrent. While nothing is written there is no deadline.
+//! **Invariant:** a piece is in the record's claims only if a sync that began after its write has
+//! succeeded, and was so before this process if nothing has changed since.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::disk::job::{DiskError, Job, OnDisk};
+use crate::disk::slots::Slot;
+use crate::disk::state::{Loaded, Save, Spill, StateOutcome, Sync};
+use crate::id::{Block, ConnId, PieceIndex};
+use crate::picker::Progress;
+use crate::time::{Duration, Instant};
+use crate::wire::frame::{Frame, Share};
+
+use super::phase::TorrentEvent;
+use super::resume::Record;
+use super::verify::After;
+use super::{Ctx, End, Stage, Torrent};
+
+/// Where a torrent's state is kept from one process to the next, and how far it is believed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resume {
+    /// The state file; its folder is made if need be. One of its own for each torrent and folder.
+    pub file: PathBuf,
+    /// Whether to hash everything, whatever the state says.
+    pub check: bool,
+    /// What the clock on the wall says, in seconds since 1970.
+    pub now_s: u64,
+}
+
+/// When written payload is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncLimits {
+    /// The longest time that it waits.
+    pub interval: Duration,
+    /// The most of it that waits, in bytes.
+    pub bytes: u64,
+}
+
+/// How long after a failed save the next is tried.
+const SAVE_AGAIN: Duration = Duration::from_secs(60);
+
+/// The keeping of one torrent's state.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Keep {
+    /// The record as it would be saved now, but for what is only known then.
+    pub(super) record: Record,
+    /// Whether everything is hashed, whatever the record says.
+    check: bool,
+    limits: SyncLimits,
+    added_at: (Instant, u64),
+    /// Slot and generation of the newest record on disk; generation 0 if there is none.
+    newest: (Slot, u64),
+    /// What the newest record on disk says; `None` if there is none.
+    on_disk: Option<Said>,
+    /// Whether claims have changed since.
+    is_stale: bool,
+    /// Pieces that were written since the last sync began, or found by a check; and the bytes of
+    /// the former.
+    written: Vec<PieceIndex>,
+    written_bytes: u64,
+    /// When they are to be synced.
+    sync_at: Option<Instant>,
+    /// Bytes of the pieces that a sync is under way for.
+    syncing_bytes: u64,
+    /// Whether files have changed otherwise than by pieces.
+    look_at_all: bool,
+    /// When a save that failed is tried again.
+    save_at: Option<Instant>,
+    /// Whether the application knows that saving fails.
+    is_failure_told: bool,
+    /// Whether blocks were put aside for the record that is saved next.
+    is_spilled: bool,
+    /// Syncs that have failed since the last one that succeeded.
+    failed_syncs: u32,
+    work: Work,
+}
+
+/// What of a record is compared to know whether it is out of date.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Said {
+    clean: bool,
+    downloaded: u64,
+    uploaded: u64,
+}
+
+/// The job that is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Work {
+    Loading,
+    Idle,
+    Syncing,
+    Spilling,
+    Saving(Said),
+    /// The torrent has stopped and everything that could be saved is.
+    Done,
+}
+
+impl Keep {
+    /// Returns the keeping of a torrent whose state is being loaded.
+    pub(super) fn new(
+        resume: &Resume,
+        pieces: u32,
+        files: usize,
+        limits: SyncLimits,
+        now: Instant,
+    ) -> Self {
+        Self {
+            record: Record { added_at: resume.now_s, ..Record::empty(pieces, files) },
+            check: resume.check,
+            limits,
+            added_at: (now, resume.now_s),
+            newest: (Slot::Second, 0),
+            on_disk: None,
+            is_stale: false,
+            written: Vec::new(),
+            written_bytes: 0,
+            sync_at: None,
+            syncing_bytes: 0,
+            look_at_all: false,
+            save_at: None,
+            is_failure_told: false,
+            is_spilled: false,
+            failed_syncs: 0,
+            work: Work::Loading,
+        }
+    }
+
+    /// Notes a piece that was written. Pieces of which nobody knows when they were, because they
+    /// were found, have no more time than others.
+    pub(super) fn wrote(&mut self, piece: PieceIndex, len: u32, now: Instant) {
+        self.written.push(piece);
+        self.written_bytes += u64::from(len);
+        self.sync_at.get_or_insert(now + self.limits.interval);
+    }
+
+    /// Notes pieces that were found to be there no more.
+    pub(super) fn lost(&mut self, pieces: &[PieceIndex]) {
+        for piece in pieces {
+            self.is_stale |= self.record.claimed.remove(piece.0);
+        }
+        self.written.retain(|piece| !pieces.contains(piece));
+    }
+
+    /// Notes that files were changed otherwise than by writing pieces.
+    pub(super) const fn touched_files(&mut self) {
+        self.look_at_all = true;
+    }
+
+    /// Returns when the next job is due, if that is a matter of time.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.work != Work::Idle {
+            return None;
+        }
+        [self.sync_at, self.save_at].into_iter().flatten().min()
+    }
+
+    /// Returns the payload that is verified and not known to be durable, in bytes.
+    pub(super) const fn unsynced_bytes(&self) -> u64 {
+        self.written_bytes + self.syncing_bytes
+    }
+
+    /// Notes that the torrent has stopped before anything was known that could be saved.
+    pub(super) fn give_up(&mut self) {
+        if self.work == Work::Idle {
+            self.work = Work::Done;
+        }
+    }
+
+    /// Takes in the record that was loaded; returns it with the time of its saving if it is to be
+    /// believed.
+    fn take_in(&mut self, record: Record, loaded: &Loaded) -> Option<(Record, i64)> {
+        self.newest = (loaded.slot, loaded.generation);
+        let (downloaded, uploaded) = (record.downloaded, record.uploaded);
+        self.on_disk = Some(Said { clean: record.clean, downloaded, uploaded });
+        (self.record.downloaded, self.record.uploaded) = (downloaded, uploaded);
+        if record.added_at != 0 {
+            self.record.added_at = record.added_at;
+        }
+        self.record.completed_at = record.completed_at;
+        (!self.check).then_some((record, loaded.saved_ns))
+    }
+
+    fn takes_time(&self, now: Instant) -> bool {
+        self.written_bytes < self.limits.bytes && self.sync_at.is_some_and(|at| at > now)
+    }
+}
+
+impl Torrent {
+    /// Does what is due for the torrent's state; to be called whenever something has happened to
+    /// it, at the end of a turn.
+    pub fn keep_state(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(mut keep) = self.keep.take() else { return };
+        if let Some(job) = self.next_state_job(&mut keep, ctx.now) {
+            ctx.jobs.push_back(job);
+        }
+        self.keep = Some(keep);
+    }
+
+    /// Returns when the torrent's state is due to be looked after.
+    pub fn state_timeout(&self) -> Option<Instant> {
+        // Before and after, it is looked after whenever a job is done.
+        let keep = self.keep.as_ref().filter(|_| self.is_active())?;
+        keep.next_timeout()
+    }
+
+    /// Returns the payload that is verified and not known to be durable, in bytes; 0 if no state is
+    /// kept.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.keep.as_ref().map_or(0, |keep| keep.unsynced_bytes())
+    }
+
+    /// Tells whether a torrent that was stopped has nothing under way and nothing left to save.
+    pub fn is_settled(&self) -> bool {
+        let kept = self.keep.as_ref().is_none_or(|keep| keep.work == Work::Done);
+        self.pieces.is_empty() && kept
+    }
+
+    fn next_state_job(&mut self, keep: &mut Keep, now: Instant) -> Option<Job> {
+        let is_with_disk =
+            self.pieces.idle().count() < self.pieces.len() || self.carrying.is_some();
+        let stopped = match &self.stage {
+            Stage::Stopped { .. } if is_with_disk => return None,
+            Stage::Stopped { .. } => true,
+            Stage::Checking(_) => return None,
+            Stage::Active { .. } => false,
+        };
+        if keep.work != Work::Idle {
+            return None;
+        }
+        // Nothing is written any more, so nothing is waited for.
+        let at_rest = stopped || matches!(self.stage, Stage::Active { end: End::Seeding, .. });
+        let unsynced = !keep.written.is_empty() || (keep.look_at_all && at_rest);
+        if unsynced && (at_rest || !keep.takes_time(now)) {
+            return Some(self.sync(keep));
+        }
+        if stopped && !self.pieces.is_empty() {
+            return Some(self.spill(keep));
+        }
+        let clean = at_rest && keep.written.is_empty() && keep.failed_syncs == 0;
+        let said = Said {
+            clean,
+            downloaded: keep.record.downloaded + self.totals.downloaded,
+            uploaded: keep.record.uploaded + self.totals.uploaded,
+        };
+        let differs = match keep.on_disk {
+            // Without a record nothing is claimed, so nothing is to be taken back.
+            None => stopped && !keep.record.claimed.is_empty(),
+            Some(before) if stopped => before != said,
+            Some(before) => before.clean != said.clean,
+        };
+        if !(keep.is_stale || differs) {
+            if stopped {
+                keep.work = Work::Done;
+            }
+            return None;
+        }
+        if keep.save_at.is_some_and(|at| at > now) && !stopped {
+            return None;
+        }
+        Some(self.save(keep, said, now))
+    }
+
+    fn sync(&self, keep: &mut Keep) -> Job {
+        keep.work = Work::Syncing;
+        keep.sync_at = None;
+        keep.syncing_bytes = std::mem::take(&mut keep.written_bytes);
+        Job::Sync(Sync {
+            storage: Arc::clone(&self.storage),
+            pieces: std::mem::take(&mut keep.written),
+            look_at_all: std::mem::take(&mut keep.look_at_all),
+        })
+    }
+
+    fn spill(&mut self, keep: &mut Keep) -> Job {
+        keep.work = Work::Spilling;
+        let (mut blocks, mut frames) = (Vec::new(), Vec::new());
+        self.pieces.take_all(&self.geometry, &mut blocks, &mut frames);
+        let generation = keep.newest.1 + 1;
+        Job::Spill(Spill { storage: Arc::clone(&self.storage), generation, blocks, frames })
+    }
+
+    fn save(&self, keep: &mut Keep, said: Said, now: Instant) -> Job {
+        keep.work = Work::Saving(said);
+        (keep.is_stale, keep.save_at) = (false, None);
+        if keep.record.completed_at == 0 && self.have().is_full() {
+            let (at, wall) = keep.added_at;
+            keep.record.completed_at = wall + (now - at).as_secs();
+        }
+        let mut record = keep.record.clone();
+        (record.clean, record.downloaded, record.uploaded) =
+            (said.clean, said.downloaded, said.uploaded);
+        let (slot, generation) = (keep.newest.0.other(), keep.newest.1 + 1);
+        let record = record.encode(self.info_hash);
+        let has_blocks = std::mem::take(&mut keep.is_spilled);
+        Job::Save(Save { storage: Arc::clone(&self.storage), slot, generation, record, has_blocks })
+    }
+
+    /// Takes in what a job for the torrent's state came to.
+    pub(super) fn on_state(&mut self, outcome: StateOutcome, ctx: &mut Ctx<'_>) -> After {
+        let Some(keep) = &mut self.keep else { return After::Nothing };
+        let said = if let Work::Saving(said) = keep.work { Some(said) } else { None };
+        keep.work = match (keep.work, &self.stage) {
+            // Nothing is known that could be saved.
+            (Work::Loading, Stage::Stopped { .. }) => Work::Done,
+            _ => Work::Idle,
+        };
+        match outcome {
+            StateOutcome::Loaded { result, .. } => self.on_loaded(result, ctx),
+            StateOutcome::Synced { pieces, result, .. } => self.on_synced(pieces, result, ctx),
+            StateOutcome::Spilled { frames, result, .. } => self.on_spilled(frames, result, ctx),
+            StateOutcome::Saved { result, .. } => self.on_saved(said, result, ctx),
+        }
+    }
+
+    fn on_loaded(&mut self, result: Result<Option<Loaded>, DiskError>, ctx: &mut Ctx<'_>) -> After {
+        let (info_hash, files) = (self.info_hash, self.storage.parts_index() + 1);
+        let loaded = result.unwrap_or_else(|error| {
+            self.tell_state_error(error, ctx);
+            None
+        });
+        let (Some(keep), Stage::Checking(check)) = (&mut self.keep, &mut self.stage) else {
+            return After::Nothing;
+        };
+        check.is_loaded = true;
+        if let Some(mut loaded) = loaded {
+            keep.newest = (loaded.slot, loaded.generation);
+            let pieces = self.geometry.pieces();
+            if let Some(record) = Record::decode(&loaded.record, info_hash, pieces, files) {
+                check.blocks = std::mem::take(&mut loaded.blocks);
+                check.record = keep.take_in(record, &loaded);
+            }
+        }
+        self.begin_check(ctx)
+    }
+
+    fn on_synced(
+        &mut self,
+        mut pieces: Vec<PieceIndex>,
+        result: Result<Vec<(usize, Option<OnDisk>)>, DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        // One that was written may have been found to be unreadable since.
+        pieces.retain(|piece| self.have().contains(piece.0));
+        let Some(keep) = &mut self.keep else { return After::Nothing };
+        let bytes = std::mem::take(&mut keep.syncing_bytes);
+        let looked = match result {
+            Ok(looked) => looked,
+            Err(error) => return self.on_sync_failed(pieces, error, bytes, ctx),
+        };
+        keep.failed_syncs = 0;
+        keep.is_stale |= !pieces.is_empty();
+        for piece in pieces {
+            keep.record.claimed.insert(piece.0);
+        }
+        for (index, there) in looked {
+            let Some(was) = keep.record.files.get_mut(index) else { continue };
+            // What was not there when the torrent was checked has been made for it.
+            let made = self.storage.writable && was.is_none_or(|was| was.ours);
+            let there = there.map(|there| OnDisk { ours: there.ours || made, ..there });
+            keep.is_stale |= *was != there;
+            *was = there;
+        }
+        After::Nothing
+    }
+
+    /// What the system could not write may be lost although it was told to be written: everything
+    /// since the last good sync is hashed again, from the disk. If that fails once more the torrent
+    /// stops.
+    fn on_sync_failed(
+        &mut self,
+        mut lost: Vec<PieceIndex>,
+        error: DiskError,
+        bytes: u64,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        let Some(keep) = &mut self.keep else { return After::Nothing };
+        let bytes = bytes + std::mem::take(&mut keep.written_bytes);
+        lost.append(&mut keep.written);
+        (keep.sync_at, keep.failed_syncs) = (None, keep.failed_syncs + 1);
+        let is_first = keep.failed_syncs == 1;
+        if !self.is_active() {
+            return After::Nothing;
+        }
+        if !is_first {
+            return self.on_disk_error(error, ctx);
+        }
+        let Some(keep) = &mut self.keep else { return After::Nothing };
+        ctx.events.push(TorrentEvent::SyncFailed(error, bytes));
+        if lost.is_empty() {
+            keep.look_at_all = true;
+            return After::Nothing;
+        }
+        self.check_again(&lost, ctx)
+    }
+
+    fn on_spilled(
+        &mut self,
+        mut frames: Vec<Frame>,
+        result: Result<(), DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        ctx.pool.give_all(&mut frames);
+        let rows: Vec<PieceIndex> = self.pieces.iter().map(|open| open.piece).collect();
+        for piece in rows {
+            self.drop_row(piece, ctx.pool);
+        }
+        match (result, &mut self.keep) {
+            // The blocks belong to the record that is saved next.
+            (Ok(()), Some(keep)) => (keep.is_stale, keep.is_spilled) = (true, true),
+            (Err(error), _) => self.tell_state_error(error, ctx),
+            _ => {}
+        }
+        After::Nothing
+    }
+
+    fn on_saved(
+        &mut self,
+        said: Option<Said>,
+        result: Result<(), DiskError>,
+        ctx: &mut Ctx<'_>,
+    ) -> After {
+        let stopped = matches!(self.stage, Stage::Stopped { .. });
+        let (Some(keep), Some(said)) = (&mut self.keep, said) else { return After::Nothing };
+        match result {
+            Ok(()) => {
+                keep.newest = (keep.newest.0.other(), keep.newest.1 + 1);
+                keep.on_disk = Some(said);
+                keep.is_failure_told = false;
+            }
+            Err(error) => {
+                keep.is_stale = true;
+                keep.save_at = Some(ctx.now + SAVE_AGAIN);
+                if stopped {
+                    keep.work = Work::Done;
+                }
+                self.tell_state_error(error, ctx);
+            }
+        }
+        After::Nothing
+    }
+
+    /// Tells the application that the next process will have to do without what this one knows,
+    /// once until saving works again.
+    fn tell_state_error(&mut self, error: DiskError, ctx: &mut Ctx<'_>) {
+        let Some(keep) = &mut self.keep else { return };
+        if !std::mem::replace(&mut keep.is_failure_told, true) {
+            ctx.events.push(TorrentEvent::StateFailed(error));
+        }
+    }
+
+    /// Ends a check: what was believed stays claimed, what was found is claimed when it is durable.
+    pub(super) fn keep_checked(&mut self, trusted: Bitfield, have: &Bitfield) {
+        let Some(keep) = &mut self.keep else { return };
+        let found = have.ones().filter(|piece| !trusted.contains(*piece)).map(PieceIndex);
+        keep.written = found.collect();
+        keep.sync_at = keep.sync_at.or((!keep.written.is_empty()).then_some(Instant::ZERO));
+        keep.record.claimed = trusted;
+    }
+
+    /// Puts blocks of pieces that were open when the last process stopped back to where they were.
+    pub(super) fn restore(&mut self, blocks: Vec<(Block, Vec<u8>)>, ctx: &mut Ctx<'_>) {
+        for (block, payload) in blocks {
+            let is_ours = self.geometry.is_block(block) && payload.len() == block.len as usize;
+            if !is_ours || !(self.pieces.contains(block.piece) || self.reopen(block.piece, ctx)) {
+                continue;
+            }
+            let Stage::Active { picker, .. } = &mut self.stage else { return };
+            let Some(open) = self.pieces.find(block.piece).filter(|open| !open.holds(block)) else {
+                continue;
+            };
+            let Ok(progress) = picker.received(block, FROM_DISK, ctx.cancels) else { continue };
+            let mut frame = ctx.pool.take(block.len);
+            frame.payload_mut().copy_from_slice(&payload);
+            open.fill(block, frame, super::blame::NOBODY);
+            self.piece_grew(block.piece, progress == Progress::Complete, ctx);
+        }
+    }
+
+    /// Opens a piece for blocks that are there; `false` if it is not wanted, too long to be kept or
+    /// there is no credit for it.
+    fn reopen(&mut self, piece: PieceIndex, ctx: &mut Ctx<'_>) -> bool {
+        let Stage::Active { picker, .. } = &mut self.stage else { return false };
+        let blocks = self.geometry.blocks_of(piece);
+        let is_whole = blocks <= super::piece_window(&self.geometry, ctx.pool);
+        if !is_whole || !picker.is_openable(piece) || !ctx.pool.reserve(Share::Pieces, blocks) {
+            return false;
+        }
+        picker.reopen(piece);
+        self.pieces.open(piece, blocks, blocks);
+        true
+    }
+}
+
+/// Who has sent the blocks that were found on disk: no connection has this name.
+const FROM_DISK: ConnId = ConnId { index: u32::MAX, generation: u32::MAX };

@@ -1,0 +1,215 @@
+//! The resume record: what one process tells the next of a torrent.
+//!
+//! A bencoded dictionary, so that later versions can add keys and earlier ones pass over them. What
+//! it claims is durable: [`super::keep`] sees to that before it is written. **Invariant:** a record
+//! that is cut, changed or of another torrent is none; whatever bytes there are, nothing is claimed
+//! beyond the pieces that the torrent has.
+
+use crate::bitfield::Bitfield;
+use crate::disk::job::OnDisk;
+use crate::id::InfoHash;
+use crate::proto::bencode::{self, Dict, Limits, Writer};
+
+/// What is known of a torrent from one process to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Pieces that are verified and durable.
+    pub claimed: Bitfield,
+    /// Each file of the layout as it was when the claims were made; `None` for what was not there
+    /// and for pad files.
+    pub files: Vec<Option<OnDisk>>,
+    /// Whether nothing was to be written after this record: then every piece that is right is
+    /// claimed, and every file is as it says.
+    pub clean: bool,
+    /// Payload received over the torrent's life, in bytes.
+    pub downloaded: u64,
+    /// Payload sent over the torrent's life, in bytes.
+    pub uploaded: u64,
+    /// When the torrent was first added, in seconds since 1970; 0 if that was not said.
+    pub added_at: u64,
+    /// When all of it was here, in seconds since 1970; 0 if it is not.
+    pub completed_at: u64,
+}
+
+/// Bytes of one file in the record: length, time, inode and device, and a byte that says whether it
+/// was made for the torrent.
+const FILE_LEN: usize = 33;
+/// The record's own version, for a change that keys cannot express.
+const VERSION: i64 = 1;
+/// The most values in a record: a dictionary of no depth, with room for keys that come later.
+const LIMITS: Limits =
+    Limits { max_depth: 4, max_tokens: 1 << 16, max_len: crate::disk::slots::MAX_RECORD_LEN };
+
+impl Record {
+    /// Returns what a torrent that nobody has seen before has: nothing.
+    pub fn empty(pieces: u32, files: usize) -> Self {
+        Self {
+            claimed: Bitfield::new(pieces),
+            files: vec![None; files],
+            clean: false,
+            downloaded: 0,
+            uploaded: 0,
+            added_at: 0,
+            completed_at: 0,
+        }
+    }
+
+    /// Writes the record of the torrent `info_hash`.
+    pub fn encode(&self, info_hash: InfoHash) -> Vec<u8> {
+        let mut claimed = Vec::with_capacity(Bitfield::wire_len(self.claimed.len()));
+        self.claimed.write_wire(&mut claimed);
+        let mut files = Vec::with_capacity(self.files.len() * FILE_LEN);
+        for file in &self.files {
+            let file = file.unwrap_or_default();
+            for number in [file.len, file.modified_ns.cast_unsigned(), file.inode, file.device] {
+                files.extend_from_slice(&number.to_be_bytes());
+            }
+            files.push(file.ours.into());
+        }
+        let mut out = Vec::with_capacity(claimed.len() + files.len() + 256);
+        Writer::new(&mut out).dict(|record| {
+            record.key(b"added").int(as_int(self.added_at));
+            record.key(b"claimed").bytes(&claimed);
+            record.key(b"clean").int(self.clean.into());
+            record.key(b"completed").int(as_int(self.completed_at));
+            record.key(b"downloaded").int(as_int(self.downloaded));
+            record.key(b"files").bytes(&files);
+            record.key(b"hash").bytes(&info_hash.0);
+            record.key(b"uploaded").int(as_int(self.uploaded));
+            record.key(b"version").int(VERSION);
+        });
+        out
+    }
+
+    /// Reads the record of the torrent `info_hash`, of so many pieces and files; `None` if `bytes`
+    /// are anything else. Never panics, whatever they are.
+    pub fn decode(bytes: &[u8], info_hash: InfoHash, pieces: u32, files: usize) -> Option<Self> {
+        let tree = bencode::decode(bytes, &LIMITS).ok()?;
+        let record = tree.root().as_dict()?;
+        let is_ours = record.get(b"hash")?.as_bytes()? == info_hash.0;
+        if !is_ours || record.get(b"version")?.as_int()? != VERSION {
+            return None;
+        }
+        let rows = record.get(b"files")?.as_bytes()?;
+        if rows.len() != files.checked_mul(FILE_LEN)? {
+            return None;
+        }
+        Some(Self {
+            claimed: Bitfield::from_wire(record.get(b"claimed")?.as_bytes()?, pieces).ok()?,
+            files: rows.chunks_exact(FILE_LEN).map(read_file).collect(),
+            clean: record.get(b"clean")?.as_int()? == 1,
+            downloaded: count(record, b"downloaded")?,
+            uploaded: count(record, b"uploaded")?,
+            added_at: count(record, b"added")?,
+            completed_at: count(record, b"completed")?,
+        })
+    }
+}
+
+/// Reads one file; all zeros are none, for no file has the inode 0.
+fn read_file(row: &[u8]) -> Option<OnDisk> {
+    let mut numbers = row
+        .chunks_exact(8)
+        .map(|bytes| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (len, modified_ns) = (next(), next().cast_signed());
+    let (inode, device) = (next(), next());
+    let ours = row.last() == Some(&1);
+    let file = OnDisk { len, modified_ns, inode, device, ours };
+    (file != OnDisk::default()).then_some(file)
+}
+
+/// Reads a number that counts something.
+fn count(record: Dict<'_, '_>, key: &[u8]) -> Option<u64> {
+    u64::try_from(record.get(key)?.as_int()?).ok()
+}
+
+/// Counts of bytes and seconds stay far below the bound.
+fn as_int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HASH: InfoHash = InfoHash([7; 20]);
+
+    fn record() -> Record {
+        let mut claimed = Bitfield::new(21);
+        for piece in [0, 3, 20] {
+            claimed.insert(piece);
+        }
+        let file = |len| {
+            let (modified_ns, inode, device) = (1_700_000_000_123_456_789, 42, 2049);
+            Some(OnDisk { len, modified_ns, inode, device, ours: len > 0 })
+        };
+        Record {
+            claimed,
+            files: vec![file(100), None, file(0)],
+            clean: true,
+            downloaded: 1 << 40,
+            uploaded: 3,
+            added_at: 1_700_000_000,
+            completed_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_as_it_was_written() {
+        for clean in [false, true] {
+            let record = Record { clean, ..record() };
+            let bytes = record.encode(HASH);
+            assert_eq!(Record::decode(&bytes, HASH, 21, 3), Some(record));
+        }
+        let empty = Record::empty(21, 3);
+        assert_eq!(Record::decode(&empty.encode(HASH), HASH, 21, 3), Some(empty));
+    }
+
+    #[test]
+    fn a_record_of_another_torrent_is_none() {
+        let bytes = record().encode(HASH);
+        assert_eq!(Record::decode(&bytes, InfoHash([8; 20]), 21, 3), None);
+        for (pieces, files) in [(20, 3), (25, 3), (21, 2), (21, 4), (0, 0)] {
+            assert_eq!(Record::decode(&bytes, HASH, pieces, files), None, "{pieces} {files}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_was_cut_is_none() {
+        let bytes = record().encode(HASH);
+        for len in 0..bytes.len() {
+            assert_eq!(Record::decode(&bytes[..len], HASH, 21, 3), None, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn keys_of_later_versions_are_passed_over() {
+        let mut bytes = record().encode(HASH);
+        bytes.pop();
+        bytes.extend_from_slice(b"10:wantednessd1:xi1eee");
+        assert_eq!(Record::decode(&bytes, HASH, 21, 3), Some(record()));
+    }
+
+    proptest! {
+        /// The slots' hash finds every change; this is what holds without it.
+        #[test]
+        fn whatever_the_bytes_are_no_piece_is_claimed_that_the_torrent_lacks(
+            at in 0..400_usize, byte: u8, noise in proptest::collection::vec(any::<u8>(), 0..64)
+        ) {
+            let mut bytes = record().encode(HASH);
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            for bytes in [&bytes[..], &noise[..]] {
+                if let Some(record) = Record::decode(bytes, HASH, 21, 3) {
+                    prop_assert_eq!(record.claimed.len(), 21);
+                    prop_assert!(record.claimed.ones().all(|piece| piece < 21));
+                    prop_assert_eq!(record.files.len(), 3);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Downloads that are killed, lose their power or are stopped, again and again. The simulated disk
+//! asserts of every record that a power cut at that moment would leave what it claims; here it is
+//! asserted that nothing that was claimed is ever lost, that little is downloaded twice, and that
+//! every byte is right in the end.
+
+use std::path::PathBuf;
+
+use super::random::{Named, seeds};
+use super::*;
+use swarmloop::disk::slots;
+use swarmloop::session::io::StopReason;
+use swarmloop::sim::{DiskOptions, SourceFile};
+use swarmloop::torrent::resume::Record;
+
+/// Payload of the torrents, in bytes.
+const LEN: u64 = 1_500_000;
+const POOL: u64 = 512 << 10;
+const UNSYNCED: u64 = 128 << 10;
+
+const fn file(name: &'static str, len: usize) -> SourceFile {
+    SourceFile { name, len, pad: false }
+}
+
+fn source(seed: u64, piece_len: u32) -> Arc<Source> {
+    let files = [file("a", 700_000), file("sub/b", 3), file("empty", 0), file("sub/c", 799_997)];
+    Arc::new(Source::new(seed, &files, piece_len, None))
+}
+
+/// A swarm of a seed and a leecher that keeps its state.
+struct Swarm {
+    sim: Sim,
+    source: Arc<Source>,
+    leecher: HostId,
+    /// Useful payload that the lives before this one have received.
+    downloaded: u64,
+}
+
+impl Swarm {
+    fn new(seed: u64, piece_len: u32) -> Self {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = source(seed, piece_len);
+        let mut slow = peer();
+        slow.link.up_rate = 300_000;
+        let seeder = sim.add_seed(slow, &source);
+        let mut options = peer();
+        options.config.pool_bytes = POOL;
+        options.config.max_unsynced_bytes = UNSYNCED;
+        options.config.sync_interval = Duration::from_secs(1);
+        let leecher = sim.add_host(options);
+        let keeps = AddOptions { resume: true, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(leecher, &source, keeps);
+        Self { sim, source, leecher, downloaded: 0 }
+    }
+
+    /// Returns the pieces that the leecher's newest record claims.
+    fn claimed(&self) -> Vec<u32> {
+        let record = self.record();
+        record.map_or_else(Vec::new, |record| record.claimed.ones().collect())
+    }
+
+    fn record(&self) -> Option<Record> {
+        let metainfo = &self.source.metainfo;
+        let name = format!("state/{}.resume", metainfo.info_hash);
+        let state: PathBuf = self.sim.root(self.leecher).join(name);
+        let newest = slots::newest(self.sim.disk(self.leecher).file(&state)?)?;
+        let pieces = u32::try_from(metainfo.pieces.len() / 20).unwrap();
+        // The last one is the parts file.
+        Record::decode(newest.record, metainfo.info_hash, pieces, metainfo.files.len() + 1)
+    }
+
+    /// Counts what this life has received; call it before it ends.
+    fn count(&mut self) {
+        let status = self.sim.torrent(self.leecher, ONLY).unwrap();
+        self.downloaded += status.downloaded - status.wasted;
+    }
+
+    /// Stops as a user does, with all the time that it takes.
+    fn stop(&mut self) {
+        self.sim.command(self.leecher, swarmloop::session::Session::shutdown);
+        let leecher = self.leecher;
+        let is_idle = |sim: &Sim| sim.session(leecher).unwrap().is_idle();
+        self.sim.run_until(MINUTE, is_idle);
+    }
+
+    fn restart(&mut self) {
+        self.sim.restart(self.leecher);
+    }
+
+    /// Lets the leecher find out what it has.
+    fn settle(&mut self) -> u32 {
+        let leecher = self.leecher;
+        let phase = |sim: &Sim| sim.torrent(leecher, ONLY).unwrap().phase;
+        self.sim.run_until(MINUTE, |sim| phase(sim) != Phase::Checking);
+        self.sim.torrent(leecher, ONLY).unwrap().pieces_have
+    }
+
+    fn finish(mut self) -> u64 {
+        self.sim.run_until_complete(&[self.leecher], 5 * MINUTE);
+        self.sim.run_for(MINUTE);
+        let status = self.sim.torrent(self.leecher, ONLY).unwrap();
+        assert_eq!((status.phase, status.have), (Phase::Seeding, LEN));
+        assert!(self.record().is_some_and(|record| record.clean && record.claimed.is_full()));
+        self.count();
+        self.downloaded
+    }
+}
+
+/// One download through random ends of its process.
+fn random_lives(seed: u64) {
+    let _named = Named(seed);
+    let mut rng = Rng::new(seed);
+    let mut swarm = Swarm::new(seed, [16 << 10, 20_000, 64 << 10][rng.below(3)]);
+    let (mut ends, mut cuts) = (0, 0);
+    for _ in 0..1 + rng.below(6) {
+        swarm.sim.run_for(Duration::from_millis(rng.below(3_000) as u64));
+        swarm.count();
+        let claimed = match rng.below(4) {
+            0 => {
+                swarm.stop();
+                let claimed = swarm.claimed();
+                swarm.sim.kill(swarm.leecher);
+                claimed
+            }
+            1 => {
+                // In the middle of a stop.
+                swarm.sim.command(swarm.leecher, swarmloop::session::Session::shutdown);
+                swarm.sim.run_for(Duration::from_millis(rng.below(60) as u64));
+                let claimed = swarm.claimed();
+                swarm.sim.kill(swarm.leecher);
+                claimed
+            }
+            2 => {
+                let claimed = swarm.claimed();
+                swarm.sim.kill(swarm.leecher);
+                claimed
+            }
+            _ => {
+                let claimed = swarm.claimed();
+                swarm.sim.cut_power(swarm.leecher);
+                cuts += 1;
+                claimed
+            }
+        };
+        ends += 1;
+        swarm.restart();
+        swarm.settle();
+        // The pieces in question are right on disk: the simulation compares what is claimed.
+        let have = swarm.sim.torrent(swarm.leecher, ONLY).unwrap().pieces_have;
+        assert!(have as usize >= claimed.len(), "{have} pieces left of {claimed:?}");
+    }
+    let downloaded = swarm.finish();
+    // What was on its way to the disk when a process ended, and for a power cut what waited for a
+    // sync or was being synced.
+    let lost = ends * POOL + cuts * 3 * UNSYNCED;
+    assert!(downloaded <= LEN + lost, "{downloaded} bytes for {LEN}, {ends} ends, {cuts} cuts");
+}
+
+#[test]
+fn a_download_survives_random_ends_of_its_process() {
+    for seed in seeds() {
+        random_lives(seed);
+    }
+}
+
+#[test]
+fn what_a_graceful_stop_has_is_not_downloaded_again() {
+    for seed in 0..8 {
+        let mut swarm = Swarm::new(seed, 64 << 10);
+        for _ in 0..5 {
+            swarm.sim.run_for(Duration::from_millis(700));
+            swarm.count();
+            let have = swarm.sim.torrent(swarm.leecher, ONLY).unwrap().pieces_have;
+            swarm.stop();
+            let record = swarm.record().expect("it has been saved");
+            assert!(record.clean && record.claimed.count() >= have, "{record:?}");
+            swarm.sim.kill(swarm.leecher);
+            swarm.restart();
+            assert_eq!(swarm.settle(), record.claimed.count());
+        }
+        // Open pieces were put aside, so that not a block came twice.
+        assert_eq!(swarm.finish(), LEN);
+    }
+}
+
+#[test]
+fn a_state_that_is_gone_costs_a_check_and_no_byte() {
+    let mut swarm = Swarm::new(3, 20_000);
+    swarm.sim.run_for(Duration::from_secs(3));
+    swarm.stop();
+    let have = swarm.claimed().len();
+    assert!(have > 10);
+    swarm.sim.kill(swarm.leecher);
+    let name = format!("state/{}.resume", swarm.source.metainfo.info_hash);
+    let path = swarm.sim.root(swarm.leecher).join(name);
+    swarm.sim.disk_mut(swarm.leecher).remove(&path);
+    swarm.restart();
+    assert_eq!(swarm.settle() as usize, have);
+    swarm.finish();
+}
+
+#[test]
+fn bytes_that_changed_under_a_claim_are_found() {
+    let mut swarm = Swarm::new(4, 20_000);
+    swarm.sim.run_for(Duration::from_secs(3));
+    swarm.stop();
+    let claimed = swarm.claimed();
+    swarm.sim.kill(swarm.leecher);
+    // Somebody else writes to the first file.
+    let path = swarm.sim.root(swarm.leecher).join(swarm.source.files().next().unwrap().0);
+    let mut bytes = swarm.sim.disk(swarm.leecher).file(&path).unwrap().to_vec();
+    let piece = *claimed.first().unwrap();
+    bytes[piece as usize * 20_000 + 7] ^= 1;
+    swarm.sim.disk_mut(swarm.leecher).put(path, bytes);
+    swarm.restart();
+    assert_eq!(swarm.settle() as usize, claimed.len() - 1);
+    swarm.finish();
+}
+
+#[test]
+fn a_sync_that_fails_once_costs_a_check_and_twice_the_torrent() {
+    for (fails, is_stopped) in [((1, 2), false), ((1, 3), true)] {
+        let mut swarm = Swarm::new(5, 16 << 10);
+        let mut options = DiskOptions::default();
+        options.fail_syncs = fails;
+        swarm.sim.disk_mut(swarm.leecher).set_options(options);
+        swarm.sim.run_for(MINUTE);
+        let failed = |event: &&Event| matches!(event, Event::SyncFailed { bytes: 1.., .. });
+        assert_eq!(swarm.sim.events(swarm.leecher).filter(failed).count(), 1);
+        let phase = swarm.sim.torrent(swarm.leecher, ONLY).unwrap().phase;
+        if is_stopped {
+            assert_eq!(phase, Phase::Stopped(Some(StopReason::Disk)));
+            swarm.sim.kill(swarm.leecher);
+            swarm.sim.disk_mut(swarm.leecher).set_options(DiskOptions::default());
+            swarm.restart();
+        }
+        swarm.finish();
+    }
+}
+
+#[test]
+fn a_seed_that_keeps_its_state_is_ready_without_hashing() {
+    let mut sim = Sim::new(SimOptions::new(6));
+    let source = source(6, 16 << 10);
+    let host = sim.add_host(peer());
+    sim.put_files(host, &source);
+    sim.add_torrent(host, &source, AddOptions { resume: true, ..AddOptions::seed() });
+    sim.run_for(MINUTE);
+    let before = sim.turns(host);
+    sim.run_for(HOUR);
+    assert_eq!(sim.turns(host), before, "nothing to do and nothing to wake up for");
+    sim.kill(host);
+    sim.restart(host);
+    let state_jobs_and_a_look = 3;
+    let before = sim.turns(host);
+    sim.run_for(MINUTE);
+    assert!(sim.is_complete(host));
+    assert!(sim.turns(host) - before <= state_jobs_and_a_look, "it was not hashed");
+}
