@@ -1,5 +1,5 @@
 //! swarmloop against the clients and trackers of others, over loopback, and its interval logs
-//! against the readers of others.
+//! against the readers of others; and its torrent files against those that others make and read.
 //!
 //! Every test runs the real programs: it starts them on addresses of their own, waits for the
 //! download and compares it with the source byte for byte. A test whose programs are not here
@@ -25,6 +25,7 @@ mod tracker;
 mod controls;
 mod download;
 mod histograms;
+mod making;
 mod selecting;
 mod swarm;
 mod upload;

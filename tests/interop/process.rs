@@ -104,12 +104,21 @@ impl Drop for Process {
 
 /// Runs a short command to its end and returns what it printed, `None` when it failed.
 pub(crate) fn output(program: &Path, configure: impl FnOnce(&mut Command)) -> Option<String> {
+    let (code, out) = outcome(program, configure);
+    (code == Some(0)).then_some(out)
+}
+
+/// Runs a short command to its end and returns its exit code, if it had one, and what it printed.
+pub(crate) fn outcome(
+    program: &Path,
+    configure: impl FnOnce(&mut Command),
+) -> (Option<i32>, String) {
     let mut command = Command::new("timeout");
     command.arg("--signal=KILL").arg(MAX_COMMAND_S.to_string()).arg(program);
     configure(&mut command);
     let output: io::Result<_> = command.stdin(Stdio::null()).output();
-    let output = output.ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    let Ok(output) = output else { return (None, String::new()) };
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Asks `condition` every 50 ms until it holds (true) or `patience` is over (false).

@@ -24,6 +24,12 @@ pub(crate) enum Tool {
     TransmissionDaemon,
     /// `transmission-remote`.
     TransmissionRemote,
+    /// `transmission-create`.
+    TransmissionCreate,
+    /// `transmission-show`.
+    TransmissionShow,
+    /// `mktorrent`.
+    Mktorrent,
     /// `aria2c`.
     Aria2,
     /// `qbittorrent-nox`.
@@ -74,6 +80,9 @@ impl Tool {
             Self::LibtorrentPython => "libtorrent",
             Self::TransmissionDaemon => "transmission-daemon",
             Self::TransmissionRemote => "transmission-remote",
+            Self::TransmissionCreate => "transmission-create",
+            Self::TransmissionShow => "transmission-show",
+            Self::Mktorrent => "mktorrent",
             Self::Aria2 => "aria2c",
             Self::Qbittorrent => "qbittorrent-nox",
             Self::Rqbit => "rqbit",
