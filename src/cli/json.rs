@@ -2,6 +2,7 @@
 //! raw bytes, seconds and bytes a second; unknown fields must be ignored by readers.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -227,6 +228,12 @@ pub(crate) fn complete(
 /// The tracker answers announces at this URL.
 pub(crate) fn listening(url: &str) -> String {
     Line::new("listening").with("url", url).end()
+}
+
+/// What is shared: where the torrent file and the seed are, and what a receiver types.
+pub(crate) fn sharing(url: &str, peer: &SocketAddr, command: &str) -> String {
+    let line = Line::new("sharing").with("url", url).with("peer", peer.to_string());
+    line.with("command", command).end()
 }
 
 /// What the tracker has and has done.

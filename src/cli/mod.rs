@@ -40,6 +40,7 @@ mod screen;
 mod seed;
 mod select;
 mod settings;
+mod share;
 mod show;
 mod signals;
 mod size;
@@ -93,6 +94,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Show(args) => show::run(args, &mut ui),
         Command::Magnet(args) => show::run_magnet(args, &mut ui),
         Command::Edit(args) => edit::run(args, &mut ui),
+        Command::Share(args) => share::run(args, &mut ui),
         Command::Tracker(args) => tracker::run(args, &mut ui),
         Command::Demo(args) => demo::run(args, &mut ui),
         Command::Hist(args) => hist::run(args, &mut ui),

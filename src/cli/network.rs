@@ -19,20 +19,26 @@ const MAX_WORKERS: usize = 2;
 /// Starts a client as the arguments say, on the first port that is free; it keeps a trace of so
 /// many records.
 pub(crate) fn start(args: &NetworkArgs, trace_records: usize) -> Result<Client, Failure> {
+    start_with(args, trace_records, |_| {}).map_err(|error| Failure::start(&error, "--port"))
+}
+
+/// The same, with what `adapt` changes of the configuration.
+pub(crate) fn start_with(
+    args: &NetworkArgs,
+    trace_records: usize,
+    adapt: impl Fn(&mut ClientConfig),
+) -> Result<Client, ClientError> {
     let ports = candidate_ports(args);
     start_on(&ports, |port| {
         let mut session = config(args);
         session.listen_port = port;
         session.trace_records = trace_records;
-        let listen = listen_addrs(args.bind, port, has_ipv6());
-        Client::start(ClientConfig {
-            session,
-            listen,
-            workers: workers(),
-            ..ClientConfig::default()
-        })
+        let listen = listen_on(args.bind, port);
+        let workers = workers();
+        let mut config = ClientConfig { session, listen, workers, ..ClientConfig::default() };
+        adapt(&mut config);
+        Client::start(config)
     })
-    .map_err(|error| Failure::start(&error, "--port"))
 }
 
 /// Returns the engine's defaults with what the arguments change.
@@ -80,8 +86,12 @@ fn start_on<T>(
     result
 }
 
-/// Returns where to listen: on the one address that was asked for, else on every one of both
-/// families.
+/// Returns where to listen at a port: on the one address that was asked for, else on every one of
+/// the families that this machine speaks.
+pub(crate) fn listen_on(bind: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
+    listen_addrs(bind, port, has_ipv6())
+}
+
 fn listen_addrs(bind: Option<IpAddr>, port: u16, has_ipv6: bool) -> Vec<SocketAddr> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));

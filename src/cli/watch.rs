@@ -65,6 +65,10 @@ pub(crate) trait Engine {
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
     /// Stops a torrent and takes it out.
     fn remove(&self, torrent: TorrentId) -> Result<(), ClientError>;
+    /// Tells whether the run is over though its torrents could go on.
+    fn is_over(&self) -> Result<bool, ClientError> {
+        Ok(false)
+    }
 }
 
 impl Engine for Client {
@@ -172,6 +176,11 @@ impl Watch {
             if now >= next_tick {
                 if self.tick(engine, ui, now).is_err() {
                     return End::EngineEnded;
+                }
+                match engine.is_over() {
+                    Ok(false) => {}
+                    Ok(true) => return End::Finished,
+                    Err(_) => return End::EngineEnded,
                 }
                 next_tick = now + TICK_INTERVAL;
             }

@@ -43,9 +43,6 @@ impl Session {
 
     /// Returns what becomes of a stream that was accepted; `None` if it is not wanted.
     fn welcome(&self, listener: Listener, addr: SocketAddr, now: Instant) -> Option<Kind> {
-        if self.shutting_down {
-            return None;
-        }
         let deadline = now + self.config.handshake_timeout;
         match listener {
             Listener::Peers => {
@@ -53,13 +50,15 @@ impl Session {
                     && self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr;
                 let pending = self.conns.pending_handshakes();
                 let full = self.conns.len() - self.conns.clients() >= self.config.max_conns;
-                if full || crowded || pending >= self.config.max_pending_handshakes {
+                let crowded = crowded || pending >= self.config.max_pending_handshakes;
+                if self.shutting_down || full || crowded {
                     return None;
                 }
                 let state = Handshaking::accepted();
                 let stranger = Stranger { addr, torrent: None, state, incoming: true, deadline };
                 Some(Kind::Handshaking(Box::new(stranger)))
             }
+            // To the end, so that whoever stops can say so: a seed that is its own tracker, too.
             Listener::Tracker => self.welcome_client(addr, deadline),
         }
     }

@@ -27,5 +27,6 @@ mod download;
 mod histograms;
 mod making;
 mod selecting;
+mod share;
 mod swarm;
 mod upload;

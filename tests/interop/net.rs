@@ -54,6 +54,11 @@ pub(crate) fn accepts(address: SocketAddrV4) -> bool {
 
 /// One `GET`; the body of the answer as text, `None` unless the status is 200.
 pub(crate) fn http_get(address: SocketAddrV4, target: &str) -> Option<String> {
+    http_get_bytes(address, target).map(|body| String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The same, with the body as it is.
+pub(crate) fn http_get_bytes(address: SocketAddrV4, target: &str) -> Option<Vec<u8>> {
     let head = format!("GET {target} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     exchange(address, &head).ok().flatten()
 }
@@ -65,10 +70,11 @@ pub(crate) fn http_post(address: SocketAddrV4, target: &str, form: &str) -> Opti
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
         form.len()
     );
-    exchange(address, &head).ok().flatten()
+    let body = exchange(address, &head).ok().flatten()?;
+    Some(String::from_utf8_lossy(&body).into_owned())
 }
 
-fn exchange(address: SocketAddrV4, request: &str) -> io::Result<Option<String>> {
+fn exchange(address: SocketAddrV4, request: &str) -> io::Result<Option<Vec<u8>>> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(address), REQUEST_TIMEOUT)?;
     stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
     stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
@@ -78,7 +84,7 @@ fn exchange(address: SocketAddrV4, request: &str) -> io::Result<Option<String>> 
 
 /// Reads one reply; its body if the status is 200. Some servers keep the connection open whatever
 /// they are asked, so that a stated length counts, and only without one the end of the stream.
-fn read_reply(stream: &mut impl BufRead) -> io::Result<Option<String>> {
+fn read_reply(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut status = String::new();
     stream.read_line(&mut status)?;
     let mut length = None;
@@ -93,7 +99,7 @@ fn read_reply(stream: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut body = Vec::new();
     stream.take(length.unwrap_or(MAX_REPLY_LEN)).read_to_end(&mut body)?;
     let ok = status.split(' ').nth(1) == Some("200");
-    Ok(ok.then(|| String::from_utf8_lossy(&body).into_owned()))
+    Ok(ok.then_some(body))
 }
 
 /// How long one request of the harness may take in each of its steps. On loopback it is

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddrV4,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use crate::{
     client::{Client, Job, Role, Running},
     net::Block,
     payload::Payload,
+    process::{Process, eventually},
     tools::{self, Tool},
     tracker::{Tracker, TrackerKind},
 };
@@ -25,6 +27,10 @@ pub(crate) struct Site {
     payload: Payload,
     torrent: PathBuf,
     tracker: Option<Tracker>,
+    /// Whether the torrent names a tracker.
+    tracked: bool,
+    /// Where the next client listens, if that was told to somebody before.
+    promised: Option<SocketAddrV4>,
     started: usize,
 }
 
@@ -46,7 +52,9 @@ impl Site {
         let folder = TempDir::with_prefix("swarmloop-interop-").expect("a temporary folder");
         let torrent = folder.path().join("payload.torrent");
         let block = Block::claim();
-        let mut site = Self { folder, block, payload, torrent, tracker: None, started: 0 };
+        let (tracked, promised) = (tracker.is_some(), None);
+        let mut site =
+            Self { folder, block, payload, torrent, tracker: None, tracked, promised, started: 0 };
         site.tracker = tracker.map(|kind| {
             let scratch = site.scratch(&format!("{kind:?}-tracker"));
             kind.start(&scratch, site.block.endpoint(), payload)
@@ -81,6 +89,39 @@ impl Site {
         (self.seed(seeder, Role::Seed, &[&leech]), leech)
     }
 
+    /// Starts `swarmloop share` of the content and takes the torrent that it serves for that of
+    /// the clients to come. With `dials`, it dials the next of them.
+    pub(crate) fn share(&mut self, once: bool, dials: bool) -> Process {
+        let scratch = self.scratch("share");
+        self.payload.write(&scratch);
+        let listen = self.block.endpoint();
+        let tracker = SocketAddrV4::new(*listen.ip(), crate::net::free_port());
+        self.promised = dials.then(|| self.block.endpoint());
+        let process = Process::start("share", &scratch, &Tool::Swarmloop.path(), |command| {
+            command.arg("share").arg(scratch.join(self.payload.name()));
+            command.arg("--bind").arg(listen.ip().to_string());
+            command.arg("--port").arg(listen.port().to_string());
+            command.arg("--tracker-port").arg(tracker.port().to_string());
+            if once {
+                command.arg("--once");
+            }
+            if let Some(peer) = self.promised {
+                command.arg("--peer").arg(peer.to_string());
+            }
+        });
+        let line = format!(" | swarmloop get - --peer {listen}");
+        let told = eventually(SHARED_WITHIN, || process.log().contains(&line));
+        assert!(told, "share says nothing after {SHARED_WITHIN:?}: {}", process.log());
+        let log = process.log();
+        let url = log.split_once("curl -s http://").and_then(|(_, rest)| rest.split_once(' '));
+        let target = url.and_then(|(url, _)| url.strip_prefix(&tracker.to_string()));
+        let target = target.unwrap_or_else(|| panic!("share names no URL: {log}"));
+        let torrent = crate::net::http_get_bytes(tracker, target).expect("it serves the torrent");
+        fs::write(&self.torrent, torrent).unwrap();
+        self.tracked = true;
+        process
+    }
+
     /// The tracker, if there is one.
     pub(crate) fn tracker(&self) -> Option<&Tracker> {
         self.tracker.as_ref()
@@ -93,7 +134,7 @@ impl Site {
         if matches!(role, Role::Seed | Role::SuperSeed) {
             self.payload.write(&folder);
         }
-        let listen = self.block.endpoint();
+        let listen = self.promised.take().unwrap_or_else(|| self.block.endpoint());
         let control = SocketAddrV4::new(*listen.ip(), crate::net::free_port());
         let peers: Vec<_> = peers.iter().map(|peer| peer.address()).collect();
         let job = Job {
@@ -104,7 +145,7 @@ impl Site {
             listen,
             control,
             peers: &peers,
-            tracked: self.tracker.is_some(),
+            tracked: self.tracked,
         };
         client.start(&job, self.payload)
     }
@@ -156,6 +197,9 @@ fn print_logs(folder: &Path) {
         }
     }
 }
+
+/// From its start until it says what a receiver types; it hashes 24 MiB before.
+const SHARED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Of each log; the cause is nearly always at its end.
 const MAX_LOG_LINES: usize = 60;

@@ -101,6 +101,35 @@ pub(crate) struct CreateArgs {
     pub(crate) md5: bool,
 }
 
+impl CreateArgs {
+    /// Returns what `create PATH` means.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            output: None,
+            trackers: Vec::new(),
+            web_seeds: Vec::new(),
+            piece_size: PieceSize::Auto,
+            private: false,
+            comment: None,
+            source: None,
+            name: None,
+            exclude: Vec::new(),
+            follow_symlinks: false,
+            no_date: false,
+            created_by: CREATED_BY.to_owned(),
+            jobs: None,
+            magnet: false,
+            force: false,
+            dry_run: false,
+            v1: false,
+            v2: false,
+            hybrid: false,
+            md5: false,
+        }
+    }
+}
+
 /// The name of this program as new torrents have it.
 const CREATED_BY: &str = concat!("swarmloop ", env!("CARGO_PKG_VERSION"));
 
@@ -149,7 +178,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn glob(text: &str) -> Result<Glob, GlobError> {
+pub(super) fn glob(text: &str) -> Result<Glob, GlobError> {
     text.parse()
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod network;
 pub(crate) mod output;
 pub(crate) mod seed;
 pub(crate) mod select;
+pub(crate) mod share;
 pub(crate) mod show;
 pub(crate) mod tracker;
 pub(crate) mod verify;
@@ -39,6 +40,7 @@ use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::OutputArgs;
 use self::seed::SeedArgs;
+use self::share::{SHARE_HELP, ShareArgs};
 use self::show::{MagnetArgs, SHOW_HELP, ShowArgs};
 use self::tracker::{TRACKER_HELP, TrackerArgs};
 use self::verify::{VERIFY_HELP, VerifyArgs};
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     /// Change trackers, web seeds and texts of a torrent file
     #[command(after_help = EXIT_CODES, after_long_help = EDIT_HELP)]
     Edit(EditArgs),
+    /// Make a torrent, track it and seed it; prints what a receiver types
+    #[command(after_help = EXIT_CODES, after_long_help = SHARE_HELP)]
+    Share(ShareArgs),
     /// Run a small tracker for tests and local networks
     #[command(after_long_help = TRACKER_HELP)]
     Tracker(TrackerArgs),

@@ -41,14 +41,7 @@ const MAX_NAMED: usize = 3;
 
 /// Makes a torrent.
 pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    refuse_later(args)?;
-    let output = output(args)?;
-    let rules =
-        Rules { exclude: &args.exclude, follow_symlinks: args.follow_symlinks, output: &output };
-    let source = Source::find(&args.path, rules)?;
-    let plan = Plan::new(args, source, output)?;
-    let rehearsal = plan.metainfo(&plan.torrent(&vec![0; plan.pieces()? * PIECE_HASH_LEN]))?;
-    plan.warn(&rehearsal, ui);
+    let (plan, rehearsal) = Plan::rehearse(args, ui)?;
     if args.dry_run {
         return Ok(plan.describe(&rehearsal, ui));
     }
@@ -57,19 +50,49 @@ pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         return Err(in_the_way(&plan.output).hint(hint));
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
-    let name = Escaped(&rehearsal.name).to_string();
-    let hashes = match hash_all(&plan.storage(), |_| true, args.jobs, &name, &signals, ui) {
-        Ok(hashes) => hashes,
-        Err(halt) => return conclude(halt, ui),
+    let hashed = match plan.hash(&rehearsal, &signals, ui)? {
+        Ok(hashed) => hashed,
+        Err(interrupted) => return Ok(interrupted),
     };
-    let pieces: Option<Vec<[u8; 20]>> = hashes.into_iter().collect();
-    plan.source.check_unchanged()?;
-    let pieces = pieces.ok_or_else(|| plan.vanished())?;
-    let torrent = plan.torrent(pieces.as_flattened());
-    let metainfo = plan.metainfo(&torrent)?;
-    put(&plan.output, &torrent, args.force)?;
-    plan.tell(&metainfo, ui);
+    let torrent = hashed.torrent(&trackers(args));
+    let metainfo = hashed.metainfo(&torrent)?;
+    put(hashed.output(), &torrent, args.force)?;
+    hashed.plan.tell(&metainfo, ui);
     Ok(Exit::Success)
+}
+
+/// Makes a torrent but for its trackers, and writes nothing. An exit code in its place is that of a
+/// signal which came first.
+pub(crate) fn hash<'a>(
+    args: &'a CreateArgs,
+    signals: &Signals,
+    ui: &mut Ui,
+) -> Result<Result<Hashed<'a>, Exit>, Failure> {
+    let (plan, rehearsal) = Plan::rehearse(args, ui)?;
+    plan.hash(&rehearsal, signals, ui)
+}
+
+/// A torrent but for its trackers.
+pub(crate) struct Hashed<'a> {
+    plan: Plan<'a>,
+    pieces: Vec<[u8; 20]>,
+}
+
+impl Hashed<'_> {
+    /// Returns the torrent file with these tiers of announce URLs.
+    pub(crate) fn torrent(&self, trackers: &[Vec<String>]) -> Bytes {
+        self.plan.torrent(self.pieces.as_flattened(), trackers)
+    }
+
+    /// Reads the torrent file as everybody will.
+    pub(crate) fn metainfo(&self, torrent: &Bytes) -> Result<Metainfo, Failure> {
+        self.plan.metainfo(torrent)
+    }
+
+    /// Returns where the torrent file goes.
+    pub(crate) fn output(&self) -> &Path {
+        &self.plan.output
+    }
 }
 
 fn refuse_later(args: &CreateArgs) -> Result<(), Failure> {
@@ -87,7 +110,7 @@ fn conclude(halt: Halt, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 /// Returns where the torrent goes.
-fn output(args: &CreateArgs) -> Result<PathBuf, Failure> {
+pub(crate) fn output(args: &CreateArgs) -> Result<PathBuf, Failure> {
     let folder = match &args.output {
         Some(output) if output == "-" => return Err(Failure::not_yet("-o - (stdout) is")),
         Some(output) if !output.is_dir() => return Ok(output.clone()),
@@ -107,8 +130,6 @@ struct Plan<'a> {
     source: Source,
     output: PathBuf,
     piece_len: u32,
-    /// Announce URLs by tier, each once.
-    trackers: Vec<Vec<String>>,
     creation_date: Option<i64>,
 }
 
@@ -124,9 +145,41 @@ impl<'a> Plan<'a> {
             PieceSize::Auto => auto_piece_len(total_len),
             PieceSize::Bytes(len) => len,
         };
-        let trackers = trackers(args);
         let creation_date = if args.no_date { None } else { Some(creation_date()?) };
-        Ok(Self { args, source, output, piece_len, trackers, creation_date })
+        Ok(Self { args, source, output, piece_len, creation_date })
+    }
+
+    /// Finds what there is, refuses what can be refused, and tells of what may surprise. Returns
+    /// the plan and the torrent as it will be, but for the hashes.
+    fn rehearse(args: &'a CreateArgs, ui: &mut Ui) -> Result<(Self, Metainfo), Failure> {
+        refuse_later(args)?;
+        let output = output(args)?;
+        let follow_symlinks = args.follow_symlinks;
+        let rules = Rules { exclude: &args.exclude, follow_symlinks, output: &output };
+        let source = Source::find(&args.path, rules)?;
+        let plan = Self::new(args, source, output)?;
+        let no_hashes = vec![0; plan.pieces()? * PIECE_HASH_LEN];
+        let rehearsal = plan.metainfo(&plan.torrent(&no_hashes, &trackers(args)))?;
+        plan.warn(&rehearsal, ui);
+        Ok((plan, rehearsal))
+    }
+
+    /// Hashes everything; an exit code in its place is that of a signal which came first.
+    fn hash(
+        self,
+        rehearsal: &Metainfo,
+        signals: &Signals,
+        ui: &mut Ui,
+    ) -> Result<Result<Hashed<'a>, Exit>, Failure> {
+        let name = Escaped(&rehearsal.name).to_string();
+        let hashes = match hash_all(&self.storage(), |_| true, self.args.jobs, &name, signals, ui) {
+            Ok(hashes) => hashes,
+            Err(halt) => return conclude(halt, ui).map(Err),
+        };
+        let pieces: Option<Vec<[u8; 20]>> = hashes.into_iter().collect();
+        self.source.check_unchanged()?;
+        let pieces = pieces.ok_or_else(|| self.vanished())?;
+        Ok(Ok(Hashed { plan: self, pieces }))
     }
 
     /// Returns how many pieces there will be, if a torrent can have so many.
@@ -142,8 +195,8 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Returns the torrent file with these hashes.
-    fn torrent(&self, pieces: &[u8]) -> Bytes {
+    /// Returns the torrent file with these hashes and tiers of announce URLs.
+    fn torrent(&self, pieces: &[u8], trackers: &[Vec<String>]) -> Bytes {
         let names = self.source.names();
         let payload = if self.source.is_file {
             Payload::File(self.source.total_len())
@@ -165,7 +218,7 @@ impl<'a> Plan<'a> {
         let created_by = Some(self.args.created_by.as_str()).filter(|text| !text.is_empty());
         let torrent = TorrentFile {
             info: &info.encode(),
-            trackers: &self.trackers,
+            trackers,
             web_seeds: &self.args.web_seeds,
             comment: self.args.comment.as_deref(),
             created_by,

@@ -147,7 +147,7 @@ fn lost_pieces_are_told_at_intervals_and_fail_a_seed() {
     let stop = [Notice::Stop(Exit::Signal(2))];
     for (signals, exit) in [(&stop[..], Exit::Failed), (&[], Exit::Failed)] {
         let script = Script::new(vec![lost(1), lost(3), lost(7)], damaged.clone());
-        let mut watch = watch(Goal::Seed, 1, &damaged);
+        let mut watch = watch(Goal::Seed(ENDLESS), 1, &damaged);
         watch.roster.torrent_mut(0).is_seeding_told = true;
         let (mut ui, _, err) = recorded(&quiet());
         for event in [lost(1), lost(3), lost(7)] {
