@@ -70,6 +70,11 @@ const STORY: &[(&str, Ending, &str)] = &[
     ),
     ("get album.torrent -d json --bind 127.0.0.3 --json", Ending::Exits(0), ANY),
     (
+        "share album --bind 127.0.0.4 --port 6881 --tracker-port 6969",
+        Ending::Stays("seeding  album"),
+        ANY,
+    ),
+    (
         "get album.torrent -d alone --bind 127.0.0.3 --no-trackers --timeout 2s",
         Ending::Exits(5),
         "",
