@@ -114,6 +114,7 @@ pub struct Client {
 enum Command {
     Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
     Remove(TorrentId),
+    Reannounce,
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     SetLimits(Option<TorrentId>, RateLimits),
     Select(TorrentId, Selection),
@@ -247,6 +248,15 @@ impl Client {
         selection: Selection,
     ) -> Result<(), ClientError> {
         self.send(Command::Select(torrent, selection))
+    }
+
+    /// Asks the trackers of all torrents again, each as soon as it lets itself be asked. Returns at
+    /// once.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn reannounce(&self) -> Result<(), ClientError> {
+        self.send(Command::Reannounce)
     }
 
     /// Returns the events, in order. They wait for as long as it takes; but when tens of thousands
@@ -426,6 +436,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Remove(torrent) => {
             let (session, now) = reactor.session_mut();
             session.remove_torrent(torrent, now);
+        }
+        Command::Reannounce => {
+            let (session, now) = reactor.session_mut();
+            session.reannounce(now);
         }
         Command::SetLimits(torrent, limits) => {
             let (session, now) = reactor.session_mut();

@@ -17,7 +17,6 @@ use super::instruments::Instruments;
 use super::list;
 use super::network;
 use super::select;
-use super::signals::Signals;
 use super::state;
 use super::ui::Ui;
 use super::watch::{End, Watch};
@@ -40,7 +39,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     if torrents.is_empty() || args.files.list {
         return Ok(Exit::worst(lost));
     }
-    let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let signals = network::listen_for_signals(&args.network)?;
     let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
     let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
@@ -56,7 +55,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    state::shut_down(client, ui);
+    state::shut_down(client, signals.time_to_stop(), ui);
     let exit = watch.conclude(ui, end);
     Ok(instruments.finish(exit, ui))
 }

@@ -120,6 +120,10 @@ impl Engine for Watched<'_> {
         self.client.snapshots(torrents)
     }
 
+    fn reannounce(&self) {
+        Engine::reannounce(self.client);
+    }
+
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
         Engine::peers(self.client, torrent)
     }

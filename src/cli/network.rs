@@ -8,6 +8,7 @@ use swarmloop::session::config::Config;
 
 use super::args::network::NetworkArgs;
 use super::exit::Failure;
+use super::signals::{STOP_TIMEOUT, Signals};
 
 /// The ports that `BitTorrent` clients have listened on since the first one (BEP 3 names 6881 to
 /// 6889).
@@ -39,6 +40,12 @@ pub(crate) fn start_with(
         adapt(&mut config);
         Client::start(config)
     })
+}
+
+/// Begins to listen for signals, as long as the arguments give a graceful stop.
+pub(crate) fn listen_for_signals(args: &NetworkArgs) -> Result<Signals, Failure> {
+    Signals::listen_for(args.stop_timeout.unwrap_or(STOP_TIMEOUT))
+        .map_err(|error| Failure::io("listen for signals", &error))
 }
 
 /// Returns the engine's defaults with what the arguments change.

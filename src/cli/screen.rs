@@ -1,36 +1,44 @@
 //! Lines that are redrawn in place, through indicatif: it knows widths, cursors and what was drawn
 //! before.
 
+use std::fmt;
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+
+use super::terminal;
 
 /// Draws a second that indicatif lets through. What is drawn is decided by the caller, a few times
 /// a second and line by line; a lower limit would leave the last lines of a picture undrawn.
 const DRAWS_PER_S: u8 = 200;
 
 /// A block of lines at the end of the terminal's output.
-#[derive(Debug)]
 pub(crate) struct Screen {
     block: MultiProgress,
     /// One bar a line, in order; a bar here is nothing but a line of text cut to the terminal's
     /// width.
     lines: Vec<ProgressBar>,
+    target: Box<dyn Fn() -> ProgressDrawTarget>,
 }
 
 impl Screen {
-    /// Draws on stderr. A stderr that is no terminal is written to all the same, 80 columns wide.
-    pub(crate) fn on_stderr(is_terminal: bool) -> Self {
-        if is_terminal {
-            Self::on(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_S))
-        } else {
-            let stderr = Box::new(Blind(io::stderr));
-            Self::on(ProgressDrawTarget::term_like_with_hz(stderr, DRAWS_PER_S))
-        }
+    /// Draws on the streams that `stream` makes, all of which lead to stderr. A stderr that is no
+    /// terminal is drawn on all the same, 80 columns wide.
+    pub(crate) fn new<W: Write + Send + 'static>(stream: impl Fn() -> W + 'static) -> Self {
+        Self::sized(stream, terminal::size)
     }
 
-    fn on(target: ProgressDrawTarget) -> Self {
-        Self { block: MultiProgress::with_draw_target(target), lines: Vec::new() }
+    fn sized<W: Write + Send + 'static>(
+        stream: impl Fn() -> W + 'static,
+        size: fn() -> (u16, u16),
+    ) -> Self {
+        let target = move || {
+            let term = Term { to: Mutex::new((stream(), String::new())), size };
+            ProgressDrawTarget::term_like_with_hz(Box::new(term), DRAWS_PER_S)
+        };
+        let block = MultiProgress::with_draw_target(target());
+        Self { block, lines: Vec::new(), target: Box::new(target) }
     }
 
     /// Replaces the block by these lines.
@@ -57,6 +65,13 @@ impl Screen {
         let _ = self.block.println(line);
     }
 
+    /// Forgets the block, which somebody else has written over: the next [`Screen::show`] draws it
+    /// anew below.
+    pub(crate) fn forget(&mut self) {
+        self.lines.clear();
+        self.block = MultiProgress::with_draw_target((self.target)());
+    }
+
     /// Takes the block away, so that something else may be written; the next [`Screen::show`] draws
     /// it anew.
     pub(crate) fn clear(&mut self) {
@@ -64,34 +79,48 @@ impl Screen {
     }
 }
 
-/// A terminal that cannot be asked for anything; what is written to it may get lost, which is no
-/// error.
-struct Blind<W, F: Fn() -> W>(F);
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Screen").field("lines", &self.lines.len()).finish_non_exhaustive()
+    }
+}
 
-impl<W: Write, F: Fn() -> W> Blind<W, F> {
-    fn write(&self, text: &str) {
-        // See the type: a closed stderr must not end a download.
-        let _ = (self.0)().write_all(text.as_bytes());
+/// A terminal behind a stream. What is drawn is written as one piece; that it gets lost is no
+/// error.
+struct Term<W> {
+    /// The stream, and what was drawn since the last flush.
+    to: Mutex<(W, String)>,
+    /// Rows and columns.
+    size: fn() -> (u16, u16),
+}
+
+impl<W: Write> Term<W> {
+    fn add(&self, text: &str) {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner).1.push_str(text);
     }
 
-    /// Writes a control sequence with a count, unless the count is zero, which terminals take for
+    /// Adds a control sequence with a count, unless the count is zero, which terminals take for
     /// one.
     fn step(&self, n: usize, letter: char) {
         if n > 0 {
-            self.write(&format!("\x1b[{n}{letter}"));
+            self.add(&format!("\x1b[{n}{letter}"));
         }
     }
 }
 
-impl<W, F: Fn() -> W> std::fmt::Debug for Blind<W, F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Blind")
+impl<W> fmt::Debug for Term<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Term")
     }
 }
 
-impl<W: Write, F: Fn() -> W + Send + Sync> TermLike for Blind<W, F> {
+impl<W: Write + Send> TermLike for Term<W> {
     fn width(&self) -> u16 {
-        80
+        (self.size)().1
+    }
+
+    fn height(&self) -> u16 {
+        (self.size)().0
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
@@ -115,28 +144,34 @@ impl<W: Write, F: Fn() -> W + Send + Sync> TermLike for Blind<W, F> {
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write(&format!("{text}\n"));
+        self.add(text);
+        self.add("\n");
         Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.write(text);
+        self.add(text);
         Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.write("\r\x1b[2K");
+        self.add("\r\x1b[2K");
         Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stream, drawn) = &mut *to;
+        // See the type: a closed stderr must not end a download.
+        let _ = stream.write_all(drawn.as_bytes()).and_then(|()| stream.flush());
+        drawn.clear();
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -166,9 +201,8 @@ mod tests {
         }
     }
 
-    fn on<W: Write + 'static>(stream: impl Fn() -> W + Send + Sync + 'static) -> Screen {
-        let term = Box::new(Blind(stream));
-        Screen::on(ProgressDrawTarget::term_like_with_hz(term, DRAWS_PER_S))
+    fn on<W: Write + Send + 'static>(stream: impl Fn() -> W + 'static) -> Screen {
+        Screen::sized(stream, || (24, 80))
     }
 
     #[test]
@@ -186,6 +220,23 @@ mod tests {
             assert!(written.contains(text), "{text} is missing in {written:?}");
         }
         assert!(!written.contains(&"x".repeat(81)));
+    }
+
+    #[test]
+    fn what_was_written_over_is_drawn_anew_below() {
+        let shared = Shared::default();
+        let sink = shared.clone();
+        let mut screen = on(move || sink.clone());
+        let lines = ["one".to_owned(), "two".to_owned()];
+        screen.show(&lines);
+        screen.forget();
+        shared.0.lock().expect("not poisoned").clear();
+        screen.show(&lines);
+        let bytes = shared.0.lock().expect("not poisoned").clone();
+        let written = String::from_utf8(bytes).expect("text");
+        assert!(written.contains("one") && written.contains("two"), "{written:?}");
+        let first_step = written.find("\x1b[").map_or(usize::MAX, |at| at);
+        assert!(first_step > written.find("one").expect("it is drawn"), "{written:?}");
     }
 
     #[test]

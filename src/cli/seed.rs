@@ -12,7 +12,6 @@ use super::goals::Goal;
 use super::input::{self, Loaded, data_dir};
 use super::instruments::Instruments;
 use super::network;
-use super::signals::Signals;
 use super::state;
 use super::ui::Ui;
 use super::watch::{End, Watch};
@@ -25,7 +24,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         Some(path) => data_dir(path, &torrent)?,
         None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
     };
-    let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+    let signals = network::listen_for_signals(&args.network)?;
     let title = format!("seed {}", torrent.metainfo.name);
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, instruments.trace_records())?;
@@ -37,7 +36,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    state::shut_down(client, ui);
+    state::shut_down(client, signals.time_to_stop(), ui);
     let exit = watch.conclude(ui, end);
     Ok(instruments.finish(exit, ui))
 }

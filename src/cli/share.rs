@@ -32,7 +32,7 @@ use super::size::Size;
 use super::snapshot::Snapshot;
 use super::tracker::announce_url;
 use super::ui::Ui;
-use super::watch::{End, Engine, STOP_TIMEOUT, Watch};
+use super::watch::{End, Engine, Watch};
 
 /// How often receivers are told of each other, and the seed of receivers: as often as clients ask.
 /// There are few of them, and they do not stay.
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     let finished = sharing.finished();
-    client.shutdown(STOP_TIMEOUT);
+    client.shutdown(signals.time_to_stop());
     if let Ok(receivers @ 1..) = finished {
         ui.say(&format!("{receivers} received everything"));
     }
@@ -210,6 +210,10 @@ impl Engine for Sharing<'_> {
 
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
         self.client.snapshots(torrents)
+    }
+
+    fn reannounce(&self) {
+        Engine::reannounce(self.client);
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {

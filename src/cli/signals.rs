@@ -1,11 +1,12 @@
 //! Signals, heard by a thread of their own and taken by the main thread between two events.
 
-use std::io;
-use std::sync::mpsc::{self, Receiver};
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals as Incoming;
 
 use super::exit::Exit;
@@ -17,6 +18,10 @@ pub(crate) enum Notice {
     Stop(Exit),
     /// Print the status to stderr (SIGUSR1).
     Status,
+    /// Ask trackers again (SIGHUP of a program that had no terminal to lose).
+    Reannounce,
+    /// The process was stopped and goes on (SIGCONT).
+    GoOn,
 }
 
 /// How soon after the first a stopping signal is the same one once more: a wrapper such as
@@ -24,70 +29,114 @@ pub(crate) enum Notice {
 /// twice as fast.
 const ECHO: Duration = Duration::from_millis(100);
 
+/// How long a graceful stop may take: more than a second, which is too short for some private
+/// trackers, and less than what people wait for before they press ^C again.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What of that time is left for the last words.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// The signals that have come and were not taken yet.
 #[derive(Debug)]
-pub(crate) struct Signals(Receiver<Notice>);
+pub(crate) struct Signals {
+    notices: Receiver<Notice>,
+    stop_timeout: Duration,
+    /// When the first stopping signal came.
+    first_stop: Arc<OnceLock<Instant>>,
+}
 
 impl Signals {
-    /// Begins to listen. From now on a first SIGINT, SIGTERM or SIGHUP is a [`Notice::Stop`] and a
-    /// second one ends the process at once, whatever the main thread does.
+    /// Begins to listen. From now on a first SIGINT, SIGTERM or SIGHUP is a [`Notice::Stop`]; a
+    /// second one ends the process at once, and [`STOP_TIMEOUT`] in any case, whatever the main
+    /// thread does or waits for.
     ///
     /// Call it when everything that may wait for the user (stdin) has been read. A SIGHUP that was
-    /// ignored when the process started stays ignored, as `nohup` expects.
+    /// ignored when the process started stays ignored, as `nohup` expects; one that takes no
+    /// terminal away is a [`Notice::Reannounce`].
     pub(crate) fn listen() -> io::Result<Self> {
-        let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1];
+        Self::listen_for(STOP_TIMEOUT)
+    }
+
+    /// Begins to listen, and gives a graceful stop so long.
+    pub(crate) fn listen_for(stop_timeout: Duration) -> io::Result<Self> {
+        let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1, SIGCONT];
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
-        // A write beyond the size that the shell allows to files ends the process, unless the
-        // signal is heard: then the write fails, and it says so like any other.
-        wanted.push(SIGXFSZ);
+        let has_terminal = io::stderr().is_terminal();
         let mut incoming = Incoming::new(wanted)?;
-        let (notices, taken) = mpsc::channel();
+        let (sender, notices) = mpsc::channel();
+        let first_stop = Arc::new(OnceLock::new());
+        let stopped_at: Arc<OnceLock<Instant>> = Arc::clone(&first_stop);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let mut first_stop = None;
-            for signal in incoming.forever().filter(|signal| *signal != SIGXFSZ) {
-                let notice = notice_of(signal);
-                match (notice, first_stop.as_ref().map(Instant::elapsed)) {
+            for signal in incoming.forever() {
+                let notice = notice_of(signal, has_terminal);
+                match (notice, stopped_at.get().map(Instant::elapsed)) {
                     (Notice::Stop(_), Some(since)) if since < ECHO => continue,
                     (Notice::Stop(exit), Some(_)) => std::process::exit(exit.code().into()),
-                    (Notice::Stop(_), None) => first_stop = Some(Instant::now()),
-                    (Notice::Status, _) => {}
+                    (Notice::Stop(exit), None) => {
+                        stopped_at.get_or_init(Instant::now);
+                        end_after(stop_timeout, exit);
+                    }
+                    (Notice::Status | Notice::Reannounce | Notice::GoOn, _) => {}
                 }
                 // A main thread that takes no notices any more is on its way out.
-                let _ = notices.send(notice);
+                let _ = sender.send(notice);
             }
         })?;
-        Ok(Self(taken))
+        Ok(Self { notices, stop_timeout, first_stop })
     }
 
     /// Returns the next signal that has come, without waiting.
     pub(crate) fn take(&self) -> Option<Notice> {
-        self.0.try_recv().ok()
+        self.notices.try_recv().ok()
     }
 
     /// Returns what a stopping signal that has come asks for, dropping others.
     pub(crate) fn stop(&self) -> Option<Exit> {
         std::iter::from_fn(|| self.take()).find_map(|notice| match notice {
             Notice::Stop(exit) => Some(exit),
-            Notice::Status => None,
+            Notice::Status | Notice::Reannounce | Notice::GoOn => None,
         })
+    }
+
+    /// Returns how long the engine may take to end: what is left since the first stopping signal,
+    /// all of it if none came.
+    pub(crate) fn time_to_stop(&self) -> Duration {
+        let used = self.first_stop.get().map_or(Duration::ZERO, Instant::elapsed);
+        self.stop_timeout.saturating_sub(used).saturating_sub(LAST_WORDS)
     }
 
     /// Makes signals out of a list, for the tests of those who take them.
     #[cfg(test)]
-    pub(crate) fn scripted(notices: &[Notice]) -> Self {
-        let (sender, taken) = mpsc::channel();
-        for notice in notices {
+    pub(crate) fn scripted(scripted: &[Notice]) -> Self {
+        let (sender, notices) = mpsc::channel();
+        for notice in scripted {
             sender.send(*notice).expect("the receiver is here");
         }
-        Self(taken)
+        Self { notices, stop_timeout: STOP_TIMEOUT, first_stop: Arc::default() }
     }
 }
 
-fn notice_of(signal: i32) -> Notice {
-    match u8::try_from(signal) {
-        Ok(number) if signal != SIGUSR1 => Notice::Stop(Exit::Signal(number)),
+/// Ends the process when the time for a graceful stop is over. The main thread is done by then
+/// unless something does not let it go: a terminal that takes nothing, a disk that hangs.
+fn end_after(stop_timeout: Duration, exit: Exit) {
+    let wait = move || {
+        // Nobody sends: this waits, on the one clock that no signal cuts short.
+        let (_open, never) = mpsc::channel::<()>();
+        if never.recv_timeout(stop_timeout) == Err(RecvTimeoutError::Timeout) {
+            std::process::exit(exit.code().into());
+        }
+    };
+    // Without a thread left there is still the second signal.
+    let _ = thread::Builder::new().name("stop".to_owned()).spawn(wait);
+}
+
+fn notice_of(signal: i32, has_terminal: bool) -> Notice {
+    match (signal, u8::try_from(signal)) {
+        (SIGCONT, _) => Notice::GoOn,
+        (SIGHUP, _) if !has_terminal => Notice::Reannounce,
+        (SIGINT | SIGTERM | SIGHUP, Ok(number)) => Notice::Stop(Exit::Signal(number)),
         _ => Notice::Status,
     }
 }
@@ -111,13 +160,15 @@ mod tests {
 
     #[test]
     fn signals_ask_for_what_is_documented() {
-        for (signal, notice) in [
-            (SIGINT, Notice::Stop(Exit::Signal(2))),
-            (SIGTERM, Notice::Stop(Exit::Signal(15))),
-            (SIGHUP, Notice::Stop(Exit::Signal(1))),
-            (SIGUSR1, Notice::Status),
+        for (signal, has_terminal, notice) in [
+            (SIGINT, true, Notice::Stop(Exit::Signal(2))),
+            (SIGTERM, false, Notice::Stop(Exit::Signal(15))),
+            (SIGHUP, true, Notice::Stop(Exit::Signal(1))),
+            (SIGHUP, false, Notice::Reannounce),
+            (SIGUSR1, true, Notice::Status),
+            (SIGCONT, true, Notice::GoOn),
         ] {
-            assert_eq!(notice_of(signal), notice);
+            assert_eq!(notice_of(signal, has_terminal), notice);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a run leaves for the next: where it is, and what is said if it cannot be left.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use swarmloop::client::Client;
@@ -12,7 +12,6 @@ use swarmloop::session::io::Resume;
 use super::size::Size;
 use super::state_dir;
 use super::ui::Ui;
-use super::watch::STOP_TIMEOUT;
 
 /// Arguments about what an earlier run has left.
 #[derive(Clone, Copy, Default, Debug, Args)]
@@ -42,8 +41,8 @@ fn name_of(info_hash: InfoHash, key: [u8; 20]) -> String {
 
 /// Ends a client in order, for as long as that may take. If the disk does not keep up, says what is
 /// not known to be on it.
-pub(crate) fn shut_down(client: Client, ui: &mut Ui) {
-    let stopped = client.stop(STOP_TIMEOUT);
+pub(crate) fn shut_down(client: Client, at_most: Duration, ui: &mut Ui) {
+    let stopped = client.stop(at_most);
     for error in stopped.state_errors.iter().take(MAX_ERRORS) {
         ui.warning("state", &failed_text(error), None);
     }

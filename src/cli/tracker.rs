@@ -12,7 +12,6 @@ use super::exit::{Exit, Failure};
 use super::signals::{Notice, Signals};
 use super::stall::count;
 use super::ui::Ui;
-use super::watch::STOP_TIMEOUT;
 use super::{json, whitelist};
 
 /// The longest wait for an event, so that signals are noticed.
@@ -55,13 +54,13 @@ pub(crate) fn run(args: &TrackerArgs, ui: &mut Ui) -> Result<Exit, Failure> {
                 ui.tell(&format!("tracker: answering on {}: {}", urls.join(", "), line(&status)));
                 ui.record(|| json::tracker_status(&status));
             }
-            None => {}
+            Some(Notice::Reannounce | Notice::GoOn) | None => {}
         }
     }
     let status = status(&client)?;
     ui.say(&format!("tracker: {}", line(&status)));
     ui.record(|| json::tracker_status(&status));
-    client.shutdown(STOP_TIMEOUT);
+    client.shutdown(signals.time_to_stop());
     Ok(Exit::Success)
 }
 

@@ -6,6 +6,7 @@
 
 mod work;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,16 +18,23 @@ use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
 use super::lines::LastLines;
+use super::outlet::{Outlet, Stream};
 use super::peers::PeerView;
-use super::progress::{Paint, overview_lines, plain_line, plain_total_line, torrent_lines};
+use super::progress::{
+    MAX_TORRENT_LINES, Paint, overview_lines, plain_line, plain_total_line, torrent_lines,
+};
 use super::roster::Totals;
 use super::screen::Screen;
 use super::snapshot::Snapshot;
+use super::terminal;
 
 pub(crate) use self::work::Work;
 
-/// Time between two `progress` lines of JSON.
+/// Time between two `progress` lines of JSON about a torrent.
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Torrents that are redrawn at a time, however tall the terminal is.
+const MAX_ROWS: usize = 50;
 
 /// What is shown of one torrent.
 #[derive(Clone, Copy, Debug)]
@@ -92,19 +100,25 @@ impl Surroundings {
 #[derive(Debug)]
 enum View {
     Redrawn(Screen),
-    Lines { interval: Duration, last: LastLines },
-    Json { last: Option<Instant> },
+    Lines {
+        interval: Duration,
+        last: LastLines,
+    },
+    /// When the last line of each torrent was, by its number.
+    Json {
+        last: BTreeMap<usize, Instant>,
+    },
     Nothing,
 }
 
 impl View {
-    fn new(args: &OutputArgs, around: &Surroundings) -> Self {
+    fn new(args: &OutputArgs, around: &Surroundings, screen: impl FnOnce() -> Screen) -> Self {
         let lines = |interval| Self::Lines { interval, last: LastLines::default() };
-        let redrawn = || Self::Redrawn(Screen::on_stderr(around.stderr_is_terminal));
+        let redrawn = || Self::Redrawn(screen());
         match args.progress {
             _ if args.quiet => Self::Nothing,
             ProgressArg::Never => Self::Nothing,
-            _ if args.json => Self::Json { last: None },
+            _ if args.json => Self::Json { last: BTreeMap::new() },
             ProgressArg::Always => redrawn(),
             ProgressArg::Auto if around.can_redraw() => redrawn(),
             ProgressArg::Auto => lines(LINE_INTERVAL),
@@ -113,16 +127,35 @@ impl View {
     }
 }
 
+/// Bytes that may wait for stderr: more than a screen of any size. Beyond it lines are counted and
+/// not kept.
+const MAX_BACKLOG: usize = 256 << 10;
+
+/// How long a line waits for the one before it, on the other stream: both may be the same terminal,
+/// and people want to read them in order.
+const ORDER_WAIT: Duration = Duration::from_millis(100);
+
+/// The streams.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Out,
+    Err,
+}
+
 /// Where everything that is printed goes through.
 pub(crate) struct Ui {
-    out: Box<dyn Write>,
-    err: Box<dyn Write>,
+    out: Box<dyn Stream>,
+    err: Box<dyn Stream>,
+    /// What was written to last.
+    last: Side,
     view: View,
     paint: Paint,
     is_json: bool,
     is_quiet: bool,
     verbose: u8,
     out_error: Option<io::ErrorKind>,
+    /// Lines that stderr had no room for.
+    unwritten: u64,
     /// How torrents ended, for the summary.
     counts: json::Counts,
     /// Whether what was printed is all there is to say, without a summary.
@@ -132,26 +165,37 @@ pub(crate) struct Ui {
 }
 
 impl Ui {
-    /// Prints to this process's streams.
+    /// Prints to this process's streams, and never waits for them but in the end.
     pub(crate) fn on_process(args: &OutputArgs, around: &Surroundings) -> Self {
-        Self::new(args, around, Box::new(io::stdout()), Box::new(io::stderr()))
+        let outlets = (Outlet::new("stdout", io::stdout()), Outlet::new("stderr", io::stderr()));
+        if let (Ok(out), Ok(err)) = outlets {
+            let drawn = err.clone();
+            let view = View::new(args, around, || Screen::new(move || drawn.clone()));
+            return Self::new(args, around, view, Box::new(out), Box::new(err));
+        }
+        // A system that has no thread left: then printing may wait.
+        let view = View::new(args, around, || Screen::new(io::stderr));
+        Self::new(args, around, view, Box::new(io::stdout()), Box::new(io::stderr()))
     }
 
     fn new(
         args: &OutputArgs,
         around: &Surroundings,
-        out: Box<dyn Write>,
-        err: Box<dyn Write>,
+        view: View,
+        out: Box<dyn Stream>,
+        err: Box<dyn Stream>,
     ) -> Self {
         Self {
             out,
             err,
-            view: View::new(args, around),
+            last: Side::Err,
+            view,
             paint: around.paint(args.color),
             is_json: args.json,
             is_quiet: args.quiet,
             verbose: args.verbose,
             out_error: None,
+            unwritten: 0,
             counts: json::Counts::default(),
             is_summed_up: false,
             work_shown_at: None,
@@ -169,8 +213,26 @@ impl Ui {
     }
 
     /// Tells whether nobody reads stdout any more, or it takes nothing.
-    pub(crate) const fn is_out_closed(&self) -> bool {
-        self.out_error.is_some()
+    pub(crate) fn is_out_closed(&self) -> bool {
+        self.out_error.is_some() || self.out.failure().is_some()
+    }
+
+    /// Returns how many torrents can be shown at a time.
+    pub(crate) fn max_rows(&self) -> usize {
+        match &self.view {
+            // Below them are two lines: how many more there are, and the sum.
+            View::Redrawn(_) => {
+                usize::from(terminal::size().0).saturating_sub(3).clamp(1, MAX_ROWS)
+            }
+            _ => MAX_TORRENT_LINES,
+        }
+    }
+
+    /// The program was stopped and goes on: the terminal shows what others have written meanwhile.
+    pub(crate) fn go_on(&mut self) {
+        if let View::Redrawn(screen) = &mut self.view {
+            screen.forget();
+        }
     }
 
     /// Tells why something did not work; `id` is the torrent's number, if it is about one.
@@ -268,16 +330,19 @@ impl Ui {
         let verbose = self.verbose > 0;
         let lines = match &mut self.view {
             View::Nothing => return,
+            // A picture that the terminal has no room for is left out; the next one says more.
+            View::Redrawn(_) if !Self::has_room(&*self.err) => return,
             View::Redrawn(screen) => {
-                screen.show(&screen_lines(picture, verbose, self.paint));
+                let mut lines = screen_lines(picture, verbose, self.paint);
+                lines.truncate(usize::from(terminal::size().0).saturating_sub(1).max(1));
+                screen.show(&lines);
+                self.last = Side::Err;
                 return;
             }
+            // So is progress for a reader who does not read; what happens is told all the same.
+            View::Json { .. } if self.out.backlog() > MAX_BACKLOG => return,
             View::Json { last } => {
-                if last.is_some_and(|last| now.saturating_duration_since(last) < JSON_INTERVAL) {
-                    return;
-                }
-                *last = Some(now);
-                for line in picture.looked_at.iter().filter_map(json_progress).collect::<Vec<_>>() {
+                for line in json_lines(picture.looked_at, last, now) {
                     self.write_out(&line);
                 }
                 return;
@@ -312,14 +377,18 @@ impl Ui {
         self.view = View::Nothing;
     }
 
-    /// Prints the last line of JSON and returns what the process exits with: no success if stdout
-    /// did not take the results. A reader that went away is not counted as that; it had enough.
+    /// Prints the last line of JSON, waits until everything is written, and returns what the
+    /// process exits with: no success if stdout did not take the results. A reader that went away
+    /// is not counted as that; it had enough.
     pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
         let counts = self.counts;
         if !self.is_summed_up {
             self.record(|| json::summary(counts, exit));
         }
+        self.out.settle(Duration::MAX);
+        self.note_out_failure(self.out.failure());
+        self.err.settle(Duration::MAX);
         match self.out_error {
             Some(kind) if kind != io::ErrorKind::BrokenPipe && exit == Exit::Success => {
                 Exit::Failed
@@ -330,6 +399,16 @@ impl Ui {
 
     /// Writes a line to stderr, above redrawn lines if there are any.
     fn write_err(&mut self, text: &str) {
+        if self.err.backlog() > MAX_BACKLOG {
+            self.unwritten += 1;
+            return;
+        }
+        self.turn_to(Side::Err);
+        if self.unwritten > 0 {
+            let unwritten = std::mem::take(&mut self.unwritten);
+            let text = format!("{unwritten} lines were not shown: nobody took them");
+            self.warning("lines_lost", &text, None);
+        }
         if let View::Redrawn(screen) = &self.view {
             screen.print(text);
             return;
@@ -346,13 +425,35 @@ impl Ui {
         if let View::Redrawn(screen) = &mut self.view {
             // Both streams may be the same terminal.
             screen.clear();
+            self.last = Side::Err;
         }
+        self.turn_to(Side::Out);
         let line = format!("{text}\n");
-        if let Err(error) = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()) {
-            self.out_error = Some(error.kind());
-            if error.kind() != io::ErrorKind::BrokenPipe {
-                self.error(&Failure::io("write to stdout", &error), None);
-            }
+        let written = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        self.note_out_failure(written.err().map(|error| error.kind()));
+    }
+
+    /// Tells once that stdout takes nothing any more, unless its reader has just gone away.
+    fn note_out_failure(&mut self, failure: Option<io::ErrorKind>) {
+        let Some(kind) = failure.filter(|_| self.out_error.is_none()) else { return };
+        self.out_error = Some(kind);
+        if kind != io::ErrorKind::BrokenPipe {
+            self.error(&Failure::io("write to stdout", &kind.into()), None);
+        }
+    }
+
+    /// Tells whether something may be redrawn: the last picture was taken, and the terminal is ours.
+    fn has_room(err: &dyn Stream) -> bool {
+        err.backlog() == 0 && !terminal::is_in_background()
+    }
+
+    /// Lets the other stream's lines come first, unless it is stuck.
+    fn turn_to(&mut self, side: Side) {
+        if std::mem::replace(&mut self.last, side) != side {
+            match side {
+                Side::Out => self.err.settle(ORDER_WAIT),
+                Side::Err => self.out.settle(ORDER_WAIT),
+            };
         }
     }
 }
@@ -364,6 +465,20 @@ fn screen_lines(picture: &Picture<'_>, verbose: bool, paint: Paint) -> Vec<Strin
     }
     let torrents: Vec<_> = picture.shown.iter().map(|row| (row.name, row.torrent)).collect();
     overview_lines(&torrents, &picture.totals, paint)
+}
+
+/// Returns the lines of JSON that are due, and remembers them.
+fn json_lines(rows: &[Row<'_>], last: &mut BTreeMap<usize, Instant>, now: Instant) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let said = last.get(&row.number);
+        if said.is_some_and(|said| now.saturating_duration_since(*said) < JSON_INTERVAL) {
+            continue;
+        }
+        last.insert(row.number, now);
+        lines.extend(json_progress(row));
+    }
+    lines
 }
 
 /// Returns a torrent's line of JSON; a torrent that is stopped has none.

@@ -38,10 +38,6 @@ const TICK_INTERVAL: Duration = Duration::from_millis(250);
 /// The least time between two lines that tell of lost pieces: one failing disk has many.
 const LOST_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a graceful stop may take: more than a second, which is too short for some private
-/// trackers, and less than what people wait for before they press ^C again.
-pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Why a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -61,6 +57,8 @@ pub(crate) trait Engine {
     fn next_event(&self, wait: Duration) -> Result<Event, RecvTimeoutError>;
     /// Returns how torrents stand; those that there are not are left out.
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError>;
+    /// Asks the trackers of all torrents again, as soon as they let us.
+    fn reannounce(&self);
     /// Returns a torrent's peers, busiest first.
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
     /// Stops a torrent and takes it out.
@@ -79,6 +77,11 @@ impl Engine for Client {
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
         let statuses = self.statuses(torrents)?;
         Ok(statuses.into_iter().map(|status| (status.id, Snapshot::from(status))).collect())
+    }
+
+    fn reannounce(&self) {
+        // An engine that has ended is found out by the next question.
+        let _ = Self::reannounce(self);
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
@@ -190,6 +193,8 @@ impl Watch {
             match signals.take() {
                 Some(Notice::Stop(exit)) => return End::Stopped(exit),
                 Some(Notice::Status) => self.status(ui),
+                Some(Notice::Reannounce) => engine.reannounce(),
+                Some(Notice::GoOn) => ui.go_on(),
                 None => {}
             }
             let wait = next_tick.saturating_duration_since(now).min(WAKE_INTERVAL);
@@ -277,7 +282,7 @@ impl Watch {
 
     /// Looks at how things stand, gives up what has to be given up, and draws.
     fn tick(&mut self, engine: &impl Engine, ui: &mut Ui, now: Instant) -> Result<(), ClientError> {
-        let due = self.roster.due(&self.roster.busiest(MAX_TORRENT_LINES));
+        let due = self.roster.due(&self.roster.busiest(ui.max_rows()));
         let ids: Vec<TorrentId> = due.iter().map(|place| self.roster.torrent(*place).id).collect();
         for (id, snapshot) in engine.snapshots(&ids)? {
             if let Some(place) = self.roster.place(id) {
@@ -345,7 +350,7 @@ impl Watch {
         due: &[usize],
         now: Instant,
     ) -> Result<(), ClientError> {
-        let shown = self.roster.busiest(MAX_TORRENT_LINES);
+        let shown = self.roster.busiest(ui.max_rows());
         let mut peers = Vec::new();
         if ui.wants_peers() {
             for place in &shown {

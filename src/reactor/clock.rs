@@ -14,12 +14,14 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: std::time::Instant,
+    /// Time that has passed for nobody: see [`Clock::skip`].
+    skipped: Duration,
 }
 
 impl Clock {
     /// Starts the clock: its first [`Clock::now`] is at or just after zero.
     pub fn start() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: std::time::Instant::now(), skipped: Duration::ZERO }
     }
 
     /// Returns the microseconds since the start, rounded down. Never goes back.
@@ -30,7 +32,14 @@ impl Clock {
     /// Returns the time since the start, as fine as the system has it: for what is measured, not
     /// for what is decided.
     pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        self.start.elapsed().saturating_sub(self.skipped)
+    }
+
+    /// Leaves out so much of the time that has just passed, in which this process did not run: it
+    /// was stopped. What was to happen meanwhile is as far away as before, and nothing comes in a
+    /// burst.
+    pub fn skip(&mut self, time: Duration) {
+        self.skipped += time;
     }
 }
 
@@ -67,6 +76,17 @@ mod tests {
         let stamps: Vec<Instant> = (0..1_000).map(|_| clock.now()).collect();
         assert!(stamps.is_sorted());
         assert!(stamps[0] < Instant::from_secs(3_600), "counted from the start, not from boot");
+    }
+
+    #[test]
+    fn skipped_time_has_not_passed() {
+        let mut clock = Clock::start();
+        let hour = Duration::from_secs(3_600);
+        clock.start = clock.start.checked_sub(hour * 2).expect("the machine is not that young");
+        let before = clock.now();
+        clock.skip(hour);
+        let after = clock.now();
+        assert!(after < before && before.saturating_since(after) <= hour);
     }
 
     #[test]

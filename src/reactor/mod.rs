@@ -131,6 +131,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Threads that sync and keep state. They wait for the disk and not for a processor, several syncs
 /// at a time cost a journal little more than one, and one slow disk does not hold up the others.
 const KEEPERS: usize = 4;
+/// A loop that comes back this much later than it should was stopped; work never takes as long.
+const STOPPED: Duration = Duration::from_secs(1);
 /// How often somebody is taken to become ready while the loop is busy: each millisecond, which is
 /// as fine as a poll can wait. So a turn of less counts as one wait, as long as the turn, and a
 /// stall of 50 ms as fifty waits of 1 to 50 ms.
@@ -215,6 +217,7 @@ impl Reactor {
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         let before = self.clock.elapsed();
         self.measure_turn(before);
+        let before = self.leave_out(before, self.woken_at.unwrap_or(before));
         let mut timeout = self.timeout(at_most, Instant::ZERO + before);
         if timeout != Some(Duration::ZERO) && !(self.workers.rest() && self.keeper.rest()) {
             timeout = Some(Duration::ZERO);
@@ -224,6 +227,10 @@ impl Reactor {
             _ => {}
         }
         let woken_at = self.clock.elapsed();
+        let woken_at = match timeout {
+            Some(timeout) => self.leave_out(woken_at, before + timeout),
+            None => woken_at,
+        };
         self.woken_at = Some(woken_at);
         let now = Instant::ZERO + woken_at;
         self.has_input = false;
@@ -318,6 +325,17 @@ impl Reactor {
         let due = self.session.poll_timeout().into_iter().chain(paused).min();
         let wait = due.map(|at| at.saturating_since(now));
         wait.into_iter().chain(at_most).min()
+    }
+
+    /// Takes a `now` that is much later than `expected` for the end of a stop (SIGTSTP, a debugger),
+    /// in which no time has passed for the session. Returns the time that it is then.
+    fn leave_out(&mut self, now: Duration, expected: Duration) -> Duration {
+        let late = now.saturating_sub(expected);
+        if late < STOPPED {
+            return now;
+        }
+        self.clock.skip(late);
+        expected
     }
 
     /// Records how long the loop was busy from the end of the last poll to `before`, the start of

@@ -187,6 +187,20 @@ impl Session {
         }
     }
 
+    /// Asks the trackers of all torrents again, each as soon as its `min interval` allows.
+    /// O(torrents).
+    pub fn reannounce(&mut self, now: Instant) {
+        self.input();
+        let ids: Vec<TorrentId> =
+            self.torrents.iter().flatten().map(|entry| entry.torrent.id).collect();
+        for id in ids {
+            if let Some(entry) = self.entry_mut(id) {
+                entry.announcer.request_peers(now);
+            }
+            self.touch(id);
+        }
+    }
+
     /// Begins to end the session: no requests any more, pieces in hand are verified and written,
     /// trackers that know us are told `stopped`. Go on with turns until [`Session::is_idle`], or
     /// for as long as you like.

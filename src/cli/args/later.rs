@@ -40,7 +40,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("request-timeout", None, true),
     ("save-torrent", None, false),
     ("stdout", None, true),
-    ("stop-timeout", None, true),
     ("tracker", None, true),
 ];
 

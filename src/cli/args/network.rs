@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueHint;
+
+use super::values;
 
 use super::limits::LimitArgs;
 
@@ -30,6 +33,9 @@ pub(crate) struct NetworkArgs {
     /// Peers of a torrent that are uploaded to at one time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) unchoke_slots: Option<u16>,
+    /// How long ending may take when a signal asks for it [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) stop_timeout: Option<Duration>,
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,

@@ -1,6 +1,6 @@
 //! Which lines go where.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::*;
@@ -16,6 +16,8 @@ impl Written {
     }
 }
 
+impl Stream for Written {}
+
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().write(bytes)
@@ -28,6 +30,8 @@ impl Write for Written {
 
 /// A stream that fails.
 struct Broken(io::ErrorKind);
+
+impl Stream for Broken {}
 
 impl Write for Broken {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -49,11 +53,17 @@ pub(crate) fn plain() -> OutputArgs {
     }
 }
 
+/// A user interface on these streams; no terminal.
+fn ui(args: &OutputArgs, out: impl Stream + 'static, err: impl Stream + 'static) -> Ui {
+    let around = Surroundings::default();
+    let view = View::new(args, &around, || Screen::new(io::sink));
+    Ui::new(args, &around, view, Box::new(out), Box::new(err))
+}
+
 /// A user interface and what it writes to stdout and stderr; no terminal.
 pub(crate) fn recorded(args: &OutputArgs) -> (Ui, Written, Written) {
     let (out, err) = (Written::default(), Written::default());
-    let streams = (Box::new(out.clone()), Box::new(err.clone()));
-    (Ui::new(args, &Surroundings::default(), streams.0, streams.1), out, err)
+    (ui(args, out.clone(), err.clone()), out, err)
 }
 
 /// Shows all of a few torrents.
@@ -136,7 +146,7 @@ fn the_form_of_progress_follows_flags_and_terminal() {
         (json(ProgressArg::Never), &terminal, "nothing"),
         (quiet, &terminal, "nothing"),
     ] {
-        let got = match View::new(&args, around) {
+        let got = match View::new(&args, around, || Screen::new(io::sink)) {
             View::Redrawn(_) => "redrawn".to_owned(),
             View::Lines { interval, .. } => format!("lines {}", interval.as_secs()),
             View::Json { .. } => "json".to_owned(),
@@ -257,9 +267,7 @@ fn a_closed_stdout_is_remembered_in_silence() {
         ),
     ] {
         let err = Written::default();
-        let around = Surroundings::default();
-        let out = Box::new(Broken(kind));
-        let mut ui = Ui::new(&plain(), &around, out, Box::new(err.clone()));
+        let mut ui = ui(&plain(), Broken(kind), err.clone());
         assert!(!ui.is_out_closed());
         ui.result("a");
         ui.result("b");
@@ -270,11 +278,59 @@ fn a_closed_stdout_is_remembered_in_silence() {
     }
 }
 
+/// A stream that has taken more than it could write.
+#[derive(Clone, Default)]
+struct Stuck {
+    written: Written,
+    backlog: Rc<Cell<usize>>,
+}
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Stuck {
+    fn backlog(&self) -> usize {
+        self.backlog.get()
+    }
+
+    fn settle(&self, _: Duration) -> bool {
+        false
+    }
+}
+
+#[test]
+fn lines_that_nobody_takes_are_counted_and_not_kept() {
+    let (out, err) = (Stuck::default(), Stuck::default());
+    let mut people = ui(&plain(), out.clone(), err.clone());
+    people.tell("first");
+    err.backlog.set(MAX_BACKLOG + 1);
+    for _ in 0..412 {
+        people.tell("lost");
+    }
+    err.backlog.set(0);
+    people.tell("last");
+    let counted = "swarmloop: warning: 412 lines were not shown: nobody took them\n";
+    assert_eq!(err.written.text(), format!("first\n{counted}last\n"));
+
+    // Of what goes to stdout only progress is left out; events and results wait.
+    let mut programs = ui(&OutputArgs { json: true, ..plain() }, out.clone(), err);
+    out.backlog.set(MAX_BACKLOG + 1);
+    let row = [Row { number: 1, name: "a", torrent: &sample(), peers: &[] }];
+    draw(&mut programs, &row, Instant::now());
+    programs.record(|| "{event}".to_owned());
+    assert_eq!(out.written.text(), "{event}\n");
+}
+
 #[test]
 fn a_closed_stderr_is_no_panic() {
-    let around = Surroundings::default();
-    let err = Box::new(Broken(io::ErrorKind::BrokenPipe));
-    let mut ui = Ui::new(&plain(), &around, Box::new(Written::default()), err);
+    let mut ui = ui(&plain(), Written::default(), Broken(io::ErrorKind::BrokenPipe));
     ui.error(&failure(), None);
     ui.status(&picture(&[Row { number: 1, name: "a", torrent: &sample(), peers: &[] }]));
     ui.summary(Exit::Failed);
@@ -290,6 +346,5 @@ fn result_paths_are_escaped() {
 /// A user interface whose stdout nobody reads any more, and what it writes to stderr.
 pub(crate) fn without_reader(args: &OutputArgs) -> (Ui, Written) {
     let err = Written::default();
-    let out = Box::new(Broken(io::ErrorKind::BrokenPipe));
-    (Ui::new(args, &Surroundings::default(), out, Box::new(err.clone())), err)
+    (ui(args, Broken(io::ErrorKind::BrokenPipe), err.clone()), err)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{JSON_INTERVAL, Ui, View};
+use super::{JSON_INTERVAL, Side, Ui, View};
 use crate::cli::json;
 use crate::cli::progress::bar;
 use crate::cli::size::{Size, countdown, eta, percent, permille, rate};
@@ -27,7 +27,13 @@ impl Ui {
     pub(crate) fn draw_work(&mut self, work: &Work<'_>, now: Instant) {
         let interval = match &mut self.view {
             View::Nothing => return,
-            View::Redrawn(screen) => return screen.show(&[work.line(now)]),
+            // As of torrents: what the terminal has no room for is left out.
+            View::Redrawn(_) if !Self::has_room(&*self.err) => return,
+            View::Redrawn(screen) => {
+                screen.show(&[work.line(now)]);
+                self.last = Side::Err;
+                return;
+            }
             View::Json { .. } => JSON_INTERVAL,
             View::Lines { interval, .. } => *interval,
         };

@@ -28,13 +28,15 @@ struct Script {
     /// How often the sample is seen before the snapshot is.
     looks: Cell<usize>,
     removed: RefCell<Vec<TorrentId>>,
+    reannounced: Cell<bool>,
 }
 
 impl Script {
     fn new(events: Vec<Event>, snapshot: Snapshot) -> Self {
         let (events, silences, looks) = (events.into(), Cell::new(3), Cell::new(0));
-        let removed = RefCell::default();
-        Self { events: RefCell::new(events), snapshot, silences, looks, removed }
+        let (removed, reannounced) = (RefCell::default(), Cell::new(false));
+        let events = RefCell::new(events);
+        Self { events, snapshot, silences, looks, removed, reannounced }
     }
 }
 
@@ -61,6 +63,10 @@ impl Engine for Script {
             None => self.snapshot.clone(),
         };
         Ok(ids.iter().map(|id| (*id, snapshot.clone())).collect())
+    }
+
+    fn reannounce(&self) {
+        self.reannounced.set(true);
     }
 
     fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
@@ -383,6 +389,15 @@ fn a_status_request_prints_a_line_and_goes_on() {
     let (_, exit, _, err) = play(watch(GET, 1, &sample()), &script, &signals, &quiet());
     assert_eq!(exit, Exit::Signal(2));
     assert!(err.contains("Z t1 39.2% 296.1/754.0MiB down="), "{err}");
+}
+
+#[test]
+fn a_hangup_without_a_terminal_asks_the_trackers_again() {
+    let script = Script::new(vec![], sample());
+    let signals = [Notice::Reannounce, Notice::GoOn, INTERRUPT];
+    let (end, ..) = play(watch(GET, 1, &sample()), &script, &signals, &quiet());
+    assert_eq!(end, End::Stopped(Exit::Signal(2)));
+    assert!(script.reannounced.get());
 }
 
 #[test]
