@@ -56,6 +56,14 @@ enum Ending {
 const STORY: &[(&str, Ending, &str)] = &[
     ("demo", Ending::Exits(0), ""),
     ("get album.torrent --proxy socks5://localhost:1080", Ending::Exits(2), ""),
+    ("create album -t http://127.0.0.1:6969/announce -s 64K", Ending::Exits(0), "album.torrent\n"),
+    ("show album.torrent", Ending::Exits(0), ANY),
+    ("magnet album.torrent", Ending::Exits(0), ANY),
+    (
+        "edit album.torrent -a udp://127.0.0.1:6970 -c mastered -o edited.torrent",
+        Ending::Exits(0),
+        "edited.torrent\n",
+    ),
     ("tracker --listen 127.0.0.1:6969", Ending::Stays("/announce\n"), ANY),
     (
         "seed album.torrent --bind 127.0.0.2 --port 6881",
@@ -82,6 +90,7 @@ const STORY: &[(&str, Ending, &str)] = &[
     ("album.torrent -d copy --bind 127.0.0.3", Ending::Exits(0), "copy/album\n"),
     ("get album.torrent -d other --bind 127.0.0.3", Ending::Exits(6), ""),
     ("get album.torrent -d other --bind 127.0.0.3 --overwrite", Ending::Exits(0), "other/album\n"),
+    ("verify album.torrent copy", Ending::Exits(0), ""),
     ("get album.torrent -d later --bind 127.0.0.3 --no-trackers", Ending::Interrupted(130), ""),
     (
         "get album.torrent -d slow --bind 127.0.0.3 --limit-down 2M",
@@ -368,7 +377,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Makes a folder with the album, its torrent, and a file of somebody else.
+    /// Makes a folder with the album and a file of somebody else.
     fn new() -> Self {
         let folder = TempDir::with_prefix("swarmloop-readme-").unwrap();
         let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -387,6 +396,7 @@ impl Stage {
         self.folder.path().join(path)
     }
 
+    /// Writes the album, and works out the info-hash that its torrent is to have.
     fn write_album(&mut self) {
         let mut all = Vec::new();
         for (path, len) in FILES {
@@ -401,13 +411,6 @@ impl Stage {
         let mut info = Vec::new();
         write_info(Writer::new(&mut info), &hashes);
         self.info_hash = Sha1::digest(&info).into();
-        let mut torrent = Vec::new();
-        Writer::new(&mut torrent).dict(|torrent| {
-            let url = self.localized("http://127.0.0.1:6969/announce");
-            torrent.key(b"announce").bytes(url.as_bytes());
-            write_info(torrent.key(b"info"), &hashes);
-        });
-        fs::write(self.path("album.torrent"), torrent).unwrap();
     }
 
     /// Returns the README's text with this stage's addresses and ports.
