@@ -70,7 +70,7 @@ pub(super) fn plan(
             continue;
         }
         let all = |what: fn(Standing) -> bool| {
-            spans(storage, PieceIndex(piece)).all(|span| what(standings[span.file]))
+            files_of(storage, PieceIndex(piece)).all(|file| what(standings[file]))
         };
         let record = record.map(|(record, _)| record);
         if record.is_some_and(|record| record.claimed.contains(piece))
@@ -95,6 +95,13 @@ pub(super) fn is_there(storage: &Storage, piece: PieceIndex, files: &[Option<OnD
         let there = files.get(span.file).copied().flatten().map_or(0, |file| file.len);
         there >= span.offset + span.len
     })
+}
+
+/// Returns the files that a piece is in, and those whose bytes of it are in the parts file now: if
+/// one of them was there when the record was saved, the parts file has nothing of it.
+fn files_of(storage: &Storage, piece: PieceIndex) -> impl Iterator<Item = usize> + use<'_> {
+    let own = storage.layout.spans(piece, 0, storage.layout.piece_len(piece));
+    own.filter(|span| !span.pad).chain(spans(storage, piece)).map(|span| span.file)
 }
 
 fn spans(storage: &Storage, piece: PieceIndex) -> impl Iterator<Item = Span> + use<'_> {

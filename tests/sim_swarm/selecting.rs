@@ -117,6 +117,41 @@ fn what_is_kept_apart_is_served_and_found_again() {
 }
 
 #[test]
+fn what_a_deleted_file_had_is_not_believed_to_be_in_the_parts_file() {
+    for wants_it_again in [true, false] {
+        let mut sim = Sim::new(SimOptions::new(8));
+        let source = five_files(8);
+        let seeder = sim.add_seed(peer(), &source);
+        let leecher = sim.add_host(peer());
+        let add = |selection: &Selection| AddOptions {
+            selection: selection.clone(),
+            resume: true,
+            ..AddOptions::from_peers(&[seeder])
+        };
+        let first = Selection::new([Normal, Normal, Skip, Skip, Skip, Skip]);
+        sim.add_torrent(leecher, &source, add(&first));
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+        sim.run_for(MINUTE);
+        sim.command(leecher, swarmloop::session::Session::shutdown);
+        sim.run_for(MINUTE);
+        sim.kill(leecher);
+        // It shares a piece with the second file, and the parts file has room for that piece.
+        let gone = path(&sim, leecher, &source, 0);
+        sim.disk_mut(leecher).remove(&gone);
+        sim.restart_without(leecher);
+        let second = Selection::new([Skip, Normal, Skip, Skip, Skip, Skip]);
+        let wanted = if wants_it_again { &first } else { &second };
+        sim.add_torrent(leecher, &source, add(wanted));
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+        sim.set_selection(leecher, ONLY, Selection::all());
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+        sim.run_for(MINUTE);
+        let (_, bytes) = source.files().next().unwrap();
+        assert_eq!(sim.disk(leecher).file(&gone), Some(bytes), "wanted again: {wants_it_again}");
+    }
+}
+
+#[test]
 fn more_files_later_cost_only_what_was_not_there() {
     let mut sim = Sim::new(SimOptions::new(3));
     let source = five_files(3);
