@@ -11,6 +11,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -74,12 +75,8 @@ fn measure(way: Way, limit: u64) -> u64 {
     };
     let (seed, leech) = (client([127, 7, 22, 2], up), client([127, 7, 22, 3], down));
     add(&seed, &metainfo, from.path(), Mode::Seed, None);
-    loop {
-        match seed.events().recv_timeout(PATIENCE).expect("the seed checks its data") {
-            Event::Phase { phase: Phase::Seeding, .. } => break,
-            _ => {}
-        }
-    }
+    let is_ready = |event| matches!(event, Event::Phase { phase: Phase::Seeding, .. });
+    while !is_ready(seed.events().recv_timeout(PATIENCE).expect("the seed checks its data")) {}
     let mode = Mode::Download { overwrite: false };
     let torrent = add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
     let rate = rate(&leech, torrent);
@@ -93,7 +90,7 @@ fn rate(leech: &Client, torrent: TorrentId) -> u64 {
     let downloaded = || leech.status(torrent).expect("the torrent is there").downloaded;
     let (mut seen, mut first, mut last) = (downloaded(), None, None);
     while start.elapsed() < WARM_UP + MEASURED {
-        std::thread::sleep(LOOK);
+        park_timeout(LOOK);
         let (now, at) = (downloaded(), Instant::now());
         if now > seen && at - start >= WARM_UP {
             first = first.or(Some((at, now)));
