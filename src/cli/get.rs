@@ -44,7 +44,8 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
     let mut watch = Watch::new(goal, lost, Instant::now());
-    for (number, torrent, selection) in torrents {
+    for (number, mut torrent, selection) in torrents {
+        network::add_trackers(&args.network, number, &mut torrent.metainfo, ui);
         let path = result_path(args.dir.as_deref(), &torrent);
         let source = torrent.source;
         let torrent = to_add(args, torrent, selection);

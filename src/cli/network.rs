@@ -4,11 +4,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use swarmloop::client::{Client, ClientConfig, ClientError};
+use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::config::Config;
 
 use super::args::network::NetworkArgs;
 use super::exit::Failure;
 use super::signals::{STOP_TIMEOUT, Signals};
+use super::ui::Ui;
 
 /// The ports that `BitTorrent` clients have listened on since the first one (BEP 3 names 6881 to
 /// 6889).
@@ -34,7 +36,7 @@ pub(crate) fn start_with(
         let mut session = config(args);
         session.listen_port = port;
         session.trace_records = trace_records;
-        let listen = listen_on(args.bind, port);
+        let listen = listen_on(bind(args), port);
         let workers = workers();
         let mut config = ClientConfig { session, listen, workers, ..ClientConfig::default() };
         adapt(&mut config);
@@ -51,15 +53,56 @@ pub(crate) fn listen_for_signals(args: &NetworkArgs) -> Result<Signals, Failure>
 /// Returns the engine's defaults with what the arguments change.
 fn config(args: &NetworkArgs) -> Config {
     let mut config = Config::default();
-    config.bind = args.bind.into_iter().collect();
+    config.bind = bind(args).into_iter().collect();
+    config.announce_port = args.announce_port.unwrap_or(0);
     let set = |limit: &mut usize, given: Option<u16>| {
         *limit = given.map_or(*limit, usize::from);
     };
     set(&mut config.max_peers, args.max_peers);
     set(&mut config.max_conns, args.max_conns);
     set(&mut config.unchoke_slots, args.unchoke_slots);
+    set(&mut config.max_half_open, args.max_half_open);
     config.limits = args.limits.in_all();
+    let times = args.timeouts;
+    for (limit, given) in [
+        (&mut config.connect_timeout, times.connect_timeout),
+        (&mut config.idle_timeout, times.peer_timeout),
+        (&mut config.request_timeout, times.request_timeout),
+        (&mut config.keep_alive_interval, times.keepalive),
+    ] {
+        *limit = given.unwrap_or(*limit);
+    }
     config
+}
+
+/// Returns the address that all connections use: one of a family, whatever it is, if only that
+/// family is to be used.
+fn bind(args: &NetworkArgs) -> Option<IpAddr> {
+    match (args.ipv4, args.ipv6) {
+        (true, _) => Some(Ipv4Addr::UNSPECIFIED.into()),
+        (_, true) => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => args.bind,
+    }
+}
+
+/// Adds the trackers that the user named to a torrent's own, each in a tier behind those before it
+/// (BEP 12). A private torrent gets none: its peers come from its own trackers alone (BEP 27).
+pub(crate) fn add_trackers(
+    args: &NetworkArgs,
+    number: usize,
+    metainfo: &mut Metainfo,
+    ui: &mut Ui,
+) {
+    if metainfo.private && !args.trackers.is_empty() {
+        let text =
+            "the torrent is private: only its own trackers are asked, not those of --tracker";
+        return ui.warning("private", text, Some(number));
+    }
+    for url in &args.trackers {
+        if !metainfo.trackers.iter().flatten().any(|own| own == url) {
+            metainfo.trackers.push(vec![url.clone()]);
+        }
+    }
 }
 
 /// Returns how many threads hash and write: one a processor, at most [`MAX_WORKERS`].
@@ -118,6 +161,9 @@ fn has_ipv6() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::timeouts::TimeoutArgs;
+    use crate::cli::files::tests::metainfo;
+    use crate::cli::ui::tests::{plain, recorded};
 
     fn listen_error(port: u16, kind: io::ErrorKind) -> ClientError {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -137,6 +183,58 @@ mod tests {
         let (max_peers, max_conns, unchoke_slots) = (Some(1), Some(20_000), Some(3));
         let all = NetworkArgs { max_peers, max_conns, unchoke_slots, ..none };
         assert_eq!(limits(&all), [1, 20_000, 3]);
+    }
+
+    #[test]
+    fn times_and_ports_are_the_engines_unless_they_are_given() {
+        let none = config(&NetworkArgs::default());
+        let default = Config::default();
+        assert_eq!(none.connect_timeout, default.connect_timeout);
+        assert_eq!((none.announce_port, none.max_half_open), (0, default.max_half_open));
+        let second = |s| Some(std::time::Duration::from_secs(s));
+        let args = NetworkArgs {
+            announce_port: Some(51_413),
+            max_half_open: Some(7),
+            timeouts: TimeoutArgs {
+                connect_timeout: second(1),
+                peer_timeout: second(2),
+                request_timeout: second(3),
+                keepalive: second(4),
+            },
+            ..NetworkArgs::default()
+        };
+        let config = config(&args);
+        assert_eq!((config.announce_port, config.max_half_open), (51_413, 7));
+        let times = [config.connect_timeout, config.idle_timeout, config.request_timeout];
+        assert_eq!(times.map(|time| time.as_secs()), [1, 2, 3]);
+        assert_eq!(config.keep_alive_interval.as_secs(), 4);
+    }
+
+    #[test]
+    fn one_family_is_an_address_of_it_whatever_it_is() {
+        let bound = |args: &NetworkArgs| bind(args).map(|ip| ip.to_string());
+        let none = NetworkArgs::default();
+        assert_eq!(bound(&none), None);
+        assert_eq!(bound(&NetworkArgs { ipv4: true, ..none.clone() }), Some("0.0.0.0".to_owned()));
+        assert_eq!(bound(&NetworkArgs { ipv6: true, ..none.clone() }), Some("::".to_owned()));
+        let named = NetworkArgs { bind: "127.0.0.2".parse().ok(), ..none };
+        assert_eq!(bound(&named), Some("127.0.0.2".to_owned()));
+    }
+
+    #[test]
+    fn trackers_are_added_behind_a_torrents_own_unless_it_is_private() {
+        let mut metainfo = metainfo(&[("a", 1, false)]);
+        metainfo.trackers = vec![vec!["http://a/announce".to_owned()]];
+        let trackers = ["http://a/announce", "udp://b:1"].map(str::to_owned).to_vec();
+        let args = NetworkArgs { trackers, ..NetworkArgs::default() };
+        for (private, tiers, warned) in [(true, 1, true), (false, 2, false)] {
+            metainfo.private = private;
+            let (mut ui, _, err) = recorded(&plain());
+            add_trackers(&args, 1, &mut metainfo, &mut ui);
+            assert_eq!(metainfo.trackers.len(), tiers);
+            assert_eq!(err.text().contains("private"), warned);
+        }
+        assert_eq!(metainfo.trackers[1], ["udp://b:1"]);
     }
 
     #[test]

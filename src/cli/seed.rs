@@ -18,8 +18,9 @@ use super::watch::{End, Watch};
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    let torrent = input::load(&args.torrent)?;
+    let mut torrent = input::load(&args.torrent)?;
     warn_of_notes(1, &torrent, ui);
+    network::add_trackers(&args.network, 1, &mut torrent.metainfo, ui);
     let dir = match &args.path {
         Some(path) => data_dir(path, &torrent)?,
         None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),

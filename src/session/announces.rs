@@ -28,7 +28,7 @@ impl Session {
         // A failure leads to the next tracker at once; each tracker fails at most once before it
         // rests.
         for _ in 0..=crate::tracker::MAX_TRACKERS {
-            let (port, num_want) = (self.config.listen_port, self.config.num_want);
+            let (port, num_want) = (self.config.announced_port(), self.config.num_want);
             let Some(entry) = self.entry_mut(torrent) else { return };
             if entry.announcing.is_some() {
                 return;

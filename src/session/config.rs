@@ -11,6 +11,9 @@ use crate::time::Duration;
 pub struct Config {
     /// The port that announces name, and on which the driver listens; 0 while nothing listens.
     pub listen_port: u16,
+    /// The port that announces name instead, where that one is forwarded to us; 0 for the one that
+    /// is listened on.
+    pub announce_port: u16,
     /// The most established peers of one torrent.
     pub max_peers: usize,
     /// The most connections of the whole session, trackers and handshakes included, but not the
@@ -83,6 +86,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen_port: 0,
+            announce_port: 0,
             max_peers: 200,
             max_conns: 4_000,
             max_tracker_conns: 2_000,
@@ -109,5 +113,12 @@ impl Default for Config {
             trace_records: 0,
             bind: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Returns the port that announces name; 0 while nothing listens.
+    pub(super) const fn announced_port(&self) -> u16 {
+        if self.announce_port == 0 { self.listen_port } else { self.announce_port }
     }
 }

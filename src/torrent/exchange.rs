@@ -15,11 +15,20 @@ use crate::stats::Metric;
 use crate::time::Instant;
 use crate::wire::frame::{self, Frame, FramePool, Share};
 
-use super::{Ctx, Fed, Refill, Stage, Torrent};
+use super::{Ctx, Refill, Stage, Torrent};
 
 /// The most end-game duplicates that one refill asks for: enough to finish, few enough that little
 /// is received twice.
 const ENDGAME_ROOM: usize = 16;
+
+/// What [`Torrent::feed_uploads`] came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fed {
+    /// How much is read from disk, in bytes.
+    pub bytes: u64,
+    /// Whether the peer had to be left waiting for more.
+    pub waits: bool,
+}
 
 /// Shows the picker what a remote has, made in `scratch` if it is not kept as a bitfield.
 fn view<'a>(

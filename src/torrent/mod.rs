@@ -541,15 +541,6 @@ pub enum Refill {
     Hungry,
 }
 
-/// What [`Torrent::feed_uploads`] came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fed {
-    /// How much is read from disk, in bytes.
-    pub bytes: u64,
-    /// Whether the peer had to be left waiting for more.
-    pub waits: bool,
-}
-
 /// Returns whether two addresses are one host's.
 fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
     a.ip().to_canonical() == b.ip().to_canonical()

@@ -378,3 +378,19 @@ fn a_named_peer_whose_lookup_fails_is_looked_up_again() {
     assert!(world.status().unresolved.is_empty());
     assert_eq!(world.dials.len(), 1);
 }
+
+#[test]
+fn a_port_that_is_forwarded_to_us_is_announced_in_place_of_ours() {
+    for (announce_port, announced) in [(0, 6_881), (51_413, 51_413)] {
+        let trackers = vec![vec!["http://10.0.0.9/announce".to_owned()]];
+        let setup = Setup { trackers, ..Setup::seed() }.config(|config| {
+            config.listen_port = 6_881;
+            config.announce_port = announce_port;
+        });
+        let mut world = setup.build();
+        world.resolve(&["10.0.0.9"]);
+        let tracker = world.answer_dial();
+        let request = world.text(tracker);
+        assert!(request.contains(&format!("&port={announced}&")), "{request}");
+    }
+}

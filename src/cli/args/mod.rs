@@ -18,6 +18,7 @@ pub(crate) mod seed;
 pub(crate) mod select;
 pub(crate) mod share;
 pub(crate) mod show;
+pub(crate) mod timeouts;
 pub(crate) mod tracker;
 pub(crate) mod verify;
 

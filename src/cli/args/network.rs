@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
+use swarmloop::proto::url::AnnounceUrl;
 
 use super::values;
 
 use super::limits::LimitArgs;
+use super::timeouts::TimeoutArgs;
 
 /// Arguments that `get` and `seed` share.
 #[derive(Clone, Default, Debug, clap::Args)]
@@ -21,6 +23,15 @@ pub(crate) struct NetworkArgs {
     /// Local address that every connection uses
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<IpAddr>,
+    /// Use IPv4 only
+    #[arg(long, conflicts_with_all = ["ipv6", "bind"])]
+    pub(crate) ipv4: bool,
+    /// Use IPv6 only
+    #[arg(long, conflicts_with = "bind")]
+    pub(crate) ipv6: bool,
+    /// Port that trackers are told, where it is forwarded to us [default: the one listened on]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) announce_port: Option<u16>,
     /// Dial this peer besides those that trackers name; may be repeated
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = peer)]
     pub(crate) peers: Vec<(String, u16)>,
@@ -30,12 +41,18 @@ pub(crate) struct NetworkArgs {
     /// Most connections in all, trackers and handshakes included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_conns: Option<u16>,
+    /// Most dials under way at one time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_half_open: Option<u16>,
     /// Peers of a torrent that are uploaded to at one time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) unchoke_slots: Option<u16>,
     /// How long ending may take when a signal asks for it [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub(crate) stop_timeout: Option<Duration>,
+    /// Ask this tracker, too, after the torrent's own (not for private torrents); may be repeated
+    #[arg(long = "tracker", value_name = "URL", value_parser = tracker)]
+    pub(crate) trackers: Vec<String>,
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,
@@ -45,6 +62,9 @@ pub(crate) struct NetworkArgs {
     /// How fast payload may flow.
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    /// How long a peer is waited for.
+    #[command(flatten)]
+    pub(crate) timeouts: TimeoutArgs,
 }
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
@@ -85,6 +105,11 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         (first, last) if first > last => Err("the range ends before it begins".to_owned()),
         _ => Ok(ports),
     }
+}
+
+/// Reads the URL of a tracker.
+fn tracker(text: &str) -> Result<String, String> {
+    AnnounceUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Reads `host:port`, `1.2.3.4:port` or `[2001:db8::1]:port`.
