@@ -8,6 +8,7 @@ use std::time::Instant;
 use swarmloop::client::{AddTorrent, Mode, Selection};
 use swarmloop::text::Escaped;
 
+use super::after::Plan;
 use super::args::get::GetArgs;
 use super::args::select::SelectArgs;
 use super::exit::{Exit, Failure};
@@ -46,9 +47,19 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let mut watch = Watch::new(goal, lost, Instant::now());
     for (number, mut torrent, selection) in torrents {
         network::add_trackers(&args.network, number, &mut torrent.metainfo, ui);
-        let path = result_path(args.dir.as_deref(), &torrent);
-        let source = torrent.source;
-        let torrent = to_add(args, torrent, selection);
+        let (top, source) = (torrent.top().to_owned(), torrent.source);
+        // What was moved already is gone on with from there.
+        let move_to = args.move_to.as_deref();
+        let moved = move_to.filter(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
+        let dir = moved.or(args.dir.as_deref());
+        let path = result_path(dir, &torrent);
+        let named = arguments.get(number - 1).cloned().unwrap_or_default();
+        let torrent = to_add(args, dir, torrent, selection);
+        if moved.is_none() {
+            let (move_to, command) = (args.move_to.clone(), args.on_complete.clone());
+            let plan = Plan { source: named, torrent: torrent.clone(), top, move_to, command };
+            watch.plan(number, plan);
+        }
         watch.add(&client, ui, number, torrent, source, Some(path));
     }
     let end = watch.run(&instruments.watched(&client), &signals, ui);
@@ -118,8 +129,8 @@ fn result_path(dir: Option<&Path>, torrent: &Loaded) -> PathBuf {
     dir.map_or_else(|| PathBuf::from(torrent.top()), |dir| dir.join(torrent.top()))
 }
 
-fn to_add(args: &GetArgs, torrent: Loaded, selection: Selection) -> AddTorrent {
-    let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+fn to_add(args: &GetArgs, dir: Option<&Path>, torrent: Loaded, selection: Selection) -> AddTorrent {
+    let dir = dir.unwrap_or(Path::new(".")).to_owned();
     AddTorrent {
         sequential: args.files.sequential,
         selection,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use swarmloop::client::{Client, ClientError};
+use swarmloop::client::{AddTorrent, Client, ClientError};
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::Event;
 
@@ -118,6 +118,10 @@ impl Engine for Watched<'_> {
 
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
         self.client.snapshots(torrents)
+    }
+
+    fn add(&self, torrent: AddTorrent) -> Result<(TorrentId, Snapshot), ClientError> {
+        Engine::add(self.client, torrent)
     }
 
     fn reannounce(&self) {

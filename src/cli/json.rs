@@ -225,6 +225,11 @@ pub(crate) fn complete(
     }
 }
 
+/// The data of a torrent is in this folder now.
+pub(crate) fn moved(id: usize, dir: &str) -> String {
+    Line::new("moved").with("id", id).with("dir", dir).end()
+}
+
 /// The tracker answers announces at this URL.
 pub(crate) fn listening(url: &str) -> String {
     Line::new("listening").with("url", url).end()

@@ -9,6 +9,7 @@
 //! **Invariant:** text from a peer, a tracker, a metainfo file or a file system leaves only through
 //! [`swarmloop::text::Escaped`] or [`json`]'s own escaping.
 
+mod after;
 mod args;
 mod chrome;
 mod config;
@@ -36,6 +37,7 @@ mod payload;
 mod peers;
 mod profile;
 mod progress;
+mod relocate;
 mod roster;
 mod screen;
 mod seed;

@@ -161,6 +161,14 @@ impl Roster {
         self.seeded += usize::from(!std::mem::replace(&mut torrent.is_seeded, true));
     }
 
+    /// Takes in that a torrent which was away is in the engine again, under another name.
+    pub(crate) fn come_back(&mut self, place: usize, id: TorrentId, snapshot: Snapshot) {
+        self.places.remove(&self.torrents[place].id);
+        self.places.insert(id, place);
+        self.torrents[place].come_back(id);
+        self.replace(place, snapshot);
+    }
+
     /// Notes that something happened to a torrent, so that the next tick looks at it.
     pub(crate) fn touch(&mut self, place: usize) {
         self.touched.insert(place);

@@ -27,6 +27,13 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
+/// Whether the engine has a torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    Here,
+    Away,
+}
+
 /// One torrent of a run.
 #[derive(Debug)]
 pub(crate) struct Torrent {
@@ -50,6 +57,9 @@ pub(crate) struct Torrent {
     pub(crate) seeding: Option<Seeding>,
     /// Whether it was seeded enough and has ended.
     pub(crate) is_seeded: bool,
+    /// Payload that it had sent when it was taken out of the engine.
+    sent_before: u64,
+    presence: Presence,
     /// How fast it came lately; kept while somebody asks for it.
     pub(crate) pace: Pace,
     /// Whether somebody was told that there is no space, and nothing was written since.
@@ -84,6 +94,8 @@ impl Torrent {
             is_seeding_told: false,
             seeding: None,
             is_seeded: false,
+            sent_before: 0,
+            presence: Presence::Here,
             pace: Pace::default(),
             is_disk_full_told: false,
             lost: (0, None),
@@ -111,7 +123,25 @@ impl Torrent {
     /// Takes in how the torrent stands, which is no look at its progress.
     pub(crate) fn replace(&mut self, snapshot: Snapshot) {
         let until = self.snapshot.until.take();
-        self.snapshot = Snapshot { until, ..snapshot };
+        let uploaded = snapshot.uploaded.saturating_add(self.sent_before);
+        self.snapshot = Snapshot { uploaded, until, ..snapshot };
+    }
+
+    /// Notes that it is taken out of the engine for a while.
+    pub(crate) fn leave(&mut self) {
+        self.presence = Presence::Away;
+        self.sent_before = self.snapshot.uploaded;
+    }
+
+    /// Notes that it is in the engine again, under another name.
+    pub(crate) fn come_back(&mut self, id: TorrentId) {
+        self.presence = Presence::Here;
+        self.id = id;
+    }
+
+    /// Tells whether it is out of the engine, which knows nothing of it then.
+    pub(crate) fn is_away(&self) -> bool {
+        self.presence == Presence::Away
     }
 
     /// Tells whether its data is there and being uploaded, and nothing has ended that.

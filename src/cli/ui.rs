@@ -369,6 +369,15 @@ impl Ui {
         }
     }
 
+    /// Lets what was said be written before somebody else writes, unless a stream is stuck.
+    pub(crate) fn settle(&mut self) {
+        if let View::Redrawn(screen) = &mut self.view {
+            screen.clear();
+        }
+        self.err.settle(ORDER_WAIT);
+        self.out.settle(ORDER_WAIT);
+    }
+
     /// Takes progress away for good.
     pub(crate) fn end_progress(&mut self) {
         if let View::Redrawn(screen) = &mut self.view {

@@ -3,6 +3,10 @@
 //!
 //! It never waits for anything but the next event, and for that at most [`WAKE_INTERVAL`].
 
+mod engine;
+mod finish;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,13 +16,13 @@ use swarmloop::disk::job::DiskError;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
 
+use super::after::After;
 use super::exit::{Exit, Failure};
 use super::goals::{Goal, Met, SeedGoal};
-use super::input::escaped_path;
 use super::json;
 use super::lock::{Claim, Locks};
 use super::peers::PeerView;
-use super::progress::{MAX_TORRENT_LINES, done_line, event_line, seeded_line, stopped_line};
+use super::progress::{MAX_TORRENT_LINES, event_line, seeded_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
 use super::size::{Size, percent};
@@ -27,6 +31,9 @@ use super::state;
 use super::state_dir::{self, state_dir};
 use super::torrent::{Outcome, Torrent};
 use super::ui::{Picture, Row, Ui};
+
+pub(crate) use self::engine::Engine;
+use self::finish::Leaving;
 
 /// The longest wait for an event, so that signals are noticed: 100 ms is what people take for at
 /// once.
@@ -51,48 +58,6 @@ pub(crate) enum End {
     EngineEnded,
 }
 
-/// What of a [`Client`] a run needs.
-pub(crate) trait Engine {
-    /// Waits for the next event, at most for `wait`.
-    fn next_event(&self, wait: Duration) -> Result<Event, RecvTimeoutError>;
-    /// Returns how torrents stand; those that there are not are left out.
-    fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError>;
-    /// Asks the trackers of all torrents again, as soon as they let us.
-    fn reannounce(&self);
-    /// Returns a torrent's peers, busiest first.
-    fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
-    /// Stops a torrent and takes it out.
-    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError>;
-    /// Tells whether the run is over though its torrents could go on.
-    fn is_over(&self) -> Result<bool, ClientError> {
-        Ok(false)
-    }
-}
-
-impl Engine for Client {
-    fn next_event(&self, wait: Duration) -> Result<Event, RecvTimeoutError> {
-        self.events().recv_timeout(wait)
-    }
-
-    fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError> {
-        let statuses = self.statuses(torrents)?;
-        Ok(statuses.into_iter().map(|status| (status.id, Snapshot::from(status))).collect())
-    }
-
-    fn reannounce(&self) {
-        // An engine that has ended is found out by the next question.
-        let _ = Self::reannounce(self);
-    }
-
-    fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {
-        Ok(self.peers(torrent)?.into_iter().map(PeerView::from).collect())
-    }
-
-    fn remove(&self, torrent: TorrentId) -> Result<(), ClientError> {
-        self.remove_torrent(torrent)
-    }
-}
-
 /// A run: its torrents, and what they are for.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -102,13 +67,28 @@ pub(crate) struct Watch {
     lost: Vec<Exit>,
     locks: Locks,
     started: Instant,
+    /// What happens to downloads that are complete.
+    after: After,
+    /// Torrents that the engine has not let go of yet.
+    leaving: Vec<Leaving>,
+    /// Places of the torrents whose data is being moved, by their numbers.
+    moving: BTreeMap<usize, usize>,
 }
 
 impl Watch {
     /// Begins a run. `lost` are torrents of the command line that could not be read.
     pub(crate) fn new(goal: Goal, lost: Vec<Exit>, now: Instant) -> Self {
         let locks = Locks::new(state_dir());
-        Self { goal, roster: Roster::default(), lost, locks, started: now }
+        Self {
+            goal,
+            roster: Roster::default(),
+            lost,
+            locks,
+            started: now,
+            after: After::default(),
+            leaving: Vec::new(),
+            moving: BTreeMap::new(),
+        }
     }
 
     /// Adds a torrent to the client and to the run. If the client refuses it, the run goes on
@@ -174,6 +154,9 @@ impl Watch {
         loop {
             if let Some(end) = self.end(ui) {
                 return end;
+            }
+            if self.finish(engine, ui).is_err() {
+                return End::EngineEnded;
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -249,7 +232,8 @@ impl Watch {
     fn exit(&self, end: End) -> Exit {
         let is_endless = self.goal.seeding().is_none_or(SeedGoal::is_endless);
         let is_done = |torrent: &Torrent| torrent.is_done() && (is_endless || torrent.is_seeded);
-        let is_all_done = self.lost.is_empty() && self.roster.all().iter().all(is_done);
+        let is_all_done =
+            self.lost.is_empty() && !self.is_finishing() && self.roster.all().iter().all(is_done);
         match end {
             End::Finished => Exit::worst(self.lost.iter().copied().chain(self.roster.failures())),
             End::Stopped(_) if self.has_lost_data() => Exit::Failed,
@@ -270,7 +254,7 @@ impl Watch {
     /// Returns whether the run is over, and why.
     fn end(&self, ui: &Ui) -> Option<End> {
         let keeps_seeding = self.goal.seeding().is_some() && self.roster.seeding() > 0;
-        let goes_on = self.roster.is_running() || keeps_seeding;
+        let goes_on = self.roster.is_running() || keeps_seeding || self.is_finishing();
         if !goes_on {
             Some(End::Finished)
         } else if ui.is_out_closed() {
@@ -391,7 +375,7 @@ impl Watch {
         };
         self.roster.touch(place);
         let torrent = self.roster.torrent_mut(place);
-        if torrent.is_seeded {
+        if torrent.is_seeded || torrent.is_away() {
             // It is on its way out of the engine, which has no figures of it any more.
             return Ok(());
         }
@@ -408,7 +392,7 @@ impl Watch {
             Event::Complete { elapsed, downloaded, .. } => {
                 self.refresh(place, engine)?;
                 if matches!(self.goal, Goal::Get { .. }) {
-                    self.complete(place, ui, *elapsed, *downloaded);
+                    self.complete(place, engine, ui, *elapsed, *downloaded)?;
                 }
             }
             Event::Tracker { url, event, .. } => {
@@ -491,25 +475,6 @@ impl Watch {
             ui.count_failed(&failure, torrent.number);
             self.roster.end(place, Outcome::Failed(failure));
         }
-    }
-
-    /// Ends a download as complete and hands over the result.
-    fn complete(&mut self, place: usize, ui: &mut Ui, elapsed: Duration, downloaded: bool) {
-        if !self.roster.end(place, Outcome::Complete) {
-            return;
-        }
-        let torrent = self.roster.torrent_mut(place);
-        let done = torrent.files.complete();
-        record_files(torrent.number, &done, ui);
-        let path = torrent.path.as_deref().map(escaped_path);
-        ui.record(|| json::complete(torrent.number, &torrent.snapshot, elapsed, path.as_deref()));
-        let peers = torrent.peers_counted();
-        let paint = ui.paint();
-        ui.say(&done_line(&torrent.name, &torrent.snapshot, elapsed, downloaded, peers, paint));
-        if let Some(path) = &torrent.path {
-            ui.result_path(path);
-        }
-        ui.count_ok();
     }
 }
 

@@ -8,6 +8,8 @@ use clap::ValueHint;
 use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
 use super::select::SelectArgs;
+use super::values;
+use crate::cli::after::Words;
 use crate::cli::goals::SeedGoal;
 use crate::cli::state::StateArgs;
 
@@ -28,6 +30,13 @@ pub(crate) struct GetArgs {
     /// Keep uploading when complete, until interrupted or until what the goals below say
     #[arg(long)]
     pub(crate) seed: bool,
+    /// Folder to move the files to when they are complete; nothing there is overwritten
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) move_to: Option<PathBuf>,
+    /// Run this program when a download is complete, with these arguments (never through a shell)
+    #[arg(long, value_name = "CMD", value_parser = values::words)]
+    #[arg(value_hint = ValueHint::CommandString)]
+    pub(crate) on_complete: Option<Words>,
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -90,8 +99,17 @@ Peer flags (-v):
   K    it lets us, we want nothing   ?    we let it, it wants nothing
   I    it dialled us                 S    it has stopped answering requests
 
+When a download is complete:
+  Its files are moved (--move-to), then the program of --on-complete is run. It is split into words
+  as a shell does, but no shell runs it, and it learns about the download from its environment:
+  SWARMLOOP_NAME, SWARMLOOP_PATH (file or top folder), SWARMLOOP_DIR, SWARMLOOP_HASH,
+  SWARMLOOP_SIZE, SWARMLOOP_TORRENT (as it was named here). What it prints goes to stderr. If it
+  fails the exit code is 1, and the download is complete all the same. It is not run for what was
+  complete already.
+
 Signals:
-  ^C, SIGTERM and SIGHUP stop gracefully, a second one at once. SIGUSR1 prints the status.
+  ^C and SIGTERM stop gracefully within --stop-timeout, a second one at once. So does SIGHUP if
+  there was a terminal; else it asks trackers again. SIGUSR1 prints the status.
 
 Exit codes:
   see `swarmloop --help`";

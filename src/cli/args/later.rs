@@ -25,7 +25,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("log-level", None, true),
     ("metadata-only", None, false),
     ("no-webseeds", None, false),
-    ("on-complete", None, true),
     ("peer-id-prefix", None, true),
     ("port-map", None, false),
     ("proxy", None, true),

@@ -10,6 +10,7 @@ use std::path::Path;
 use swarmloop::disk::job::Storage;
 use swarmloop::disk::layout::{FileSpec, Layout};
 use swarmloop::id::{PieceIndex, TorrentId};
+use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::text::Escaped;
 
 use super::args::verify::VerifyArgs;
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &VerifyArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         Some(path) => data_dir(path, &torrent)?,
         None => Path::new(".").to_owned(),
     };
-    let storage = storage(&torrent, &dir);
+    let storage = storage(&torrent.metainfo, &dir);
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let looked = storage.layout.files().iter().map(|file| look(&dir.join(&file.path)));
     let on_disk = looked.collect::<Result<Vec<OnDisk>, _>>()?;
@@ -61,8 +62,7 @@ fn conclude(halt: Halt, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 /// Returns where the data is: to be read, never to be written to.
-fn storage(torrent: &Loaded, dir: &Path) -> Storage {
-    let metainfo = &torrent.metainfo;
+pub(crate) fn storage(metainfo: &Metainfo, dir: &Path) -> Storage {
     let specs = metainfo.files.iter().map(|file| FileSpec {
         path: file.path.clone(),
         len: file.len,

@@ -1,0 +1,211 @@
+//! What happens when a download is complete: `--move-to`, `--on-complete`.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout, reason = "what is skipped says so")]
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use sha1::{Digest, Sha1};
+use swarmloop::proto::bencode::Writer;
+use tempfile::TempDir;
+
+/// The longest that anything here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with `data.torrent`, and the data itself in `here`.
+struct Stage {
+    folder: TempDir,
+    data: Vec<u8>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
+        let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
+        let mut out = Vec::new();
+        Writer::new(&mut out).dict(|torrent| {
+            torrent.key(b"info").dict(|info| {
+                info.key(b"length").int(i64::try_from(data.len()).expect("small"));
+                info.key(b"name").bytes(b"it's data; rm -rf $HOME");
+                info.key(b"piece length").int(16 << 10);
+                info.key(b"pieces").bytes(&hashes);
+            });
+        });
+        fs::write(folder.path().join("data.torrent"), out).expect("written");
+        let stage = Self { folder, data };
+        stage.put("here");
+        stage
+    }
+
+    fn path(&self, below: &str) -> std::path::PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn put(&self, dir: &str) {
+        fs::create_dir_all(self.path(dir)).expect("made");
+        fs::write(self.path(dir).join(NAME), &self.data).expect("written");
+    }
+
+    fn get(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+        command.args(["get", "data.torrent", "--no-trackers"]).args(args);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("SWARMLOOP_NO_CONFIG", "1").env("XDG_STATE_HOME", self.path("state"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let port = ["--bind", "127.0.0.14", "--port", "0"];
+        let Output { status, stdout, stderr } =
+            self.get(&[args, &port].concat()).output().expect("the binary was built");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    fn check(&self, dir: &Path) {
+        assert!(fs::read(dir.join(NAME)).is_ok_and(|data| data == self.data), "{}", dir.display());
+    }
+}
+
+const NAME: &str = "it's data; rm -rf $HOME";
+
+/// Writes down what a command learns.
+const HOOK: &str = "#!/bin/sh
+printf '%s\\n' \"$#\" \"$@\" \"$SWARMLOOP_NAME\" \"$SWARMLOOP_PATH\" \"$SWARMLOOP_DIR\" \\
+    \"$SWARMLOOP_SIZE\" \"$SWARMLOOP_TORRENT\" \"${#SWARMLOOP_HASH}\" >learnt
+echo 'said by the hook'
+test -e \"$SWARMLOOP_PATH\"
+";
+
+fn hook(stage: &Stage) {
+    let path = stage.path("hook");
+    fs::write(&path, HOOK).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+}
+
+#[test]
+fn data_is_moved_then_a_command_is_run() {
+    let stage = Stage::new();
+    hook(&stage);
+    let command = "./hook 'two words' \"$HOME;\" x";
+    let args = ["-d", "here", "--move-to", "done/now", "--on-complete", command];
+    let (code, out, err) = stage.run(&args);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(out, format!("done/now/{NAME}\n"));
+    stage.check(&stage.path("done/now"));
+    assert!(!stage.path("here").join(NAME).exists());
+    let learnt = fs::read_to_string(stage.path("learnt")).expect("it ran");
+    let dir = stage.path("done/now");
+    let (dir, size) = (dir.display(), stage.data.len());
+    let expected =
+        format!("3\ntwo words\n$HOME;\nx\n{NAME}\n{dir}/{NAME}\n{dir}\n{size}\ndata.torrent\n40\n");
+    assert_eq!(learnt, expected);
+    let (done, moved) = (err.find("done  "), err.find(&format!("moved  {NAME}  to done/now\n")));
+    let said = err.find("said by the hook\n");
+    assert!(done.is_some() && done < moved && moved < said, "{err}");
+
+    // The same command again finds it where it is, and does nothing twice.
+    fs::remove_file(stage.path("learnt")).expect("removed");
+    let (code, out, err) = stage.run(&args);
+    assert_eq!((code, out), (Some(0), format!("done/now/{NAME}\n")), "{err}");
+    assert!(!stage.path("learnt").exists(), "{err}");
+}
+
+#[test]
+fn a_move_to_another_file_system_copies() {
+    let stage = Stage::new();
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: there is no /dev/shm");
+        return;
+    };
+    let device = |path: &Path| fs::metadata(path).expect("it is there").dev();
+    if device(other.path()) == device(stage.folder.path()) {
+        println!("skipped: /dev/shm is the file system of temporary files");
+        return;
+    }
+    let to = other.path().to_string_lossy().into_owned();
+    let (code, out, err) = stage.run(&["-d", "here", "--move-to", &to]);
+    assert_eq!((code, out), (Some(0), format!("{to}/{NAME}\n")), "{err}");
+    stage.check(other.path());
+    assert!(!stage.path("here").join(NAME).exists());
+    let left = fs::read_dir(other.path()).expect("a folder").count();
+    assert_eq!(left, 1, "nothing of the copying is left");
+}
+
+#[test]
+fn what_fails_afterwards_is_told_and_the_download_is_kept() {
+    let stage = Stage::new();
+    // A folder that cannot be made, because a file has its name.
+    fs::write(stage.path("file"), "").expect("written");
+    let (code, out, err) = stage.run(&["-d", "here", "--move-to", "file/below"]);
+    assert_eq!((code, out), (Some(1), format!("here/{NAME}\n")), "{err}");
+    assert!(err.contains(&format!("error: cannot move 'here/{NAME}' to 'file/below': ")), "{err}");
+    stage.check(&stage.path("here"));
+
+    let message = |err: &str| {
+        err.lines().find(|line| line.contains("error: ")).map(str::to_owned).unwrap_or_default()
+    };
+    for (command, end) in [
+        ("false", format!("'false', run for '{NAME}', ended with exit status: 1")),
+        ("./none", format!("cannot run './none' for '{NAME}': No such file or directory")),
+    ] {
+        stage.put("here");
+        let _ = fs::remove_dir_all(stage.path("done"));
+        let args = ["-d", "here", "--move-to", "done", "--on-complete", command];
+        let (code, out, err) = stage.run(&args);
+        assert_eq!((code, out), (Some(1), format!("done/{NAME}\n")), "{err}");
+        assert!(message(&err).contains(&end), "{err}");
+        assert!(message(&err).ends_with("The download is complete"), "{err}");
+    }
+}
+
+#[test]
+fn a_bad_command_line_is_refused_at_once() {
+    let stage = Stage::new();
+    for (command, why) in [("", "no program is named"), ("'a", "a quote is not closed")] {
+        let (code, _, err) = stage.run(&["--on-complete", command]);
+        assert_eq!(code, Some(2));
+        assert!(err.contains(why), "{err}");
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn seeding_goes_on_from_where_the_data_is() {
+    let stage = Stage::new();
+    let listener = TcpListener::bind("127.0.0.15:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let (number, peer) = (port.to_string(), format!("127.0.0.15:{port}"));
+    let args = ["-d", "here", "--move-to", "done", "--seed", "--bind", "127.0.0.15"];
+    let seed = stage.get(&[&args[..], &["--port", &number]].concat());
+    let mut seed = seed;
+    let seed = seed.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let _seed = Running(seed.expect("the binary was built"));
+    let until = Instant::now() + PATIENCE;
+    while !stage.path("done").join(NAME).exists() {
+        assert!(Instant::now() < until, "it is not moved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    hook(&stage);
+    let args = ["-d", "copy", "--peer", &peer, "--on-complete", "./hook", "--timeout", "60s"];
+    let (code, out, err) = stage.run(&args);
+    assert_eq!((code, out), (Some(0), format!("copy/{NAME}\n")), "{err}");
+    stage.check(&stage.path("copy"));
+    assert!(stage.path("learnt").exists(), "a download runs its command");
+}
