@@ -8,5 +8,6 @@ mod common;
 
 mod create;
 mod edit;
+mod help;
 mod show;
 mod verify;
