@@ -21,7 +21,7 @@ use super::layout::{Layout, Span};
 use crate::id::PieceIndex;
 
 /// Bytes of the parts file before its first slot, so that slots begin with a page.
-const HEADER_LEN: u64 = 4096;
+pub const HEADER_LEN: u64 = 4096;
 
 /// How a parts file begins; the info-hash of its torrent follows.
 pub const PARTS_MAGIC: [u8; 24] = *b"swarmloop parts file 1\r\n";

@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use swarmloop::disk::parts::{HEADER_LEN, PARTS_MAGIC};
 use tempfile::TempDir;
 
-use crate::common::{folder, names, objects, printed, refused, run};
+use crate::common::{folder, metainfo, names, objects, printed, refused, run};
 
 /// A torrent of four files in pieces of 16 KiB: `a` has three pieces, of which the last is `b`'s
 /// too; `c` is in no piece of theirs; `empty` is in none.
@@ -82,6 +83,25 @@ fn missing_files_are_told_from_wrong_ones() {
     fs::rename(shelf.path().join("d"), shelf.path().join("e")).unwrap();
     let (out, _) = mismatch(&shelf, &["-q"]);
     assert_eq!(out.matches("missing  d/").count(), 4, "{out}");
+}
+
+/// After a download of some files only, those are right although a piece is shared with another.
+#[test]
+fn the_parts_file_counts() {
+    let shelf = shelf();
+    let b = fs::read(shelf.path().join("d/b")).unwrap();
+    fs::remove_file(shelf.path().join("d/b")).unwrap();
+    let hash = metainfo(&shelf.path().join("d.torrent")).info_hash;
+    // The only slot is that of piece 2, in which `b` begins behind 40000 - 2 * 16384 bytes of `a`.
+    let mut parts = vec![0; usize::try_from(HEADER_LEN).unwrap() + 7_232];
+    parts[..24].copy_from_slice(&PARTS_MAGIC);
+    parts[24..44].copy_from_slice(&hash.0);
+    parts.extend(&b);
+    fs::write(shelf.path().join(".d.parts"), &parts).unwrap();
+    assert_eq!(mismatch(&shelf, &[]).0, "missing  d/b\n");
+    *parts.last_mut().unwrap() ^= 1;
+    fs::write(shelf.path().join(".d.parts"), &parts).unwrap();
+    assert!(mismatch(&shelf, &[]).0.starts_with("unknown  d/a"));
 }
 
 #[test]

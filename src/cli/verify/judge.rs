@@ -126,16 +126,31 @@ impl Judgement {
     }
 }
 
-/// Tells whether a piece can be hashed: all that it has a part of is there, and long enough.
+/// Tells whether it is worth hashing a piece: what it has of files that are there is there, and it
+/// has some. What it has of others may be in the parts file.
 pub(super) fn is_there(layout: &Layout, piece: PieceIndex, on_disk: &[OnDisk]) -> bool {
+    let mut some = false;
+    let mut spans = layout.spans(piece, 0, layout.piece_len(piece)).filter(|span| !span.pad);
+    let all = spans.all(|span| match on_disk.get(span.file) {
+        Some(OnDisk::File(len)) => {
+            some = true;
+            *len >= span.offset + span.len
+        }
+        Some(OnDisk::Nothing) => true,
+        _ => false,
+    });
+    all && some
+}
+
+/// Tells whether a piece has bytes of files that are not there. If it is not right, nothing is said
+/// against those that are.
+pub(super) fn is_shared_with_missing(
+    layout: &Layout,
+    piece: PieceIndex,
+    on_disk: &[OnDisk],
+) -> bool {
     let mut spans = layout.spans(piece, 0, layout.piece_len(piece));
-    spans.all(|span| {
-        let len = match on_disk.get(span.file) {
-            Some(OnDisk::File(len)) => *len,
-            _ => 0,
-        };
-        span.pad || len >= span.offset + span.len
-    })
+    spans.any(|span| !span.pad && on_disk.get(span.file) == Some(&OnDisk::Nothing))
 }
 
 /// Returns the files that are on disk when all is there, with their indices.
@@ -232,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_there_with_all_of_its_files() {
+    fn a_piece_is_hashed_if_its_files_are_there_or_may_be_in_the_parts_file() {
         use OnDisk::{File, Nothing, Other};
 
         let layout = layout();
@@ -240,6 +255,7 @@ mod tests {
             ([File(15), File(10), Nothing, File(10)], [true, true, true, true]),
             ([File(14), File(5), Nothing, File(11)], [true, false, false, true]),
             ([Nothing, Other, Nothing, Nothing], [false, false, false, false]),
+            ([File(15), Nothing, Nothing, Nothing], [true, true, false, false]),
         ] {
             let found: Vec<bool> =
                 (0..4).map(|piece| is_there(&layout, PieceIndex(piece), &there)).collect();

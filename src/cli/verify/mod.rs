@@ -9,6 +9,7 @@ use std::path::Path;
 
 use swarmloop::disk::job::Storage;
 use swarmloop::disk::layout::{FileSpec, Layout};
+use swarmloop::disk::parts::Parts;
 use swarmloop::id::{PieceIndex, TorrentId};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::text::Escaped;
@@ -24,7 +25,7 @@ use super::size::Size;
 use super::stall::count;
 use super::ui::Ui;
 
-use self::judge::{Judgement, OnDisk, Piece, State, is_there, real_files};
+use self::judge::{Judgement, OnDisk, Piece, State, is_shared_with_missing, is_there, real_files};
 use self::repair::Repair;
 
 /// Verifies one torrent's data.
@@ -39,13 +40,17 @@ pub(crate) fn run(args: &VerifyArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let looked = storage.layout.files().iter().map(|file| look(&dir.join(&file.path)));
     let on_disk = looked.collect::<Result<Vec<OnDisk>, _>>()?;
+    // What was fetched of files that nobody wanted, for the sake of their neighbours.
+    let missing = real_files(&storage.layout).map(|(index, _)| index);
+    let missing = missing.filter(|index| on_disk[*index] == OnDisk::Nothing);
+    let storage = storage.with_parts(Parts::new(&storage.layout, missing));
     let wanted = |piece| is_there(&storage.layout, piece, &on_disk);
     let name = Escaped(&torrent.metainfo.name).to_string();
     let hashes = match hash_all(&storage, wanted, args.jobs, &name, &signals, ui) {
         Ok(hashes) => hashes,
         Err(halt) => return conclude(halt, ui),
     };
-    let pieces = pieces(&storage, &hashes);
+    let pieces = pieces(&storage, &hashes, &on_disk);
     let judged: Vec<(usize, Judgement)> = real_files(&storage.layout)
         .map(|(index, _)| (index, Judgement::of(&storage.layout, index, on_disk[index], &pieces)))
         .collect();
@@ -92,14 +97,13 @@ fn look(path: &Path) -> Result<OnDisk, Failure> {
     }
 }
 
-fn pieces(storage: &Storage, hashes: &[PieceHash]) -> Vec<Piece> {
-    let expected = (0..storage.layout.piece_count()).map(|at| storage.expected(PieceIndex(at)));
-    let judge = |(hash, expected): (&PieceHash, [u8; 20])| match hash {
-        Some(hash) if *hash == expected => Piece::Right,
-        Some(_) => Piece::Wrong,
-        None => Piece::Missing,
+fn pieces(storage: &Storage, hashes: &[PieceHash], on_disk: &[OnDisk]) -> Vec<Piece> {
+    let judge = |(hash, piece): (&PieceHash, PieceIndex)| match hash {
+        Some(hash) if *hash == storage.expected(piece) => Piece::Right,
+        Some(_) if !is_shared_with_missing(&storage.layout, piece, on_disk) => Piece::Wrong,
+        _ => Piece::Missing,
     };
-    hashes.iter().zip(expected).map(judge).collect()
+    hashes.iter().zip((0..).map(PieceIndex)).map(judge).collect()
 }
 
 /// Prints how the files are.
