@@ -135,6 +135,7 @@ fn to_add(args: &GetArgs, dir: Option<&Path>, torrent: Loaded, selection: Select
         sequential: args.files.sequential,
         selection,
         check_space: !args.room.no_space_check,
+        alloc: args.room.alloc,
         use_trackers: !args.network.no_trackers,
         resume: state::resume(args.state, torrent.metainfo.info_hash, &dir),
         peers: args.network.peers.clone(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals as Incoming;
 
 use super::exit::Exit;
@@ -63,13 +63,16 @@ impl Signals {
         if !is_ignored(SIGHUP) {
             wanted.push(SIGHUP);
         }
+        // A write beyond the size that the shell allows to files ends the process, unless the
+        // signal is heard: then the write fails, and it says so like any other.
+        wanted.push(SIGXFSZ);
         let has_terminal = io::stderr().is_terminal();
         let mut incoming = Incoming::new(wanted)?;
         let (sender, notices) = mpsc::channel();
         let first_stop = Arc::new(OnceLock::new());
         let stopped_at: Arc<OnceLock<Instant>> = Arc::clone(&first_stop);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            for signal in incoming.forever() {
+            for signal in incoming.forever().filter(|signal| *signal != SIGXFSZ) {
                 let notice = notice_of(signal, has_terminal);
                 match (notice, stopped_at.get().map(Instant::elapsed)) {
                     (Notice::Stop(_), Some(since)) if since < ECHO => continue,

@@ -35,8 +35,32 @@ pub struct Storage {
     pub hashes: Bytes,
     /// Whether a file may be created, grown and written; `false` for a pure seed.
     pub writable: bool,
+    /// How files are written, if they are.
+    pub rules: Rules,
     /// The file that keeps the torrent's state for the next process; `None` if none does.
     pub state: Option<PathBuf>,
+}
+
+/// How a torrent's files are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rules {
+    /// Whether bytes of files that are not the torrent's may be written over.
+    pub overwrite: bool,
+    /// How room is made for a file before its first byte.
+    pub alloc: Alloc,
+}
+
+/// How room is made for a file before its first byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Alloc {
+    /// Not at all: it grows as pieces arrive.
+    None,
+    /// It has its length from the start, and takes space only as pieces arrive.
+    #[default]
+    Sparse,
+    /// All of its space is taken from the start, where the file system can do that without writing
+    /// zeros; elsewhere as [`Alloc::Sparse`].
+    Full,
 }
 
 impl Storage {
@@ -392,6 +416,10 @@ pub enum DiskErrorKind {
     Missing,
     /// A symlink, or something that is no regular file, is where a file of the torrent belongs.
     InTheWay,
+    /// The download folder is not the one that it was: a drive that is not mounted any more.
+    Vanished,
+    /// The file was changed by somebody else.
+    Changed,
     /// The job panicked: a bug of ours.
     Panicked,
     /// Any other error of the system.

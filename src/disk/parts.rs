@@ -145,6 +145,7 @@ impl Storage {
             layout: std::sync::Arc::clone(&self.layout),
             hashes: self.hashes.clone(),
             writable: self.writable,
+            rules: self.rules,
             state: self.state.clone(),
             parts,
         }
@@ -177,6 +178,7 @@ mod tests {
             hashes: bytes::Bytes::new(),
             layout: Arc::new(layout),
             writable: true,
+            rules: crate::disk::job::Rules::default(),
             state: None,
         }
     }

@@ -12,6 +12,7 @@
 
 mod cache;
 pub(super) mod fault;
+mod known;
 mod mark;
 pub(super) mod open;
 mod parts;
@@ -31,8 +32,9 @@ use crate::id::{PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
 
 use cache::{Access, Cache, Key};
-use fault::failed;
-use open::{on_disk, open_below};
+use fault::{failed, gone};
+use known::Known;
+use open::on_disk;
 use resident::OpenFile;
 use run::{read_span, write_span, zero};
 
@@ -50,6 +52,10 @@ pub struct Files {
     making_parts: Mutex<()>,
     /// The files of each torrent whose names are durable.
     named: Mutex<BTreeMap<TorrentId, BTreeSet<usize>>>,
+    /// What was there when it was looked at.
+    known: Mutex<Known>,
+    /// Held while a file is opened that may be made.
+    opening: Mutex<()>,
 }
 
 impl Files {
@@ -61,6 +67,8 @@ impl Files {
             cache: Mutex::new(Cache::new(capacity)),
             making_parts: Mutex::new(()),
             named: Mutex::new(BTreeMap::new()),
+            known: Mutex::new(BTreeMap::new()),
+            opening: Mutex::new(()),
         }
     }
 
@@ -203,12 +211,12 @@ impl Files {
     /// their folders; if `cut`, sets the length of those that are longer than they should be.
     /// Removes the parts file if nothing is in it any more.
     ///
-    /// Touches nothing else: not files that are too short or not there, and no file at all of a
-    /// storage that is not writable.
+    /// Touches nothing else, and no file at all of a storage that is not writable.
     ///
     /// # Errors
     ///
-    /// Those of [`Files::stat`] and of making and cutting files; the first one ends it.
+    /// [`DiskErrorKind::Missing`] for a file of a torrent that was looked at and has lost bytes
+    /// since; those of [`Files::stat`] and of making and cutting files; the first one ends it.
     pub fn finish(
         &self,
         storage: &Storage,
@@ -218,14 +226,20 @@ impl Files {
         if !storage.writable {
             return Ok(());
         }
+        self.check_root(storage)?;
         if storage.parts.is_none() {
             self.remove_parts(storage)?;
         }
         let files = storage.layout.files().iter().enumerate();
         for (index, file) in files.filter(|(at, file)| !file.pad && selection.wants(*at)) {
             let there = on_disk(storage, file)?;
+            let is_apart = storage.parts.as_ref().is_some_and(|parts| parts.holds(index));
+            let is_short = there.is_none_or(|there| there.len < file.len) && file.len > 0;
+            if is_short && !is_apart && self.known().contains_key(&storage.torrent) {
+                return Err(gone(storage.path_of(index)));
+            }
             if there.is_none() && file.len == 0 {
-                open_below(storage, file, Access::Write)?;
+                self.open_known(storage, index, Access::Write)?;
             } else if cut && there.is_some_and(|there| there.len > file.len) {
                 let open = self.open(storage, index, Access::Write)?;
                 rustix::fs::ftruncate(&*open, file.len)
@@ -239,6 +253,7 @@ impl Files {
     /// Closes the cached files of `torrent`; those that an operation is using when it ends.
     pub fn close(&self, torrent: TorrentId) {
         self.named().remove(&torrent);
+        self.known().remove(&torrent);
         let closed = self.lock().remove(torrent);
         // Closing can block (network file systems write back then), so the lock is gone by now.
         drop(closed);
@@ -256,14 +271,20 @@ impl Files {
             return Err(DiskError { op, path, kind: DiskErrorKind::ReadOnly, message });
         }
         let key = (storage.torrent, index);
-        if let Some(file) = self.lock().hit(key, access) {
-            return Ok(file);
+        if index >= storage.layout.files().len() {
+            return self.open_parts(storage, access);
+        }
+        let open = self.lock().hit(key, access);
+        if let Some(file) = open {
+            let still = self.look_again(storage, index, &file);
+            if still.is_err() {
+                let closed = self.lock().remove_one(key);
+                drop(closed);
+            }
+            return still.map(|()| file);
         }
         // Two threads may open the same file at one time. Both handles are good, one is kept.
-        let Some(spec) = storage.layout.files().get(index) else {
-            return self.open_parts(storage, access);
-        };
-        let file = open_below(storage, spec, access)?;
+        let file = self.open_known(storage, index, access)?;
         Ok(self.keep(key, file, access))
     }
 

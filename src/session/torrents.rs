@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::job::{Job, Outcome, Storage};
+use crate::disk::job::{Alloc, Job, Outcome, Rules, Storage};
 use crate::disk::layout::{FileSpec, Layout};
 use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
@@ -41,6 +41,8 @@ pub struct NewTorrent {
     pub selection: Selection,
     /// Stop a download at once if what is missing does not fit on the disk.
     pub check_space: bool,
+    /// How room is made for its files.
+    pub alloc: Alloc,
     /// Ask its trackers for peers.
     pub use_trackers: bool,
     /// How fast its payload may flow, beside the limit in all.
@@ -62,6 +64,7 @@ impl NewTorrent {
             sequential: false,
             selection: Selection::all(),
             check_space: true,
+            alloc: Alloc::Sparse,
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
             resume: None,
@@ -115,6 +118,10 @@ impl Session {
             parts: None,
             hashes: new.metainfo.pieces.clone(),
             writable: matches!(new.mode, Mode::Download { .. }),
+            rules: Rules {
+                overwrite: new.mode == (Mode::Download { overwrite: true }),
+                alloc: new.alloc,
+            },
             state: new.resume.as_ref().map(|resume| resume.file.clone()),
         };
         if let Some(path) = self.shared_path(&storage) {

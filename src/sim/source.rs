@@ -94,6 +94,7 @@ impl Source {
             layout: Arc::clone(&self.layout),
             hashes: self.metainfo.pieces.clone(),
             writable: true,
+            rules: crate::disk::job::Rules::default(),
             state: None,
         }
     }

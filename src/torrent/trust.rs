@@ -180,6 +180,7 @@ mod tests {
             parts: None,
             hashes: Bytes::new(),
             writable: true,
+            rules: crate::disk::job::Rules::default(),
             state: None,
         }
     }

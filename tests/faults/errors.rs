@@ -1,13 +1,8 @@
 //! Errors of the file system other than a want of space.
 
-use crate::stage::{Stage, Tmpfs, has_strace};
+use crate::stage::{Stage, Tmpfs, has_strace, strace};
 
 const MIB: usize = 1 << 20;
-
-/// Returns a wrapper that injects an error into a system call.
-fn strace(inject: &str) -> [&str; 7] {
-    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject]
-}
 
 #[test]
 fn a_read_only_file_system_exits_with_6_and_is_no_obstacle_later() {

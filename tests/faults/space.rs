@@ -101,7 +101,7 @@ fn giving_up_on_a_full_disk_is_a_failure_of_the_disk() {
     let ended = stage.run(command);
     assert_eq!(ended.code, Some(6), "{}", ended.err);
     let last = ended.err.lines().last().unwrap();
-    assert!(last.contains("no progress for 2.0s: the disk is full ("), "{last}");
+    assert!(last.contains("no progress for ") && last.contains("s: the disk is full ("), "{last}");
     tmpfs.remount("size=128m");
     stage.finish("out");
 }

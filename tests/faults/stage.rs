@@ -90,11 +90,29 @@ impl Stage {
     }
 
     /// Starts a command; its output goes to files.
-    pub(crate) fn start(&self, mut command: Command) -> Run {
-        let out = self.path("stdout");
-        let err = self.path("stderr");
+    pub(crate) fn start(&self, command: Command) -> Run {
+        self.start_as("std", command)
+    }
+
+    /// Starts a command whose output goes to files of this name, beside another one's.
+    pub(crate) fn start_as(&self, name: &str, mut command: Command) -> Run {
+        let out = self.path(&format!("{name}.out"));
+        let err = self.path(&format!("{name}.err"));
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
         Run { child: command.spawn().unwrap(), out, err }
+    }
+
+    /// Writes the torrent's files below a folder.
+    pub(crate) fn write(&self, dir: &str) {
+        write_files(&self.path(dir), &self.files);
+    }
+
+    /// Starts a download from somebody else than the stage's seed.
+    pub(crate) fn leech(&self, dir: &str, from: SocketAddr) -> Run {
+        let mut command = self.command(&[]);
+        command.args(["get", "t.torrent", "-d", dir, "--no-trackers", "--peer"]);
+        command.arg(from.to_string()).args(["--bind", "127.0.0.1", "--port", "0"]);
+        self.start_as("leech", command)
     }
 
     /// Runs a command to its end.
@@ -147,15 +165,22 @@ impl Run {
     /// Waits until it has said `text`.
     pub(crate) fn wait_for(&mut self, text: &str) {
         let said = eventually(|| self.err().contains(text) || self.has_ended());
-        assert!(said && self.err().contains(text), "'{text}' is not in: {}", self.err());
+        let status = self.child.try_wait().unwrap();
+        assert!(said && self.err().contains(text), "{status:?}, no '{text}' in: {}", self.err());
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Ended {
+    pub(crate) fn wait(self) -> Ended {
+        let ended = self.wait_whatever_it_says();
+        assert!(ended.words().lines().count() <= 5, "{}", ended.err);
+        ended
+    }
+
+    /// Waits for its end; what was asked for may be many lines of progress.
+    pub(crate) fn wait_whatever_it_says(mut self) -> Ended {
         assert!(eventually(|| self.has_ended()), "it does not end: {}", self.err());
         let code = self.child.wait().unwrap().code();
         let ended = Ended { code, out: fs::read_to_string(&self.out).unwrap(), err: self.err() };
-        assert!(ended.err.lines().count() <= 5, "{}", ended.err);
         assert!(!ended.err.contains("panicked"), "{}", ended.err);
         ended
     }
@@ -214,6 +239,11 @@ impl Drop for Tmpfs {
         let status = Command::new("umount").arg("--lazy").arg(&self.0).status();
         assert!(status.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
     }
+}
+
+/// Returns a wrapper that injects an error into a system call.
+pub(crate) fn strace(inject: &str) -> [&str; 7] {
+    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject]
 }
 
 /// Tells whether errors can be injected into system calls.

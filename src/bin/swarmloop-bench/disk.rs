@@ -129,6 +129,7 @@ fn storage(scratch: &Scratch, size: u64, piece_len: u64) -> Storage {
         parts: None,
         hashes: hash.repeat(pieces).into(),
         writable: true,
+        rules: swarmloop::disk::job::Rules::default(),
         state: None,
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::ValueHint;
+use swarmloop::disk::job::Alloc;
 
 use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
@@ -72,6 +73,19 @@ pub(crate) struct RoomArgs {
     /// Begin even if what is missing does not fit on the disk
     #[arg(long)]
     pub(crate) no_space_check: bool,
+    /// How to make room for a file: none (it grows), sparse (its length is set) or full (its space
+    /// is taken, where that needs no writing)
+    #[arg(long, value_name = "HOW", default_value = "sparse", value_parser = alloc)]
+    pub(crate) alloc: Alloc,
+}
+
+fn alloc(text: &str) -> Result<Alloc, String> {
+    match text {
+        "none" => Ok(Alloc::None),
+        "sparse" => Ok(Alloc::Sparse),
+        "full" => Ok(Alloc::Full),
+        _ => Err("none, sparse or full".to_owned()),
+    }
 }
 
 impl GetArgs {

@@ -11,7 +11,6 @@ use crate::cli::settings::{Settings, Value};
 
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
-    ("alloc", None, true),
     ("announce-ip", None, true),
     ("blocklist", None, true),
     ("ca-file", None, true),

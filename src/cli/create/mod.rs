@@ -310,6 +310,7 @@ impl<'a> Plan<'a> {
             parts: None,
             hashes: Bytes::new(),
             writable: false,
+            rules: swarmloop::disk::job::Rules::default(),
             state: None,
         }
     }

@@ -81,6 +81,7 @@ pub(crate) fn storage(metainfo: &Metainfo, dir: &Path) -> Storage {
         parts: None,
         hashes: metainfo.pieces.clone(),
         writable: false,
+        rules: swarmloop::disk::job::Rules::default(),
         state: None,
     }
 }

@@ -25,6 +25,12 @@ fn words(errno: Errno) -> String {
     first.into_iter().chain(chars).collect()
 }
 
+/// A file that is complete is not there any more, or too short.
+pub(super) fn gone(path: PathBuf) -> DiskError {
+    let message = "it was removed or cut by another program".to_owned();
+    DiskError { op: DiskOp::Open, path, kind: DiskErrorKind::Missing, message }
+}
+
 /// Sorts the system's errors by what a torrent can do about them.
 pub(super) const fn kind_of(errno: Errno) -> DiskErrorKind {
     match errno {

@@ -8,30 +8,39 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
+use crate::disk::job::{Alloc, DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
 use crate::disk::layout::LayoutFile;
 
 use super::cache::Access;
 use super::fault::failed;
 use super::mark;
+use super::space::set_apart;
 
-/// Opens a file of a torrent; for [`Access::Write`], makes it and its folders if need be.
+/// Opens a file of a torrent; for [`Access::Write`], makes it and its folders if need be. Tells
+/// whether it was made.
 pub(super) fn open_below(
     storage: &Storage,
     file: &LayoutFile,
     access: Access,
-) -> Result<File, DiskError> {
+) -> Result<(File, bool), DiskError> {
     let path = storage.root.join(&file.path);
     let (folder, name) = open_parent(storage, &file.path, access)?;
     let open = |flags| {
         let flags = FILE | flags | links(storage);
         rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666))
     };
+    let mut is_made = false;
     let opened = match access {
         Access::Read => open(OFlags::RDONLY),
         Access::Write => match open(OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
             Ok(made) => {
                 mark::put_on(storage, &made);
+                if let Err(error) = allocate(storage, file, &made, &path) {
+                    // Empty and ours: as if it had never been made.
+                    let _ = rustix::fs::unlinkat(&folder, name, AtFlags::empty());
+                    return Err(error);
+                }
+                is_made = true;
                 Ok(made)
             }
             Err(Errno::EXIST) => open(OFlags::RDWR),
@@ -42,7 +51,28 @@ pub(super) fn open_below(
     let stat =
         rustix::fs::fstat(&opened).map_err(|errno| failed(DiskOp::Stat, path.clone(), errno))?;
     regular_len(&stat, path)?;
-    Ok(File::from(opened))
+    Ok((File::from(opened), is_made))
+}
+
+/// Gives a file that was just made its length or its space, as the user wants it.
+fn allocate(
+    storage: &Storage,
+    file: &LayoutFile,
+    made: &OwnedFd,
+    path: &Path,
+) -> Result<(), DiskError> {
+    let reserved = match storage.rules.alloc {
+        _ if file.len == 0 => return Ok(()),
+        Alloc::None => return Ok(()),
+        Alloc::Sparse => false,
+        Alloc::Full => set_apart(made, 0, file.len)
+            .map_err(|errno| failed(DiskOp::Reserve, path.to_owned(), errno))?,
+    };
+    if !reserved {
+        // Without it the file grows as pieces arrive: a file that may not be so long says so then.
+        let _ = rustix::fs::ftruncate(made, file.len);
+    }
+    Ok(())
 }
 
 /// Returns what there is of a file, its mark left out; `None` if it or a folder on the way to it is

@@ -113,8 +113,9 @@ impl Files {
             };
         }
         if !is_named {
-            write(&open_below(storage, spec, Access::Write)?)?;
+            write(&open_below(storage, spec, Access::Write)?.0)?;
         }
+        self.remember_made(storage, file);
         // A folder that cannot be synced keeps the parts file's copy of what it may lose.
         let _ =
             rustix::fs::openat(&folder, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

@@ -8,8 +8,9 @@
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -21,6 +22,10 @@ use super::{Access, Files, read_span, total_len, zero};
 
 /// The most frames that one call fills: what one write to a peer takes, with room to spare.
 const MAX_RESIDENT_FRAMES: usize = 64;
+
+/// How long a file that is open is used before a look: few calls, and nobody serves or fills a file
+/// that is gone for longer.
+const LOOK_INTERVAL_S: u64 = 5;
 
 /// `TMPFS_MAGIC` of Linux.
 const TMPFS: i128 = 0x0102_1994;
@@ -57,7 +62,8 @@ impl Files {
                 read_span(ranges, span, |ranges, _| Ok(zero(ranges)))
             } else {
                 let open = self.lock().hit((storage.torrent, span.file), Access::Read);
-                let Some(file) = open else { return false };
+                // A look may have to wait.
+                let Some(file) = open.filter(|file| !file.is_look_due()) else { return false };
                 read_span(ranges, span, |ranges, at| file.read_resident(ranges, at))
             };
             let Ok(rest) = moved else { return false };
@@ -75,6 +81,10 @@ pub(super) struct OpenFile {
     is_memory: bool,
     /// Whether its file system was found not to know reads that do not wait.
     always_waits: AtomicBool,
+    /// When the system was asked last whether it is still the file that the path names, in seconds
+    /// since it was opened.
+    looked_at_s: AtomicU64,
+    opened_at: Instant,
     /// Held while it is written to. The system lets one write to a file at a time, and makes the
     /// others spin for it; who waits here sleeps, and leaves the processor to the loop.
     writing: Mutex<()>,
@@ -85,7 +95,26 @@ impl OpenFile {
     pub(super) fn new(file: File) -> Self {
         let is_memory =
             rustix::fs::fstatfs(&file).is_ok_and(|system| i128::from(system.f_type) == TMPFS);
-        Self { file, is_memory, always_waits: AtomicBool::new(false), writing: Mutex::new(()) }
+        Self {
+            file,
+            is_memory,
+            always_waits: AtomicBool::new(false),
+            looked_at_s: AtomicU64::new(0),
+            opened_at: Instant::now(),
+            writing: Mutex::new(()),
+        }
+    }
+
+    /// Tells whether the system is to be asked again whether it is still the file that the path
+    /// names.
+    pub(super) fn is_look_due(&self) -> bool {
+        let now_s = self.opened_at.elapsed().as_secs();
+        now_s - self.looked_at_s.load(Ordering::Relaxed).min(now_s) >= LOOK_INTERVAL_S
+    }
+
+    /// Notes that it was.
+    pub(super) fn looked(&self) {
+        self.looked_at_s.store(self.opened_at.elapsed().as_secs(), Ordering::Relaxed);
     }
 
     /// Returns the file itself.

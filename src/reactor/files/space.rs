@@ -54,13 +54,13 @@ fn taken(storage: &Storage, file: &LayoutFile) -> u64 {
 }
 
 /// Takes the blocks of a part of a file; what is there stays as it is. A file system that cannot is
-/// none that has no room.
-pub(super) fn set_apart(file: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
+/// none that has no room: false then.
+pub(super) fn set_apart(file: impl AsFd, offset: u64, len: u64) -> Result<bool, Errno> {
     loop {
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), offset, len) {
             Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
-            done => return done,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            done => return done.map(|()| true),
         }
     }
 }

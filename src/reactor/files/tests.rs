@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::fault::{Halt, kind_of};
 use super::run::{MAX_IOV, in_full};
 use super::*;
+use crate::disk::job::{Alloc, Rules};
 use crate::disk::layout::{FileSpec, Layout, Span};
 use crate::disk::parts::Parts;
 use crate::disk::selection::Selection;
@@ -36,6 +37,7 @@ pub(super) fn storage(root: &Path, files: &[(&str, u64)]) -> Storage {
         parts: None,
         hashes,
         writable: true,
+        rules: Rules { alloc: Alloc::None, ..Rules::default() },
         state: None,
     }
 }
@@ -574,4 +576,120 @@ fn a_stranger_of_the_parts_files_name_is_left_alone() {
         files.write_run(&storage, PieceIndex(0), 0, &frames(&bytes)).unwrap();
         assert_eq!(kind(read(&Files::new(8), &other, 0, 9)).1, DiskErrorKind::Missing);
     }
+}
+
+/// A storage of one piece in two files that was looked at, and what was then in its folder.
+fn looked_at(root: &Path, rules: Rules) -> (Files, Storage) {
+    let storage = Storage { rules, ..storage(root, &[("a", 20_000), ("b", 20_000)]) };
+    let files = Files::new(8);
+    files.remember(&storage, &Files::stat(&storage).unwrap());
+    (files, storage)
+}
+
+fn write_all(files: &Files, storage: &Storage) -> Result<(), DiskError> {
+    files.write_run(storage, PieceIndex(0), 0, &frames(&pattern(40_000)))
+}
+
+#[test]
+fn a_file_that_appears_after_the_look_is_not_written_over() {
+    let root = TempDir::new().unwrap();
+    let (files, storage) = looked_at(root.path(), Rules::default());
+    fs::write(root.path().join("b"), "mine").unwrap();
+    let error = write_all(&files, &storage).expect_err("it is in the way");
+    assert_eq!(error.kind, DiskErrorKind::InTheWay);
+    assert!(error.to_string().ends_with("b\": a file has appeared in its place"), "{error}");
+    assert_eq!(fs::read(root.path().join("b")).unwrap(), b"mine");
+    // What was made by ourselves is known again.
+    files.close(storage.torrent);
+    fs::remove_file(root.path().join("b")).unwrap();
+    files.remember(&storage, &Files::stat(&storage).unwrap());
+    write_all(&files, &storage).unwrap();
+}
+
+#[test]
+fn a_file_that_was_replaced_or_has_another_name_is_not_written_to() {
+    let root = TempDir::new().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::write(at("a"), "some").unwrap();
+    fs::hard_link(at("a"), at("other name")).unwrap();
+    fs::write(at("b"), "more").unwrap();
+    let (files, storage) = looked_at(root.path(), Rules::default());
+    let error = write_all(&files, &storage).expect_err("a hard link");
+    assert!(error.to_string().ends_with("it has another name, a hard link"), "{error}");
+    assert_eq!(fs::read(at("other name")).unwrap(), b"some");
+    fs::remove_file(at("other name")).unwrap();
+    fs::write(at("new"), "newer").unwrap();
+    fs::rename(at("new"), at("b")).unwrap();
+    let error = write_all(&files, &storage).expect_err("another file");
+    assert!(error.to_string().ends_with("another file is in its place"), "{error}");
+    assert_eq!(fs::read(at("b")).unwrap(), b"newer");
+    let rules = Rules { overwrite: true, ..Rules::default() };
+    write_all(&files, &Storage { rules, ..storage }).unwrap();
+    assert_eq!(fs::read(at("b")).unwrap(), pattern(40_000)[20_000..]);
+}
+
+#[test]
+fn in_another_folder_than_before_nothing_is_made() {
+    let outer = TempDir::new().unwrap();
+    let root = outer.path().join("drive");
+    for comes_back in [true, false] {
+        fs::create_dir(&root).unwrap();
+        let (files, storage) = looked_at(&root, Rules::default());
+        fs::rename(&root, outer.path().join("elsewhere")).unwrap();
+        if comes_back {
+            fs::create_dir(&root).unwrap();
+        }
+        let error = write_all(&files, &storage).expect_err("not the folder");
+        assert_eq!(error.kind, DiskErrorKind::Vanished);
+        assert!(error.to_string().ends_with("the download folder is not the one used before"));
+        assert_eq!(kind(read(&files, &storage, 0, 9)).1, DiskErrorKind::Vanished);
+        let finished = files.finish(&storage, &Selection::all(), false);
+        assert_eq!(kind(finished).1, DiskErrorKind::Vanished);
+        assert_eq!(root.exists(), comes_back);
+        assert!(!comes_back || fs::read_dir(&root).unwrap().next().is_none());
+        fs::remove_dir_all(outer.path().join("elsewhere")).unwrap();
+        let _ = fs::remove_dir(&root);
+    }
+}
+
+#[test]
+fn a_download_is_not_finished_without_its_files() {
+    let root = TempDir::new().unwrap();
+    let (files, storage) = looked_at(root.path(), Rules::default());
+    write_all(&files, &storage).unwrap();
+    files.finish(&storage, &Selection::all(), false).unwrap();
+    fs::File::options().write(true).open(root.path().join("a")).unwrap().set_len(7).unwrap();
+    let finished = files.finish(&storage, &Selection::all(), false);
+    assert_eq!(kind(finished), (DiskOp::Open, DiskErrorKind::Missing));
+}
+
+#[test]
+fn room_is_made_as_the_user_wants_it() {
+    // Pieces of 64 KiB; the second of three is written first.
+    for (alloc, len, is_taken) in [
+        (Alloc::None, 131_072, false),
+        (Alloc::Sparse, 196_608, false),
+        (Alloc::Full, 196_608, true),
+    ] {
+        let root = TempDir::new_in("/dev/shm").unwrap();
+        let rules = Rules { alloc, ..Rules::default() };
+        let storage = Storage { rules, ..storage(root.path(), &[("a", 196_608)]) };
+        let files = Files::new(8);
+        let bytes = frames(&pattern(65_536));
+        files.write_run(&storage, PieceIndex(1), 0, &bytes).unwrap();
+        let there = fs::metadata(root.path().join("a")).unwrap();
+        assert_eq!(there.len(), len, "{alloc:?}");
+        assert_eq!(there.blocks() * 512 >= 196_608, is_taken, "{alloc:?}");
+    }
+}
+
+#[test]
+fn space_that_cannot_be_taken_leaves_no_file() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let rules = Rules { alloc: Alloc::Full, ..Rules::default() };
+    let storage = Storage { rules, ..storage(tmpfs.0.path(), &[("a", 1 << 20)]) };
+    let files = Files::new(8);
+    let error = files.write_run(&storage, PieceIndex(0), 0, &frames(b"x")).expect_err("too long");
+    assert_eq!((error.op, error.kind), (DiskOp::Reserve, DiskErrorKind::Full));
+    assert!(!tmpfs.0.path().join("a").exists());
 }

@@ -108,7 +108,7 @@ pub(super) fn run(
             Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
         }
         Job::Stat { storage } => {
-            let files = guarded(DiskOp::Stat, &storage, || Files::stat(&storage));
+            let files = guarded(DiskOp::Stat, &storage, || files.look_at(&storage));
             Outcome::Stat { torrent: storage.torrent, files }
         }
         Job::Check { storage, first, count } => {

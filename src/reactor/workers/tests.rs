@@ -45,6 +45,10 @@ fn torrent_of_pieces(root: &Path, len: usize, piece_len: u32) -> (Vec<u8>, Arc<S
             parts: None,
             hashes,
             writable: true,
+            rules: crate::disk::job::Rules {
+                alloc: crate::disk::job::Alloc::None,
+                ..Default::default()
+            },
             state: None,
         }),
     )
@@ -554,7 +558,17 @@ fn a_close_waits_for_the_jobs_of_its_torrent_only() {
         let (root, hashes) = (storage.root.clone(), storage.hashes.clone());
         let info_hash = storage.info_hash;
         let (parts, writable, state) = (None, true, None);
-        let storage = Storage { torrent, info_hash, root, layout, parts, hashes, writable, state };
+        let storage = Storage {
+            torrent,
+            info_hash,
+            root,
+            layout,
+            parts,
+            hashes,
+            writable,
+            state,
+            rules: crate::disk::job::Rules::default(),
+        };
         verify_job(&Arc::new(storage), 0, &bytes, false)
     };
     let (mine, other) = (TorrentId(1), TorrentId(2));

@@ -1,0 +1,79 @@
+//! Files and folders that change beneath a running program.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use crate::stage::{Run, Stage, eventually, has_strace, strace};
+
+const MIB: usize = 1 << 20;
+
+/// Starts a `seed` of the stage's files in `dir`, by a wrapper if there is one.
+fn seed(stage: &Stage, wrapper: &[&str], dir: &str) -> (Run, SocketAddr) {
+    stage.write(dir);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = stage.command(wrapper);
+    command.args(["seed", "t.torrent", "-d", dir, "--no-trackers", "--no-resume"]);
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+    let mut run = stage.start_as("seed", command);
+    run.wait_for("seeding  data");
+    (run, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+#[test]
+fn a_folder_that_vanishes_ends_the_download_and_is_not_made_again() {
+    let stage = Stage::new(&[("a", 2 * MIB), ("b", MIB)]);
+    fs::create_dir(stage.path("out")).unwrap();
+    let mut command = stage.get("out");
+    // Slow enough to be in the middle of it.
+    command.args(["--limit-down", "200K", "--progress", "line:1s"]);
+    let mut run = stage.start(command);
+    assert!(eventually(|| stage.path("out/data").exists()), "{}", run.err());
+    fs::rename(stage.path("out"), stage.path("unplugged")).unwrap();
+    run.wait_for("used before");
+    let ended = run.wait_whatever_it_says();
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+    let words = ended.words();
+    let (error, hint) = words.split_once('\n').unwrap();
+    let expected =
+        "swarmloop: error: cannot open \"out\": the download folder is not the one used before. ";
+    assert!(error.starts_with(expected) && error.ends_with("% is verified and kept"), "{error}");
+    assert_eq!(hint, "hint: mount or restore it and run the same command again");
+    assert!(!stage.path("out").exists());
+    fs::rename(stage.path("unplugged"), stage.path("out")).unwrap();
+    stage.finish("out");
+}
+
+#[test]
+fn a_seeds_file_that_is_cut_is_named_and_the_others_are_served() {
+    let stage = Stage::new(&[("a", MIB), ("b", MIB)]);
+    let (mut run, addr) = seed(&stage, &[], "served");
+    fs::File::options().write(true).open(stage.path("served/data/b")).unwrap().set_len(0).unwrap();
+    let leech = stage.leech("out", addr);
+    run.wait_for("verified and kept");
+    drop(leech);
+    let ended = run.interrupt();
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    let lost = ended.err.lines().find(|line| line.contains("error: ")).unwrap();
+    let expected = "swarmloop: error: cannot read \"served/data/b\": the file ends before byte ";
+    assert!(lost.starts_with(expected), "{lost}");
+    assert!(lost.contains(" not served any more; "), "{lost}");
+}
+
+#[test]
+fn a_read_that_fails_is_named_and_the_rest_is_served() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    // The check hashes with preadv; what a peer asks for is tried with preadv2 first.
+    let inject = "inject=preadv2:error=EAGAIN";
+    let wrapper = [&strace(inject)[..], &["-e", "inject=preadv:error=EIO:when=20"]].concat();
+    let (mut run, addr) = seed(&stage, &wrapper, "served");
+    let leech = stage.leech("out", addr);
+    run.wait_for("1 piece is not served any more");
+    drop(leech);
+    let said = run.err();
+    let expected = "swarmloop: error: cannot read \"served/data/a\": input/output error. \
+                    1 piece is not served any more; 93.7% is verified and kept";
+    assert!(said.contains(expected), "{said}");
+}
