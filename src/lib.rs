@@ -28,13 +28,13 @@
 //!
 //! 1. Wait until something is ready or due.
 //! 2. Read the clock, once.
-//! 3. Take in completions of disk and DNS, accepted and opened streams.
+//! 3. Take in completions of disk and DNS, accepted and opened streams, and datagrams.
 //! 4. Read each ready stream, up to a budget: `recv_slices`, read, `recv_advance`.
 //! 5. Take in the deadlines that have passed.
 //! 6. `end_turn`: now requests, choke decisions, haves, announces and dials are decided.
 //! 7. One vectored write for each stream that has something to send.
-//! 8. Carry out the actions, take the events. What a peer asked to read and is in memory is read
-//!    here, and leaves in a second round of 6 and 7.
+//! 8. Carry out the actions, send the datagrams, take the events. What a peer asked to read and is
+//!    in memory is read here, and leaves in a second round of 6 and 7.
 //!
 //! **Inputs, then `end_turn`, then drain until `None`, then sleep.**
 //!

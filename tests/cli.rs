@@ -1,7 +1,7 @@
 //! The program as a shell sees it: exit codes, and what is on stdout and stderr.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -270,6 +270,42 @@ fn what_stdout_does_not_take_is_a_failure() {
         let output = swarmloop(folder.path(), &args).stdout(full).output().expect("it runs");
         assert_eq!(output.status.code(), Some(1), "{args:?}");
     }
+}
+
+#[test]
+fn a_tracker_with_a_whitelist_tracks_nothing_else_and_says_what_it_has_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("list"), "68".repeat(20)).expect("written");
+    let args = ["tracker", "--http", "127.0.0.1:0", "-w", "list", "--interval", "10m", "--json"];
+    let mut tracker = swarmloop(folder.path(), &args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary was built");
+    let mut stdout = BufReader::new(tracker.stdout.take().expect("it is piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("it says where it listens");
+    let addr = line.split('/').nth(2).expect("a URL").to_owned();
+    let ask = |hash: &str| {
+        let mut stream = std::net::TcpStream::connect(&addr).expect("it listens");
+        let id = "p".repeat(20);
+        let target = format!("/announce?info_hash={}&peer_id={id}&port=1", hash.repeat(20));
+        write!(stream, "GET {target} HTTP/1.0\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    assert!(ask("h").contains("8:intervali600e"), "it is on the list");
+    assert!(ask("x").contains("this tracker does not track this torrent"));
+    let pid = tracker.id().to_string();
+    assert!(Command::new("kill").args(["-USR1", &pid]).status().expect("kill").success());
+    line.clear();
+    stdout.read_line(&mut line).expect("its status");
+    let expected =
+        r#"{"type":"tracker_status","torrents":1,"peers":1,"seeds":0,"announces_http":2,"#;
+    assert!(line.starts_with(expected), "{line}");
+    assert!(Command::new("kill").arg(&pid).status().expect("kill").success());
+    assert_eq!(tracker.wait().expect("it ends").code(), Some(0));
 }
 
 /// `timeout` and other wrappers hand a signal on that its whole process group has had already.

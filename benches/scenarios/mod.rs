@@ -9,6 +9,7 @@ pub(crate) mod bencode;
 pub(crate) mod choker;
 pub(crate) mod frames;
 pub(crate) mod picker;
+pub(crate) mod tracker;
 pub(crate) mod wheel;
 pub(crate) mod wire;
 

@@ -25,7 +25,8 @@ use crate::time::{Duration, Instant};
 pub const MAX_TORRENTS: usize = 10_000;
 /// The most peers that are listed for one torrent by default: as many as the largest swarms have.
 pub const MAX_PEERS_PER_TORRENT: usize = 100_000;
-/// The most peers that are listed in all by default: some 80 bytes each, so 40 MB.
+/// The most peers that are listed in all by default: some 100 bytes each, so 50 MB
+/// (`cargo bench --bench announces` says how many).
 pub const MAX_PEERS_LISTED: usize = 500_000;
 /// The most peers that are listed for one address by default, or for one IPv6 network of 64 bits: a
 /// fiftieth of all, and a seed box with a hundred clients of a hundred torrents.

@@ -80,7 +80,7 @@ const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ninputs:   .torrent files (BitTorrent v1 and hybrid)",
     "\npeers:    TCP, fast extension",
-    "\ntrackers: http (and one built in)",
+    "\ntrackers: http (and one built in: http, udp)",
     "\nhashes:   SHA-1 with the processor's instructions where it has them"
 );
 

@@ -1,0 +1,7 @@
+//! Times the embedded tracker: `cargo bench --bench tracker`.
+
+mod scenarios;
+
+fn main() {
+    scenarios::time("tracker", scenarios::tracker::all());
+}
