@@ -31,7 +31,7 @@ pub(crate) fn run(args: &EditArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Returns the file that is written: what a link leads to and not the link, which would be replaced.
+/// Returns the file that is written: what a link leads to, and not the link.
 fn output(args: &EditArgs) -> Result<PathBuf, Failure> {
     if let Some(output) = &args.output {
         return Ok(output.clone());
