@@ -78,6 +78,12 @@ const STORY: &[(&str, Ending, &str)] = &[
     ),
     ("get album.torrent -d json --bind 127.0.0.3 --json", Ending::Exits(0), ANY),
     (
+        "get album.torrent -d new --bind 127.0.0.3 --move-to done --on-complete true",
+        Ending::Exits(0),
+        "done/album\n",
+    ),
+    ("config --config settings.toml --show-origin", Ending::Exits(0), ANY),
+    (
         "share album --bind 127.0.0.4 --port 6881 --tracker-port 6969",
         Ending::Stays("seeding  album"),
         ANY,
@@ -148,7 +154,7 @@ fn every_command_does_what_the_readme_shows() {
             staying.push(run);
         }
     }
-    for folder in ["copy", "direct", "json", "other", "seen"] {
+    for folder in ["copy", "direct", "json", "done", "other", "seen"] {
         stage.check_album(folder);
     }
     // The seed before the tracker, which it takes leave of.
@@ -386,6 +392,8 @@ impl Stage {
         let ports = [free_port(), free_port()];
         let mut stage = Self { folder, block, ports, info_hash: [0; 20] };
         stage.write_album();
+        let [settings] = &blocks(README, "toml")[..] else { panic!("one file of settings") };
+        fs::write(stage.path("settings.toml"), settings.join("\n")).unwrap();
         let foreign = stage.path("other/album");
         fs::create_dir_all(&foreign).unwrap();
         fs::write(foreign.join("notes.txt"), "my own notes\n").unwrap();

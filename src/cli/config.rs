@@ -60,11 +60,18 @@ impl Entry<'_> {
             Value::Switch(on) => (*on).into(),
             Value::Words(words) if self.kind == Kind::List => texts(words).into(),
             Value::Words(words) => match (texts(words).concat(), self.is_path) {
-                (text, false) => text.parse::<u64>().map_or_else(|_| text.into(), Into::into),
+                (text, false) => number(&text).unwrap_or_else(|| text.into()),
                 (text, true) => text.into(),
             },
         }
     }
+}
+
+/// Returns the number that a text is.
+fn number(text: &str) -> Option<serde_json::Value> {
+    let whole = text.parse::<u64>().ok().map(Into::into);
+    let is_decimal = || text.contains('.') && text.starts_with(|c: char| c.is_ascii_digit());
+    whole.or_else(|| text.parse::<f64>().ok().filter(|_| is_decimal()).map(Into::into))
 }
 
 /// Returns what holds for all commands, for those with network flags, and what else for each.

@@ -43,6 +43,50 @@ use workers::Workers;
 
 /// One event loop around one session. Not `Sync`: it belongs to one thread; [`crate::client`] gives
 /// it one of its own.
+///
+/// Or drive it from a loop of your own; whatever else that does between two turns, peers wait for:
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use swarmloop::proto::metainfo::Metainfo;
+/// use swarmloop::reactor::{Reactor, ReactorConfig};
+/// use swarmloop::session::NewTorrent;
+/// use swarmloop::session::io::Event;
+/// use swarmloop::torrent::phase::Mode;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut reactor = Reactor::new(ReactorConfig {
+///     listen: vec!["0.0.0.0:6881".parse()?],
+///     ..ReactorConfig::default()
+/// })?;
+/// let metainfo = Metainfo::parse(&std::fs::read("debian.torrent")?.into())?;
+/// let mode = Mode::Download { overwrite: false };
+/// let (session, now) = reactor.session_mut();
+/// let torrent = session.add_torrent(NewTorrent::new(metainfo, "downloads".into(), mode), now)?;
+/// 'turns: loop {
+///     // Waits for the network and the disk, or for as long as the rest of the program allows.
+///     reactor.turn(Some(Duration::from_millis(100)))?;
+///     while let Some(event) = reactor.poll_event() {
+///         if let Event::Complete { .. } = event {
+///             break 'turns;
+///         }
+///     }
+///     let (session, now) = reactor.session();
+///     if let Some(status) = session.torrent(torrent, now) {
+///         println!("{} of {} bytes", status.have, status.size);
+///     }
+/// }
+/// // The end in order: `stopped` goes to the trackers, pieces in hand to the disk.
+/// let (session, now) = reactor.session_mut();
+/// session.shutdown(now);
+/// while !reactor.session().0.is_idle() {
+///     reactor.turn(Some(Duration::from_secs(1)))?;
+/// }
+/// reactor.finish(Duration::from_secs(3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Reactor {
     session: Session,
@@ -102,6 +146,20 @@ pub struct ReactorConfig {
     pub tracker: ServerConfig,
     /// Threads that hash, write and read; at least 1.
     pub workers: usize,
+}
+
+impl Default for ReactorConfig {
+    /// Listens nowhere, and has two workers.
+    fn default() -> Self {
+        Self {
+            session: Config::default(),
+            listen: Vec::new(),
+            tracker_listen: Vec::new(),
+            tracker_udp: Vec::new(),
+            tracker: ServerConfig::default(),
+            workers: 2,
+        }
+    }
 }
 
 /// A reactor cannot be made.
