@@ -69,3 +69,56 @@ fn a_write_that_fails_exits_with_1() {
     assert_eq!(hint, "hint: see to the disk and run the same command again");
     stage.finish("out");
 }
+
+#[test]
+fn a_sync_that_fails_again_and_again_exits_with_1_and_nothing_is_claimed() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let mut command = stage.get_by(&strace("inject=fdatasync:error=EIO"), "out");
+    // So slow that there are two syncs before it is complete.
+    command.args(["--limit-down", "60K"]);
+    let ended = stage.run(command);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+    let words = ended.words();
+    let what = "cannot sync \"out/data/a\": input/output error";
+    let lines: Vec<&str> = words.lines().collect();
+    assert_eq!(lines.len(), 3, "{words}");
+    assert!(lines[0].starts_with(&format!("swarmloop: warning: {what}; ")), "{words}");
+    assert!(lines[0].ends_with(" of 'data' are checked again"), "{words}");
+    assert!(lines[1].starts_with(&format!("swarmloop: error: {what}. ")), "{words}");
+    assert!(lines[1].ends_with("% is verified and kept"), "{words}");
+    assert_eq!(lines[2], "hint: see to the disk and run the same command again");
+    stage.finish("out");
+}
+
+#[test]
+fn a_sync_that_fails_once_costs_a_second_look() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let ended = stage.run(stage.get_by(&strace("inject=fdatasync:error=EIO:when=1"), "out"));
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    stage.check("out");
+    stage.finish("out");
+}
+
+#[test]
+fn existing_bytes_that_cannot_be_read_end_it_with_1() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    stage.write("out");
+    let ended = stage.run(stage.get_by(&strace("inject=preadv:error=EIO:when=3"), "out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+    assert_eq!(
+        ended.words(),
+        "swarmloop: error: cannot read \"out/data/a\": input/output error. \
+         0.0% is verified and kept\n\
+         hint: see to the disk and run the same command again"
+    );
+    stage.finish("out");
+}

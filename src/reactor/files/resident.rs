@@ -112,6 +112,15 @@ impl OpenFile {
         now_s - self.looked_at_s.load(Ordering::Relaxed).min(now_s) >= LOOK_INTERVAL_S
     }
 
+    /// Lets it seem to have been open for long.
+    #[cfg(test)]
+    pub(super) fn age(&mut self) {
+        self.looked_at_s = AtomicU64::new(0);
+        self.opened_at = Instant::now()
+            .checked_sub(std::time::Duration::from_secs(2 * LOOK_INTERVAL_S))
+            .expect("the machine has been up for longer");
+    }
+
     /// Notes that it was.
     pub(super) fn looked(&self) {
         self.looked_at_s.store(self.opened_at.elapsed().as_secs(), Ordering::Relaxed);

@@ -693,3 +693,47 @@ fn space_that_cannot_be_taken_leaves_no_file() {
     assert_eq!((error.op, error.kind), (DiskOp::Reserve, DiskErrorKind::Full));
     assert!(!tmpfs.0.path().join("a").exists());
 }
+
+/// Lets the files that are open seem to have been open for long.
+fn age(files: &Files) {
+    for entry in files.lock().entries.values_mut() {
+        Arc::get_mut(&mut entry.file).expect("nobody uses it").age();
+    }
+}
+
+#[test]
+fn a_file_that_changes_beneath_a_seed_is_named() {
+    let root = TempDir::new().unwrap();
+    fs::write(root.path().join("a"), pattern(20_000)).unwrap();
+    fs::write(root.path().join("b"), pattern(20_000)).unwrap();
+    let lens = [("a", 20_000), ("b", 20_000)];
+    let storage = Storage { writable: false, ..storage(root.path(), &lens) };
+    let files = Files::new(8);
+    files.look_at(&storage).unwrap();
+    read(&files, &storage, 0, 40_000).unwrap();
+    age(&files);
+    read(&files, &storage, 0, 40_000).unwrap();
+    let changed = fs::File::options().write(true).open(root.path().join("b")).unwrap();
+    changed.set_len(30_000).unwrap();
+    age(&files);
+    let error = read(&files, &storage, 0, 40_000).expect_err("b is not what it was");
+    assert_eq!(error.kind, DiskErrorKind::Changed);
+    assert!(error.to_string().ends_with("b\": it was changed by another program"), "{error}");
+    assert!(read(&files, &storage, 0, 20_000).is_ok(), "a is");
+    fs::remove_file(root.path().join("a")).unwrap();
+    age(&files);
+    let error = read(&files, &storage, 0, 9).expect_err("a is gone");
+    assert_eq!(error.kind, DiskErrorKind::Missing);
+}
+
+#[test]
+fn a_file_that_is_removed_beneath_a_download_is_noticed() {
+    let root = TempDir::new().unwrap();
+    let (files, storage) = looked_at(root.path(), Rules::default());
+    write_all(&files, &storage).unwrap();
+    fs::remove_file(root.path().join("a")).unwrap();
+    age(&files);
+    let error = write_all(&files, &storage).expect_err("it would be lost");
+    assert_eq!(error.kind, DiskErrorKind::Missing);
+    assert!(error.to_string().ends_with("a\": it was removed by another program"), "{error}");
+}
