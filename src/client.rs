@@ -119,7 +119,7 @@ enum Command {
     SetLimits(Option<TorrentId>, RateLimits),
     Select(TorrentId, Selection),
     Peers(TorrentId, mpsc::Sender<Vec<PeerStatus>>),
-    ServeFiles(Vec<ServedFile>),
+    ServeFiles(Vec<ServedFile>, mpsc::Sender<()>),
     TrackerStatus(mpsc::Sender<Option<ServerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
@@ -178,12 +178,13 @@ impl Client {
         &self.tracker_udp_addrs
     }
 
-    /// Has the embedded tracker serve these files over HTTP, instead of those before.
+    /// Has the embedded tracker serve these files over HTTP, instead of those before: whoever asks
+    /// after this has returned gets them.
     ///
     /// # Errors
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn serve_files(&self, files: Vec<ServedFile>) -> Result<(), ClientError> {
-        self.send(Command::ServeFiles(files))
+        self.ask(|reply| Command::ServeFiles(files, reply))
     }
 
     /// Returns how the embedded tracker stands; `None` if there is none.
@@ -461,7 +462,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
             let (session, now) = reactor.session();
             let _ = reply.send(session.peers(torrent, now));
         }
-        Command::ServeFiles(files) => reactor.session_mut().0.serve_files(files),
+        Command::ServeFiles(files, reply) => {
+            reactor.session_mut().0.serve_files(files);
+            let _ = reply.send(());
+        }
         Command::TrackerStatus(reply) => {
             let _ = reply.send(reactor.session().0.tracker());
         }
