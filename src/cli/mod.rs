@@ -12,6 +12,7 @@
 mod after;
 mod args;
 mod chrome;
+mod conditions;
 mod config;
 mod create;
 mod demo;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use swarmloop::session::io::Phase;
 
 use super::args::output::{LINE_INTERVAL, OutputArgs, ProgressArg, When};
+use super::conditions::{Conditions, Key, counted};
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
@@ -156,6 +157,7 @@ pub(crate) struct Ui {
     out_error: Option<io::ErrorKind>,
     /// Lines that stderr had no room for.
     unwritten: u64,
+    conditions: Conditions,
     /// How torrents ended, for the summary.
     counts: json::Counts,
     /// Whether what was printed is all there is to say, without a summary.
@@ -196,6 +198,7 @@ impl Ui {
             verbose: args.verbose,
             out_error: None,
             unwritten: 0,
+            conditions: Conditions::default(),
             counts: json::Counts::default(),
             is_summed_up: false,
             work_shown_at: None,
@@ -267,6 +270,30 @@ impl Ui {
     pub(crate) fn tell(&mut self, text: &str) {
         if !self.is_json {
             self.write_err(text);
+        }
+    }
+
+    /// Tells of an event that only people who asked for it want to hear of, unless the same has been
+    /// told just now: it is counted then.
+    pub(crate) fn event(&mut self, level: u8, key: Key, text: &str, now: Instant) {
+        if self.verbose < level || self.is_json {
+            return;
+        }
+        if let Some(times) = self.conditions.happened(key, now) {
+            self.write_err(&counted(text, times));
+        }
+    }
+
+    /// Tells of something odd that may happen again and again.
+    pub(crate) fn repeated_warning(
+        &mut self,
+        code: &'static str,
+        text: &str,
+        id: usize,
+        now: Instant,
+    ) {
+        if let Some(times) = self.conditions.happened((id, code, String::new()), now) {
+            self.warning(code, &counted(text, times), Some(id));
         }
     }
 

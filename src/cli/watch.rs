@@ -15,6 +15,7 @@ use swarmloop::client::{AddTorrent, Client, ClientError};
 use swarmloop::disk::job::DiskError;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
+use swarmloop::tracker::TrackerEvent;
 
 use super::after::After;
 use super::exit::{Exit, Failure};
@@ -380,7 +381,12 @@ impl Watch {
             return Ok(());
         }
         if let Some((level, line)) = event_line(&torrent.name, event) {
-            ui.detail(level, &line);
+            match condition_of(event) {
+                Some((kind, whom)) => {
+                    ui.event(level, (torrent.number, kind, whom), &line, Instant::now());
+                }
+                None => ui.detail(level, &line),
+            }
         }
         match event {
             Event::Phase { phase, .. } => self.enter(place, phase, engine, ui)?,
@@ -404,10 +410,11 @@ impl Watch {
             Event::SyncFailed { error, bytes, .. } => {
                 let (bytes, name) = (Size(*bytes), &torrent.name);
                 let text = format!("{error}; {bytes} of '{name}' are checked again");
-                ui.warning("sync", &text, Some(torrent.number));
+                ui.repeated_warning("sync", &text, torrent.number, Instant::now());
             }
             Event::StateFailed { error, .. } => {
-                ui.warning("state", &state::failed_text(error), Some(torrent.number));
+                let text = state::failed_text(error);
+                ui.repeated_warning("state", &text, torrent.number, Instant::now());
             }
             Event::PiecesLost { pieces, error, .. } => {
                 self.refresh(place, engine)?;
@@ -475,6 +482,19 @@ impl Watch {
             ui.count_failed(&failure, torrent.number);
             self.roster.end(place, Outcome::Failed(failure));
         }
+    }
+}
+
+/// Returns what an event says again that an earlier one has said: its kind, and of whom; `None` for
+/// one that is told each time.
+fn condition_of(event: &Event) -> Option<(&'static str, String)> {
+    match event {
+        Event::Tracker { url, event: TrackerEvent::Failed { .. }, .. } => {
+            Some(("tracker_failed", url.clone()))
+        }
+        Event::PieceCorrupt { .. } => Some(("piece_corrupt", String::new())),
+        Event::PeerBanned { .. } => Some(("peer_banned", String::new())),
+        _ => None,
     }
 }
 

@@ -329,6 +329,21 @@ fn lines_that_nobody_takes_are_counted_and_not_kept() {
 }
 
 #[test]
+fn what_happens_again_is_one_line_with_a_count() {
+    let start = Instant::now();
+    let (mut ui, _, err) = recorded(&OutputArgs { verbose: 1, ..plain() });
+    for s in 0..=30 {
+        let now = start + Duration::from_secs(s);
+        ui.event(1, (1, "tracker_failed", "a".to_owned()), "a: refused", now);
+        ui.repeated_warning("sync", "it is slow", 1, now);
+        ui.event(2, (1, "closed", String::new()), "not asked for", now);
+    }
+    let once = "a: refused\nswarmloop: warning: it is slow\n";
+    let again = "a: refused (×30)\nswarmloop: warning: it is slow (×30)\n";
+    assert_eq!(err.text(), format!("{once}{again}"));
+}
+
+#[test]
 fn a_closed_stderr_is_no_panic() {
     let mut ui = ui(&plain(), Written::default(), Broken(io::ErrorKind::BrokenPipe));
     ui.error(&failure(), None);
