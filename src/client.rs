@@ -97,6 +97,9 @@ pub struct Stopped {
     pub unsynced: u64,
     /// Why what is known of torrents could not be saved while stopping.
     pub state_errors: Vec<DiskError>,
+    /// Why payload could not be brought to the disk while stopping: it may be lost, and nothing
+    /// claims it.
+    pub sync_errors: Vec<DiskError>,
 }
 
 /// The engine on a thread of its own. Dropping it ends the thread without waiting for it.
@@ -321,11 +324,13 @@ impl Client {
     /// Stops like [`Client::shutdown`], and tells what was left.
     pub fn stop(mut self, deadline: Duration) -> Stopped {
         let mut stopped = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or_default();
-        let errors = self.events.try_iter().filter_map(|event| match event {
-            Event::StateFailed { error, .. } => Some(error),
-            _ => None,
-        });
-        stopped.state_errors = errors.collect();
+        for event in self.events.try_iter() {
+            match event {
+                Event::StateFailed { error, .. } => stopped.state_errors.push(error),
+                Event::SyncFailed { error, .. } => stopped.sync_errors.push(error),
+                _ => {}
+            }
+        }
         if let Some(thread) = self.thread.take().filter(|_| stopped.is_graceful) {
             // The loop has answered last thing; a panic of its own has been printed.
             let _ = thread.join();
@@ -493,7 +498,7 @@ fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> S
             outbox.take_from(&mut reactor);
             let unsynced = reactor.session().0.unsynced_bytes();
             let is_graceful = reactor.finish(rest(until, now)) && idle && turned;
-            return Stopped { is_graceful, unsynced, state_errors: Vec::new() };
+            return Stopped { is_graceful, unsynced, ..Stopped::default() };
         }
         if reactor.turn(Some(rest(until, now))).is_err() {
             return Stopped::default();

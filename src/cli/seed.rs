@@ -37,8 +37,11 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    state::shut_down(client, signals.time_to_stop(), ui);
-    let exit = watch.conclude(ui, end);
+    let left = state::shut_down(client, signals.time_to_stop(), ui);
+    let exit = match watch.conclude(ui, end) {
+        Exit::Success => left,
+        exit => exit,
+    };
     Ok(instruments.finish(exit, ui))
 }
 

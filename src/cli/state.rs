@@ -9,6 +9,7 @@ use swarmloop::disk::job::DiskError;
 use swarmloop::id::InfoHash;
 use swarmloop::session::io::Resume;
 
+use super::exit::{Exit, Failure};
 use super::size::Size;
 use super::state_dir;
 use super::ui::Ui;
@@ -39,10 +40,14 @@ fn name_of(info_hash: InfoHash, key: [u8; 20]) -> String {
     format!("{info_hash}-{}.resume", &key[..16])
 }
 
-/// Ends a client in order, for as long as that may take. If the disk does not keep up, says what is
-/// not known to be on it.
-pub(crate) fn shut_down(client: Client, at_most: Duration, ui: &mut Ui) {
+/// Ends a client in order, for as long as that may take, and returns what became of what it has
+/// written. If the disk fails or does not keep up, says what is not known to be on it.
+pub(crate) fn shut_down(client: Client, at_most: Duration, ui: &mut Ui) -> Exit {
     let stopped = client.stop(at_most);
+    for error in stopped.sync_errors.iter().take(MAX_ERRORS) {
+        let message = format!("{error}; what is not on the disk is downloaded again next time");
+        ui.error(&Failure::new(Exit::Failed, "sync", message), None);
+    }
     for error in stopped.state_errors.iter().take(MAX_ERRORS) {
         ui.warning("state", &failed_text(error), None);
     }
@@ -53,6 +58,7 @@ pub(crate) fn shut_down(client: Client, at_most: Duration, ui: &mut Ui) {
         );
         ui.warning("unsynced", &text, None);
     }
+    if stopped.sync_errors.is_empty() { Exit::Success } else { Exit::Failed }
 }
 
 /// Says that the next run will not know what this one does.

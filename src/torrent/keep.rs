@@ -392,6 +392,7 @@ impl Torrent {
         (keep.sync_at, keep.failed_syncs) = (None, keep.failed_syncs + 1);
         let is_first = keep.failed_syncs == 1;
         if !self.is_active() {
+            ctx.events.push(TorrentEvent::SyncFailed(error, bytes));
             return After::Nothing;
         }
         if !is_first {

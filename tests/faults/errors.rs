@@ -99,9 +99,26 @@ fn a_sync_that_fails_once_costs_a_second_look() {
     if !has_strace() {
         return;
     }
-    let ended = stage.run(stage.get_by(&strace("inject=fdatasync:error=EIO:when=1"), "out"));
+    let mut command = stage.get_by(&strace("inject=fdatasync:error=EIO:when=1"), "out");
+    // So slow that the first sync comes before the end.
+    command.args(["--limit-down", "120K"]);
+    let ended = stage.run(command);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     stage.check("out");
+    stage.finish("out");
+}
+
+#[test]
+fn a_sync_that_fails_in_the_end_is_no_success() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let ended = stage.run(stage.get_by(&strace("inject=fdatasync:error=EIO"), "out"));
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    let expected = "swarmloop: error: cannot sync \"out/data/a\": input/output error; \
+                    what is not on the disk is downloaded again next time";
+    assert!(ended.words().lines().any(|line| line == expected), "{}", ended.err);
     stage.finish("out");
 }
 
