@@ -181,7 +181,7 @@ fn what_goes_beyond_a_turns_budget_is_read_by_the_workers() {
 }
 
 #[test]
-fn bytes_that_are_gone_from_the_disk_stop_the_torrent_as_a_worker_finds_it() {
+fn bytes_that_are_gone_from_the_disk_are_withdrawn_as_a_worker_finds_it() {
     let mut seed = Seed::new(2);
     let file = std::fs::File::options().write(true).open(seed.dir.path().join("t")).unwrap();
     file.set_len(u64::from(PIECE_LEN)).unwrap();
@@ -189,7 +189,7 @@ fn bytes_that_are_gone_from_the_disk_stop_the_torrent_as_a_worker_finds_it() {
     seed.say(&[Message::Request(at_hand)]);
     assert_eq!(seed.hear(BLOCK_MESSAGE_LEN).len(), BLOCK_MESSAGE_LEN);
     seed.say(&[Message::Request(blocks(1).next().unwrap())]);
-    let event = until(&mut seed.reactor, |event| matches!(event, Event::Disk { .. }));
-    let Event::Disk { error, .. } = event else { unreachable!() };
-    assert_eq!(error.kind, DiskErrorKind::Missing);
+    let event = until(&mut seed.reactor, |event| matches!(event, Event::PiecesLost { .. }));
+    let Event::PiecesLost { pieces, error, .. } = event else { unreachable!() };
+    assert_eq!((pieces, error.kind), (1, DiskErrorKind::Missing));
 }
