@@ -113,7 +113,10 @@ fn decode(slot: &[u8]) -> Option<(u64, &[u8])> {
         return None;
     }
     let record = rest.get(..usize::try_from(number(12..16)).ok()?)?;
-    (digest(covered, record) == *expected).then_some((number(4..12), record))
+    let generation = number(4..12);
+    // Nobody has counted so far; and no record could come after it.
+    let is_whole = generation < u64::MAX && digest(covered, record) == *expected;
+    is_whole.then_some((generation, record))
 }
 
 fn digest(header: &[u8], record: &[u8]) -> [u8; 20] {
@@ -194,6 +197,12 @@ mod tests {
         let digest = digest(&slot[8..24], b"record");
         slot[24..44].copy_from_slice(&digest);
         assert_eq!(decode(&slot), None);
+    }
+
+    #[test]
+    fn a_record_that_none_can_follow_is_none() {
+        let file = file([(u64::MAX, b"of somebody else"), (7, b"ours")]);
+        assert_eq!(newest(&file).map(|newest| newest.generation), Some(7));
     }
 
     #[test]
