@@ -230,7 +230,8 @@ impl Torrent {
 
     fn next_state_job(&mut self, keep: &mut Keep, now: Instant) -> Option<Job> {
         let is_with_disk =
-            self.pieces.idle().count() < self.pieces.len() || self.carrying.is_some();
+            self.pieces.idle().count() < self.pieces.len() || self.carrying.is_some()
+            || self.finishing > 0;
         let stopped = match &self.stage {
             Stage::Stopped { .. } if is_with_disk => return None,
             Stage::Stopped { .. } => true,

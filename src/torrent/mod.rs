@@ -103,6 +103,9 @@ pub struct Torrent {
     /// Files that are wanted and leave the parts file; `None` while there are none.
     carrying: Option<Carrying>,
     stage: Stage,
+    /// Jobs that make the last touches to the files; more than one if other files were wanted
+    /// meanwhile.
+    finishing: u32,
     trouble: Trouble,
     /// `None` if nothing outlives the process.
     keep: Option<Box<Keep>>,
@@ -228,6 +231,7 @@ impl Torrent {
             carrying: None,
             stage: Stage::Checking(Box::new(Check::new(geometry.pieces(), keep.is_none()))),
             keep,
+            finishing: 0,
             trouble: Trouble::new(params.check_space),
             pieces: OpenPieces::new(stream_window(ctx.pool)),
             blame: Blame::default(),

@@ -130,9 +130,11 @@ impl Torrent {
         let cut = matches!(self.mode, Mode::Download { overwrite: true });
         let (storage, selection) = (Arc::clone(&self.storage), self.selection.clone());
         ctx.jobs.push_back(Job::Finish { storage, cut, selection });
+        self.finishing += 1;
     }
 
     fn on_finish(&mut self, result: Result<(), DiskError>, ctx: &mut Ctx<'_>) -> After {
+        self.finishing -= 1;
         match result {
             Ok(()) => self.was_written(),
             Err(error) if error.kind == DiskErrorKind::Full => {
@@ -140,10 +142,13 @@ impl Torrent {
             }
             Err(error) => return self.on_disk_error(error, ctx),
         }
-        // Other files may be wanted since.
+        // Other files may be wanted since, and be missing something or be seen to by another job.
         let Stage::Active { end: end @ End::Finishing, .. } = &mut self.stage else {
             return After::Nothing;
         };
+        if self.finishing > 0 {
+            return After::Nothing;
+        }
         *end = End::Seeding;
         if let Some(keep) = &mut self.keep {
             keep.touched_files();

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use swarmloop::disk::selection::Selection;
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
@@ -540,4 +541,26 @@ fn a_late_bitfield_stands_for_many_haves() {
     world.say(remote, &[Message::HaveAll]);
     assert_eq!(world.peer(remote).pieces_have, world.status().pieces);
     world.hang_up(remote);
+}
+
+#[test]
+fn completion_is_told_once_the_last_touches_for_all_that_is_wanted_are_made() {
+    let mut world = Setup::have(0..7).build();
+    let seed = world.join_seed();
+    world.disk.held = true;
+    world.serve(seed);
+    world.run_disk(1);
+    let select = |world: &mut World| {
+        world.session.set_selection(world.torrent, Selection::all(), world.now);
+        world.settle();
+    };
+    // The last touches are under way when something else is wanted, which is there.
+    select(&mut world);
+    let complete = |world: &World| {
+        world.events.iter().filter(|event| matches!(event, Event::Complete { .. })).count()
+    };
+    world.run_disk(1);
+    assert_eq!(complete(&world), 0, "those for what is wanted now are not made");
+    world.run_disk(1);
+    assert_eq!((complete(&world), world.status().phase), (1, Phase::Seeding));
 }
