@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::bitfield::Bitfield;
 use crate::disk::job::{DiskError, Job, OnDisk};
 use crate::disk::slots::Slot;
+use crate::disk::spill::MAX_SPILL_BLOCKS;
 use crate::disk::state::{Loaded, Save, Spill, StateOutcome, Sync};
 use crate::id::{Block, ConnId, PieceIndex};
 use crate::picker::Progress;
@@ -152,6 +153,9 @@ impl Keep {
             self.is_stale |= self.record.claimed.remove(piece.0);
         }
         self.written.retain(|piece| !pieces.contains(piece));
+        if self.written.is_empty() {
+            (self.written_bytes, self.sync_at) = (0, None);
+        }
     }
 
     /// Notes that files were changed otherwise than by writing pieces.
@@ -229,8 +233,8 @@ impl Torrent {
     }
 
     fn next_state_job(&mut self, keep: &mut Keep, now: Instant) -> Option<Job> {
-        let is_with_disk =
-            self.pieces.idle().count() < self.pieces.len() || self.carrying.is_some()
+        let is_with_disk = self.pieces.idle().count() < self.pieces.len()
+            || self.carrying.is_some()
             || self.finishing > 0;
         let stopped = match &self.stage {
             Stage::Stopped { .. } if is_with_disk => return None,
@@ -288,7 +292,7 @@ impl Torrent {
     fn spill(&mut self, keep: &mut Keep) -> Job {
         keep.work = Work::Spilling;
         let (mut blocks, mut frames) = (Vec::new(), Vec::new());
-        self.pieces.take_all(&self.geometry, &mut blocks, &mut frames);
+        self.pieces.take_blocks(&self.geometry, MAX_SPILL_BLOCKS, &mut blocks, &mut frames);
         let generation = keep.newest.1 + 1;
         Job::Spill(Spill { storage: Arc::clone(&self.storage), generation, blocks, frames })
     }
@@ -508,3 +512,22 @@ impl Torrent {
 
 /// Who has sent the blocks that were found on disk: no connection has this name.
 const FROM_DISK: ConnId = ConnId { index: u32::MAX, generation: u32::MAX };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_due_for_pieces_that_were_lost_before_they_were_synced() {
+        let resume = Resume { file: PathBuf::new(), check: false, now_s: 0 };
+        let limits = SyncLimits { interval: Duration::from_secs(5), bytes: 1000 };
+        let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
+        keep.work = Work::Idle;
+        let pieces = [PieceIndex(3), PieceIndex(4)];
+        pieces.iter().for_each(|piece| keep.wrote(*piece, 100, Instant::ZERO));
+        keep.lost(&pieces[..1]);
+        assert_eq!(keep.next_timeout(), Some(Instant::from_secs(5)));
+        keep.lost(&pieces[1..]);
+        assert_eq!((keep.next_timeout(), keep.unsynced_bytes()), (None, 0));
+    }
+}

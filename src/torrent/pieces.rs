@@ -164,18 +164,21 @@ impl OpenPieces {
         self.open.iter().filter(|open| !open.in_job).map(|open| open.piece)
     }
 
-    /// Takes the blocks out of all pieces that no job has, for one that puts them aside; pieces
-    /// that leave in runs have none that could be.
-    pub fn take_all(
+    /// Takes blocks out of all pieces that no job has, at most `most`, for one that puts them
+    /// aside; pieces that leave in runs have none that could be.
+    pub fn take_blocks(
         &mut self,
         torrent: &Geometry,
+        most: usize,
         blocks: &mut Vec<Block>,
         frames: &mut Vec<Frame>,
     ) {
         for open in self.open.iter_mut().filter(|open| !open.in_job) {
             open.in_job = true;
             for (slot, state) in (0..).zip(&mut open.slots) {
-                if let Some(frame) = state.frame.take() {
+                if blocks.len() < most
+                    && let Some(frame) = state.frame.take()
+                {
                     blocks.push(torrent.block(open.piece, slot));
                     frames.push(frame);
                 }
@@ -324,6 +327,26 @@ mod tests {
         open.take_frames(&mut frames);
         assert_eq!(frames.len(), 4);
         assert!(pieces.close(piece, &mut frames).is_some() && pieces.is_empty());
+    }
+
+    #[test]
+    fn no_more_blocks_are_taken_out_than_can_be_put_aside() {
+        let torrent = Geometry::new(8 * u64::from(BLOCK_LEN), 4 * BLOCK_LEN);
+        let mut pieces = OpenPieces::new(256);
+        for piece in [PieceIndex(0), PieceIndex(1)] {
+            pieces.open(piece, 4, 4);
+            let open = pieces.find(piece).expect("open");
+            (1..4).for_each(|slot| {
+                open.fill(torrent.block(piece, slot), Frame::unpooled(), addr(1));
+            });
+        }
+        let (mut blocks, mut frames) = (Vec::new(), Vec::new());
+        pieces.take_blocks(&torrent, 4, &mut blocks, &mut frames);
+        let expected = [(0, 1), (0, 2), (0, 3), (1, 1)];
+        assert_eq!(blocks, expected.map(|(piece, slot)| torrent.block(PieceIndex(piece), slot)));
+        assert_eq!((frames.len(), pieces.idle().count()), (4, 0));
+        pieces.close(PieceIndex(1), &mut frames);
+        assert_eq!(frames.len(), 6, "those that are left come back with their pieces");
     }
 
     #[test]
