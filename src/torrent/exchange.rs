@@ -312,6 +312,7 @@ impl Torrent {
         peer.request(&picked, ctx.limits, ctx.now);
         picked.clear();
         self.picked = picked;
+        let mut has_more = false;
         match stop {
             Stop::Full => return Refill::Satisfied,
             Stop::NothingWanted => {
@@ -319,13 +320,17 @@ impl Torrent {
                 return Refill::Satisfied;
             }
             Stop::NoCredit => {
-                ctx.pool.went_short();
+                has_more = ctx.pool.went_short();
                 self.went_short(ctx.lines);
             }
             Stop::Busy => {}
         }
         if !std::mem::replace(&mut peer.in_hungry_line, true) {
             self.hungry.push_back(conn);
+        }
+        // With nothing under way, nothing else would have it tried again.
+        if has_more && self.pieces.is_empty() {
+            self.stir(ctx.lines);
         }
         Refill::Hungry
     }

@@ -187,10 +187,13 @@ impl FramePool {
 
     /// Records that a piece could not be opened for want of credit. If most of what is used is
     /// still with the peers, they are what is waited for: it takes more to have enough under way.
-    pub fn went_short(&mut self) {
+    /// Tells whether there is more now.
+    pub fn went_short(&mut self) -> bool {
+        let before = self.working;
         if self.in_hand <= self.used(Share::Pieces) / 4 {
             self.grow();
         }
+        self.working > before
     }
 
     fn grow(&mut self) {
@@ -313,10 +316,10 @@ mod tests {
         let (mut pool, piece) = (new(), 64);
         assert!(pool.reserve(Share::Pieces, MIN_WORKING) && least(&pool));
         pool.hand_over(MIN_WORKING / 2);
-        pool.went_short();
+        assert!(!pool.went_short());
         assert!(least(&pool), "the disk has half of it: that is what is waited for");
         pool.hand_back(MIN_WORKING / 2, FAST);
-        pool.went_short();
+        assert!(pool.went_short());
         assert_eq!(pool.free(Share::Pieces), MIN_WORKING, "all is with the peers");
         for _ in 0..9 {
             pool.went_short();

@@ -564,3 +564,11 @@ fn completion_is_told_once_the_last_touches_for_all_that_is_wanted_are_made() {
     world.run_disk(1);
     assert_eq!((complete(&world), world.status().phase), (1, Phase::Seeding));
 }
+
+#[test]
+fn a_piece_longer_than_what_open_pieces_share_at_first_is_asked_for_at_once() {
+    // The last piece is a short one, and here.
+    let mut world = Setup::have([1]).pieces(2).piece_blocks(900).build();
+    let seed = world.join_seed();
+    assert!(!world.asked(seed).is_empty(), "nothing is under way that could change anything");
+}
