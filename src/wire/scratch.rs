@@ -86,13 +86,26 @@ impl Scratch {
         shape: Shape,
         most: usize,
     ) -> RecvSlices<'a> {
+        if most == usize::MAX {
+            self.offer::<false>(target, shape, most)
+        } else {
+            self.offer::<true>(target, shape, most)
+        }
+    }
+
+    fn offer<'a, const LIMITED: bool>(
+        &'a mut self,
+        target: &'a mut [u8],
+        shape: Shape,
+        most: usize,
+    ) -> RecvSlices<'a> {
         self.shape = shape;
         let mut slices = RecvSlices::at_most(most);
-        slices.push(target);
+        slices.push::<LIMITED>(target);
         for (at, link) in self.chain.iter_mut().take(shape.frames).enumerate() {
             let offered = if at == 0 { shape.first_head } else { PIECE_HEADER_LEN };
-            slices.push(&mut link.head[..offered]);
-            slices.push(link.frame.payload_mut());
+            slices.push::<LIMITED>(&mut link.head[..offered]);
+            slices.push::<LIMITED>(link.frame.payload_mut());
         }
         slices
     }

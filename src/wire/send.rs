@@ -69,7 +69,16 @@ impl SendQueue {
 
     /// Returns the next byte ranges to write, in order, with `payload` bytes of blocks at most;
     /// empty if nothing waits, or if the next is a block and may not be sent.
-    pub fn slices(&self, mut payload: usize) -> SendSlices<'_> {
+    pub fn slices(&self, payload: usize) -> SendSlices<'_> {
+        // Most writes have no limit, and pay for none.
+        if payload == usize::MAX {
+            self.offer::<false>(payload)
+        } else {
+            self.offer::<true>(payload)
+        }
+    }
+
+    fn offer<const LIMITED: bool>(&self, mut payload: usize) -> SendSlices<'_> {
         let mut out = SendSlices::empty();
         let mut at = self.head;
         for item in &self.items {
@@ -83,16 +92,16 @@ impl SendQueue {
                     at += len;
                 }
                 // A header without a byte behind it would only hold up the messages behind it.
-                Item::Block { .. } if payload == 0 => break,
+                Item::Block { .. } if LIMITED && payload == 0 => break,
                 Item::Block { header, frame, sent } => {
                     let rest = &frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..];
-                    let len = rest.len().min(payload);
                     out.push(header.get(*sent..).unwrap_or_default());
-                    out.push(&rest[..len]);
-                    payload -= len;
-                    if len < rest.len() {
+                    if LIMITED && payload < rest.len() {
+                        out.push(&rest[..payload]);
                         break;
                     }
+                    out.push(rest);
+                    payload -= if LIMITED { rest.len() } else { 0 };
                 }
             }
         }

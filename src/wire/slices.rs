@@ -25,15 +25,18 @@ pub struct RecvSlices<'a> {
 impl<'a> RecvSlices<'a> {
     /// Returns no ranges, to which at most `most` bytes can be added.
     pub(crate) fn at_most(most: usize) -> Self {
-        let slices = std::array::from_fn(|_| IoSliceMut::new(&mut []));
-        Self { slices, used: 0, room: most }
+        // Made in its place: a copy of so many ranges would cost as much as all the rest.
+        Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0, room: most }
     }
 
-    /// Adds a range, or as much of its beginning as there is room for.
-    pub(crate) fn push(&mut self, bytes: &'a mut [u8]) {
-        let len = bytes.len().min(self.room);
-        self.room -= len;
-        let bytes = &mut bytes[..len];
+    /// Adds a range; if `LIMITED`, only as much of its beginning as there is room for. Most reads
+    /// have no limit, and pay for none.
+    pub(crate) fn push<const LIMITED: bool>(&mut self, mut bytes: &'a mut [u8]) {
+        if LIMITED {
+            let len = bytes.len().min(self.room);
+            self.room -= len;
+            bytes = &mut bytes[..len];
+        }
         if !bytes.is_empty() {
             self.slices[self.used] = IoSliceMut::new(bytes);
             self.used += 1;
