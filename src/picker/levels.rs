@@ -26,16 +26,17 @@ impl Levels {
         sets.iter().take_while(|set| !set.contains(piece)).count()
     }
 
-    /// Returns the sets in which to look for a piece, one after the other; the whole if there is
-    /// one level. `backwards` begins with the least urgent.
-    pub(super) fn search(&self, backwards: bool) -> impl Iterator<Item = Option<&Bitfield>> {
-        let (whole, sets) = match &self.sets {
-            None => (Some(None), &[][..]),
-            Some(sets) => (None, &sets[..]),
-        };
+    /// Tells whether all wanted pieces are on one level.
+    pub(super) const fn are_one(&self) -> bool {
+        self.sets.is_none()
+    }
+
+    /// Returns the sets in which to look for a piece, one after the other, if there are several;
+    /// `backwards` begins with the least urgent.
+    pub(super) fn search(&self, backwards: bool) -> impl Iterator<Item = &Bitfield> {
+        let sets = self.sets.as_deref().map_or(&[][..], |sets| &sets[..]);
         let at = move |nth| if backwards { sets.len() - 1 - nth } else { nth };
-        let sets = (0..sets.len()).map(move |nth| &sets[at(nth)]);
-        whole.into_iter().chain(sets.filter(|set| !set.is_empty()).map(Some))
+        (0..sets.len()).map(move |nth| &sets[at(nth)]).filter(|set| !set.is_empty())
     }
 
     /// Puts a piece that has become wanted before all others.

@@ -20,6 +20,7 @@ mod partial;
 mod reopen;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::cmp::Reverse;
 
@@ -129,37 +130,6 @@ impl Picker {
         self.order = order;
     }
 
-    /// Sets which pieces are to be downloaded, and which of them before which: disjoint sets, the
-    /// most urgent first. Pieces that are verified may be in them. O(pieces).
-    ///
-    /// Open pieces stay open; those that are not wanted any more are the caller's to
-    /// [`Picker::close`], unless they are being verified. Of a torrent that [is
-    /// complete](Picker::is_complete) nothing is wanted, whatever is said here. Panics if a set is over another number of
-    /// pieces: a bug of the caller.
-    pub fn set_wanted(&mut self, mut levels: [Bitfield; LEVELS]) {
-        if self.is_complete() {
-            return;
-        }
-        let mut wanted = Bitfield::new(self.geometry.pieces());
-        for level in &mut levels {
-            assert_eq!(level.len(), self.geometry.pieces(), "a bitfield of another torrent");
-            self.have.ones().for_each(|piece| _ = level.remove(piece));
-            level.ones().for_each(|piece| _ = wanted.insert(piece));
-        }
-        let open: Vec<u32> = self.open.iter().map(|(_, open)| open.piece()).collect();
-        for piece in self.wanted.ones().filter(|piece| !wanted.contains(*piece)) {
-            self.fresh.remove(piece, &mut self.availability);
-        }
-        for piece in wanted.ones().filter(|piece| !self.wanted.contains(*piece)) {
-            if open.binary_search(&piece).is_err() {
-                self.fresh.insert(piece, &mut self.availability);
-            }
-        }
-        self.missing = wanted.count();
-        self.wanted = wanted;
-        self.levels = Levels::new(levels);
-    }
-
     /// Sets how many blocks of a longer piece may be requested ahead of what was
     /// [`Picker::flushed`]; at least 1.
     ///
@@ -235,15 +205,19 @@ impl Picker {
             let (urgency, age) = (u64::from(urgency), open.age());
             if ask.slow { (u64::MAX - urgency, u64::MAX - age) } else { (urgency, age) }
         };
-        let level = |open: &OpenPiece| {
-            let level = self.levels.of(open.piece());
-            if ask.slow { LEVELS - level } else { level }
+        let pickable = self.open.pickable();
+        let pickable =
+            pickable.filter(|(_, open)| ask.allows(open.piece()) && open.is_open_to(ask.owner));
+        let best = if self.levels.are_one() {
+            pickable.min_by_key(|(_, open)| (!open.works(ask.owner), rank(open)))
+        } else {
+            let level = |open: &OpenPiece| {
+                let level = self.levels.of(open.piece());
+                if ask.slow { LEVELS - level } else { level }
+            };
+            pickable.min_by_key(|(_, open)| (!open.works(ask.owner), level(open), rank(open)))
         };
-        self.open
-            .pickable()
-            .filter(|(_, open)| ask.allows(open.piece()) && open.is_open_to(ask.owner))
-            .min_by_key(|(_, open)| (!open.works(ask.owner), level(open), rank(open)))
-            .map(|(place, _)| place)
+        best.map(|(place, _)| place)
     }
 
     /// Returns the piece to open next: rule 3.
@@ -258,12 +232,16 @@ impl Picker {
         } else {
             let piece = self.search_fresh(ask, rng)?;
             // Beside a piece that was corrupt before there may be others that are less urgent.
-            run.blocks_left = if self.suspects.contains(piece) { 0 } else { RUN_BLOCKS };
+            run.blocks_left = if self.is_suspect(piece) { 0 } else { RUN_BLOCKS };
             piece
         };
         let blocks = self.geometry.blocks_of(PieceIndex(piece));
         *run = Run { next: piece + 1, blocks_left: run.blocks_left.saturating_sub(blocks) };
         Some(piece)
+    }
+
+    fn is_suspect(&self, piece: u32) -> bool {
+        self.suspect_count > 0 && self.suspects.contains(piece)
     }
 
     fn next_of_run(&self, ask: &Ask<'_>, run: Run) -> Option<u32> {
@@ -290,9 +268,12 @@ impl Picker {
             (Order::RarestFirst, false) => Rule::Rarest,
             (Order::RarestFirst, true) => Rule::Commonest,
         };
-        self.levels.search(ask.slow).find_map(|level| {
-            self.fresh.choose(rule, ask.pieces, level, &mut self.availability, rng)
-        })
+        let mut choose =
+            |level| self.fresh.choose(rule, ask.pieces, level, &mut self.availability, rng);
+        if self.levels.are_one() {
+            return choose(None);
+        }
+        self.levels.search(ask.slow).find_map(|level| choose(Some(level)))
     }
 
     /// Picks blocks that others were asked for, if there is nothing else: rule 4. Returns how many.
