@@ -97,6 +97,13 @@ const STORY: &[(&str, Ending, &str)] = &[
     ("get album.torrent -d other --bind 127.0.0.3", Ending::Exits(6), ""),
     ("get album.torrent -d other --bind 127.0.0.3 --overwrite", Ending::Exits(0), "other/album\n"),
     ("verify album.torrent copy", Ending::Exits(0), ""),
+    (
+        "get album.torrent -l",
+        Ending::Exits(0),
+        "1  683.6 KiB  album/cover.png\n2    5.0 MiB  album/disc 1/01 opening.flac\n\
+            3    1.2 KiB  album/notes.txt\n",
+    ),
+    ("get album.torrent -d some --bind 127.0.0.3 -s 1,3", Ending::Exits(0), "some/album\n"),
     ("get album.torrent -d later --bind 127.0.0.3 --no-trackers", Ending::Interrupted(130), ""),
     (
         "get album.torrent -d slow --bind 127.0.0.3 --limit-down 2M",

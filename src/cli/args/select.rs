@@ -15,8 +15,9 @@ pub(crate) struct SelectArgs {
     /// Leave these out; may be repeated
     #[arg(short = 'x', long, value_name = "FILES")]
     pub(crate) exclude: Vec<FileSet>,
-    /// Download these before (high) or after (low) all others; may be repeated, the last counts
-    #[arg(long, value_name = "FILES=high|normal|low", value_parser = priority)]
+    /// Download these before (high), with (normal) or after (low) all others; may be repeated, the
+    /// last counts
+    #[arg(long, value_name = "FILES=LEVEL", value_parser = priority)]
     pub(crate) priority: Vec<(FileSet, FilePriority)>,
     /// Fetch pieces in order
     #[arg(long)]
