@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Job, OnDisk};
+use crate::disk::job::{DiskError, Job, OnDisk, Storage};
 use crate::id::{Block, PieceIndex};
 use crate::picker::Picker;
 
@@ -150,7 +150,15 @@ impl Torrent {
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
         let files = check.files.as_deref().unwrap_or_default();
         let believed = record.as_ref().map(|(record, saved_ns)| (record, *saved_ns));
-        let Plan { trusted, to_hash } = trust::plan(&self.storage, files, believed, ctx.rng);
+        let Plan { mut trusted, mut to_hash } =
+            trust::plan(&self.storage, files, believed, ctx.rng);
+        for piece in ambiguous(&self.storage, files) {
+            if trusted.remove(piece) {
+                to_hash.push(piece);
+            }
+        }
+        to_hash.sort_unstable();
+        to_hash.dedup();
         check.have = trusted.clone();
         check.trusted = trusted;
         check.hash(&to_hash, self.geometry.piece_len());
@@ -353,6 +361,19 @@ impl Torrent {
             self.restore(blocks, ctx);
         }
     }
+}
+
+/// Returns the pieces of which a record cannot say where all of their bytes are: in a file that may
+/// be anybody's, or in the parts file.
+fn ambiguous(storage: &Storage, files: &[Option<OnDisk>]) -> Vec<u32> {
+    let there = |file: usize| files.get(file).copied().flatten();
+    if there(storage.parts_index()).is_none() {
+        return Vec::new();
+    }
+    let is_anybodys = |file: &usize| there(*file).is_some_and(|file| !file.ours);
+    let files = (0..storage.layout.files().len()).filter(is_anybodys);
+    let pieces = files.map(|file| storage.layout.pieces_of_file(file));
+    pieces.filter(|pieces| !pieces.is_empty()).flat_map(|all| [all.start, all.end - 1]).collect()
 }
 
 /// Returns the most pieces of `piece_len` bytes that one job hashes.

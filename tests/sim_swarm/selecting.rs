@@ -48,11 +48,20 @@ fn start_again(
     from: &[HostId],
     selection: &Selection,
 ) {
+    start_again_with(sim, host, source, AddOptions::from_peers(from), selection);
+}
+
+fn start_again_with(
+    sim: &mut Sim,
+    host: HostId,
+    source: &Arc<Source>,
+    add: AddOptions,
+    selection: &Selection,
+) {
     sim.kill(host);
     sim.run_for(Duration::from_secs(1));
     sim.restart_without(host);
-    let selection = selection.clone();
-    sim.add_torrent(host, source, AddOptions { selection, ..AddOptions::from_peers(from) });
+    sim.add_torrent(host, source, AddOptions { selection: selection.clone(), ..add });
 }
 
 /// The bytes of the pieces that are of these files.
@@ -223,6 +232,10 @@ fn wanting_an_empty_file_more_makes_it() {
 
 #[test]
 fn a_stranger_in_the_place_of_an_unwanted_file_is_left_alone() {
+    [false, true].into_iter().for_each(with_strangers);
+}
+
+fn with_strangers(resume: bool) {
     let mut sim = Sim::new(SimOptions::new(6));
     let source = five_files(6);
     let seeder = sim.add_seed(peer(), &source);
@@ -233,17 +246,25 @@ fn a_stranger_in_the_place_of_an_unwanted_file_is_left_alone() {
         sim.disk_mut(leecher).put(path, bytes.clone());
     }
     let selection = Selection::new([Skip, Normal, Skip, Skip, Skip, Skip]);
-    let add = AddOptions { selection: selection.clone(), ..AddOptions::from_peers(&[seeder]) };
-    sim.add_torrent(leecher, &source, add);
+    let add = |from: &[HostId]| AddOptions { resume, ..AddOptions::from_peers(from) };
+    let first = AddOptions { selection: selection.clone(), ..add(&[seeder]) };
+    sim.add_torrent(leecher, &source, first);
     sim.run_until_complete(&[leecher], 5 * MINUTE);
+    sim.run_for(MINUTE);
     assert_eq!(downloaded(&sim, leecher), piece_bytes(&source, &[1]));
-    start_again(&mut sim, leecher, &source, &[seeder], &selection);
+    start_again_with(&mut sim, leecher, &source, add(&[seeder]), &selection);
     sim.run_until_complete(&[leecher], 5 * MINUTE);
     assert_eq!(downloaded(&sim, leecher), 0, "all is found again\n{}", sim.dump());
+    // And it is what it should be.
+    let third = sim.add_host(peer());
+    let wants = AddOptions { selection: selection.clone(), ..AddOptions::from_peers(&[leecher]) };
+    sim.add_torrent(third, &source, wants);
+    sim.run_until_complete(&[third], 5 * MINUTE);
+    assert_eq!(sim.torrent(third, ONLY).unwrap().corrupt_pieces, 0);
     for (file, bytes) in [0, 2].into_iter().zip(&strangers) {
         assert_eq!(sim.disk(leecher).file(&path(&sim, leecher, &source, file)), Some(&bytes[..]));
     }
-    start_again(&mut sim, leecher, &source, &[seeder], &Selection::all());
+    start_again_with(&mut sim, leecher, &source, add(&[seeder]), &Selection::all());
     sim.run_for(MINUTE);
     assert!(matches!(sim.torrent(leecher, ONLY).unwrap().phase, Phase::Stopped(Some(_))));
 }
@@ -290,13 +311,14 @@ fn random_wishes(seed: u64) {
     let mut rng = Rng::new(seed);
     let mut options = SimOptions::new(seed);
     options.check_every = 1 + rng.below(8) as u64;
+    let resume = rng.below(2) == 0;
     let mut sim = Sim::new(options);
     let source = Arc::new(random_source(&mut rng, seed, None));
     let files = source.metainfo.files.len();
     let mut known = vec![sim.add_seed(random_peer(&mut rng), &source)];
     for _ in 0..=rng.below(4) {
         let host = sim.add_host(random_peer(&mut rng));
-        let mut add = AddOptions::from_peers(&known);
+        let mut add = AddOptions { resume, ..AddOptions::from_peers(&known) };
         add.selection = random_selection(&mut rng, files);
         add.sequential = rng.below(3) == 0;
         sim.add_torrent(host, &source, add);
@@ -307,7 +329,8 @@ fn random_wishes(seed: u64) {
         let host = known[1 + rng.below(known.len() - 1)];
         let selection = random_selection(&mut rng, files);
         if rng.below(3) == 0 {
-            start_again(&mut sim, host, &source, &known, &selection);
+            let add = AddOptions { resume, ..AddOptions::from_peers(&known) };
+            start_again_with(&mut sim, host, &source, add, &selection);
         } else {
             sim.set_selection(host, ONLY, selection);
         }
