@@ -37,7 +37,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ui.tell(STOPPING);
     }
     instruments.take_last(&client);
-    let left = state::shut_down(client, signals.time_to_stop(), ui);
+    let left = state::shut_down(client, signals.time_to_stop(), watch.has_failed(), ui);
     let exit = match watch.conclude(ui, end) {
         Exit::Success => left,
         exit => exit,

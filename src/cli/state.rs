@@ -42,9 +42,11 @@ fn name_of(info_hash: InfoHash, key: [u8; 20]) -> String {
 
 /// Ends a client in order, for as long as that may take, and returns what became of what it has
 /// written. If the disk fails or does not keep up, says what is not known to be on it.
-pub(crate) fn shut_down(client: Client, at_most: Duration, ui: &mut Ui) -> Exit {
+pub(crate) fn shut_down(client: Client, at_most: Duration, has_failed: bool, ui: &mut Ui) -> Exit {
     let stopped = client.stop(at_most);
-    for error in stopped.sync_errors.iter().take(MAX_ERRORS) {
+    // What follows from a failure that was told is not another one.
+    let told = if has_failed { 0 } else { MAX_ERRORS };
+    for error in stopped.sync_errors.iter().take(told) {
         let message = format!("{error}; what is not on the disk is downloaded again next time");
         ui.error(&Failure::new(Exit::Failed, "sync", message), None);
     }

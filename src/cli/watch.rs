@@ -194,6 +194,11 @@ impl Watch {
         }
     }
 
+    /// Tells whether somebody was told that a torrent failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.roster.failures().next().is_some()
+    }
+
     /// Tells how torrents ended that had not yet, and returns what the process should exit with.
     pub(crate) fn conclude(&self, ui: &mut Ui, end: End) -> Exit {
         ui.end_progress();
