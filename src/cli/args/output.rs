@@ -15,6 +15,11 @@ pub(crate) struct OutputArgs {
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Print JSON, one object a line
+    ///
+    /// On stdout, errors and warnings on stderr; the last line is always the summary. Sizes are in
+    /// bytes, times in seconds, rates in bytes per second. Fields and types are only ever added:
+    /// skip those that you do not know. A field never changes its meaning unless `v` of `start`
+    /// does.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// How to show progress: auto, always, never, line, or line:TIME for a line every TIME
