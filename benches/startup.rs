@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         session: Config::default(),
         listen: Vec::new(),
         tracker_listen: Vec::new(),
+        tracker_udp: Vec::new(),
         tracker: ServerConfig::default(),
         workers: 2,
     })
