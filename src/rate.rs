@@ -121,7 +121,7 @@ pub struct RateLimits {
 }
 
 /// Payload that may flow at a steady rate, counted to the byte: a bucket that the passing of time
-/// fills, up to [`BURST`] of its rate.
+/// fills, up to a fifth of a second of its rate.
 ///
 /// It is filled when it is asked, so nobody has to wake up for it, and a loop that is late loses
 /// nothing. An owner who takes more than is there leaves a debt, which is paid before anything else

@@ -385,8 +385,8 @@ impl Reactor {
         wait.into_iter().chain(at_most).min()
     }
 
-    /// Takes a `now` that is much later than `expected` for the end of a stop (SIGTSTP, a debugger),
-    /// in which no time has passed for the session. Returns the time that it is then.
+    /// Takes a `now` that is much later than `expected` for the end of a stop (SIGTSTP, a
+    /// debugger), in which no time has passed for the session. Returns the time that it is then.
     fn leave_out(&mut self, now: Duration, expected: Duration) -> Duration {
         let late = now.saturating_sub(expected);
         if late < STOPPED {

@@ -135,14 +135,14 @@ impl FramePool {
         let frames = u32::try_from(bytes / u64::from(BLOCK_LEN)).unwrap_or(u32::MAX).max(4);
         let endgame = (frames / 16).max(1);
         let uploads = (frames / 4).max(1);
-        let limits = [frames - endgame - uploads, endgame, uploads];
+        let pieces = frames - endgame - uploads;
         Self {
             idle: Vec::new(),
             rows: Vec::new(),
             made: 0,
             used: [0; 3],
-            limits,
-            working: MIN_WORKING.min(limits[Share::Pieces as usize]),
+            limits: [pieces, endgame, uploads],
+            working: MIN_WORKING.min(pieces),
             in_hand: 0,
         }
     }
