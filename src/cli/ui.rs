@@ -273,8 +273,8 @@ impl Ui {
         }
     }
 
-    /// Tells of an event that only people who asked for it want to hear of, unless the same has been
-    /// told just now: it is counted then.
+    /// Tells of an event that only people who asked for it want to hear of, unless the same has
+    /// been told just now: it is counted then.
     pub(crate) fn event(&mut self, level: u8, key: Key, text: &str, now: Instant) {
         if self.verbose < level || self.is_json {
             return;
@@ -478,7 +478,7 @@ impl Ui {
         }
     }
 
-    /// Tells whether something may be redrawn: the last picture was taken, and the terminal is ours.
+    /// Tells whether something may be redrawn: the last picture was taken, the terminal is ours.
     fn has_room(err: &dyn Stream) -> bool {
         err.backlog() == 0 && !terminal::is_in_background()
     }
