@@ -372,6 +372,9 @@ impl Torrent {
         }
         for (index, there) in looked {
             let Some(was) = keep.record.files.get_mut(index) else { continue };
+            if index < self.storage.parts_index() && is_gone(*was, there) {
+                continue;
+            }
             // What was not there when the torrent was checked has been made for it.
             let made = self.storage.writable && was.is_none_or(|was| was.ours);
             let there = there.map(|there| OnDisk { ours: there.ours || made, ..there });
@@ -510,12 +513,25 @@ impl Torrent {
     }
 }
 
+/// Tells whether a file that pieces were claimed of is not there any more, or another is in its
+/// place: the record then says what was there, so that the next process hashes what is.
+fn is_gone(was: Option<OnDisk>, there: Option<OnDisk>) -> bool {
+    was.is_some_and(|was| there.is_none_or(|there| !there.is_same_file(&was)))
+}
+
 /// Who has sent the blocks that were found on disk: no connection has this name.
 const FROM_DISK: ConnId = ConnId { index: u32::MAX, generation: u32::MAX };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_took_the_place_of_another_is_not_taken_for_it() {
+        let file = |inode, len| Some(OnDisk { inode, len, ..OnDisk::default() });
+        assert!(is_gone(file(7, 100), file(8, 100)) && is_gone(file(7, 100), None));
+        assert!(!is_gone(file(7, 100), file(7, 200)) && !is_gone(None, file(8, 1)));
+    }
 
     #[test]
     fn nothing_is_due_for_pieces_that_were_lost_before_they_were_synced() {
