@@ -5,6 +5,7 @@
 //! as the rate is that of the slower of them, the processor time that the loop takes for each.
 
 #![allow(clippy::print_stdout, reason = "a report on the terminal")]
+#![allow(clippy::disallowed_methods, reason = "no event loop here: the asking end may block")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};

@@ -96,7 +96,7 @@ fn prepare(folder: &Path, number: usize) -> NewTorrent {
             info.key(b"length").int(i64::try_from(len).expect("1 GiB"));
             info.key(b"name").bytes(name.as_bytes());
             info.key(b"piece length").int(i64::try_from(PIECE_LEN).expect("1 MiB"));
-            info.key(b"pieces").bytes(&[7; PIECES as usize * 20]);
+            info.key(b"pieces").bytes(&vec![7; PIECES as usize * 20]);
         });
     });
     let metainfo = Metainfo::parse(&Bytes::from(out)).expect("a valid torrent");

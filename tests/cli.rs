@@ -1,5 +1,7 @@
 //! The program as a shell sees it: exit codes, and what is on stdout and stderr.
 
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -277,7 +279,7 @@ fn a_tracker_with_a_whitelist_tracks_nothing_else_and_says_what_it_has_done() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("list"), "68".repeat(20)).expect("written");
     let args = ["tracker", "--http", "127.0.0.1:0", "-w", "list", "--interval", "10m", "--json"];
-    let mut tracker = swarmloop(folder.path(), &args)
+    let mut tracker = swarmloop(folder.path(), args)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -1,5 +1,7 @@
 //! A download that is killed at any time goes on where it was: the file is right in the end, little
 //! is fetched twice, and no state file is ever unreadable.
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+#![allow(clippy::print_stdout, reason = "what is skipped says so, and what a kill has cost")]
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 use std::fs::{self, File};

@@ -1,6 +1,8 @@
 //! `share` from the outside: the line that it prints, the torrent that it serves, how it ends.
 //! (`tests/interop/share.rs` has other clients receive from it.)
 
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

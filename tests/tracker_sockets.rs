@@ -1,5 +1,7 @@
 //! The embedded tracker on real sockets: streams that are kept, halves that end, datagrams.
 
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;

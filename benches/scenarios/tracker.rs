@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use swarmloop::id::{InfoHash, PeerId};
 use swarmloop::proto::tracker_http::AnnounceEvent;
 use swarmloop::proto::tracker_udp::{
@@ -128,8 +129,8 @@ fn by_http(torrents: u32) -> impl FnMut() {
     let mut peer = 0;
     move || {
         peer = (peer + 7_919) % PEERS;
-        let hash: String =
-            info_hash(peer % torrents).0.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let hash = info_hash(peer % torrents).0;
+        let hash = percent_encode(&hash, NON_ALPHANUMERIC);
         let request = format!(
             "GET /announce?info_hash={hash}&peer_id=-XX0000-abcdefghijkl&port=6881&left=1&compact=1 \
              HTTP/1.1\r\nHost: tracker.example\r\n\r\n"

@@ -209,7 +209,7 @@ mod tests {
     fn slots_have_room_for_a_record_to_grow_and_end_with_a_page() {
         for len in [0, 1, 4052, 4053, 100_000] {
             let slot = slot_len(len);
-            assert!(slot >= HEADER_LEN + len && slot % PAGE_LEN == 0, "{len}");
+            assert!(slot >= HEADER_LEN + len && slot.is_multiple_of(PAGE_LEN), "{len}");
         }
         assert_eq!(slot_len(0), PAGE_LEN);
     }

@@ -111,7 +111,9 @@ mod tests {
     fn file(generation: u64) -> Vec<u8> {
         let (blocks, payloads) = sample();
         let mut file = encode_head(generation, &blocks, payloads.iter().map(Vec::as_slice));
-        payloads.iter().for_each(|payload| file.extend_from_slice(payload));
+        for payload in payloads {
+            file.extend_from_slice(&payload);
+        }
         file
     }
 

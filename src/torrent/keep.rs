@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_file_that_took_the_place_of_another_is_not_taken_for_it() {
-        let file = |inode, len| Some(OnDisk { inode, len, ..OnDisk::default() });
+        let file = |inode, len| Some(OnDisk { len, inode, ..OnDisk::default() });
         assert!(is_gone(file(7, 100), file(8, 100)) && is_gone(file(7, 100), None));
         assert!(!is_gone(file(7, 100), file(7, 200)) && !is_gone(None, file(8, 1)));
     }
@@ -540,7 +540,9 @@ mod tests {
         let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
         keep.work = Work::Idle;
         let pieces = [PieceIndex(3), PieceIndex(4)];
-        pieces.iter().for_each(|piece| keep.wrote(*piece, 100, Instant::ZERO));
+        for piece in pieces {
+            keep.wrote(piece, 100, Instant::ZERO);
+        }
         keep.lost(&pieces[..1]);
         assert_eq!(keep.next_timeout(), Some(Instant::from_secs(5)));
         keep.lost(&pieces[1..]);

@@ -185,14 +185,14 @@ mod tests {
         }
     }
 
-    fn on_disk(inode: u64, len: u64) -> Option<OnDisk> {
-        Some(OnDisk { len, modified_ns: SAVED - 5, inode, device: 1, ours: false })
+    fn on_disk(inode: u64, len: u64) -> OnDisk {
+        OnDisk { len, modified_ns: SAVED - 5, inode, device: 1, ours: false }
     }
 
     fn record(claimed: impl IntoIterator<Item = u32>, clean: bool) -> Record {
         let mut record = Record::empty(50, 2);
         claimed.into_iter().for_each(|piece| _ = record.claimed.insert(piece));
-        record.files = vec![on_disk(1, 98), on_disk(2, 102)];
+        record.files = vec![Some(on_disk(1, 98)), Some(on_disk(2, 102))];
         record.clean = clean;
         record
     }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn without_a_record_what_can_be_there_is_hashed() {
-        let plan = plan(&two_files(), &[on_disk(1, 98), None], None, &mut Rng::new(1));
+        let plan = plan(&two_files(), &[Some(on_disk(1, 98)), None], None, &mut Rng::new(1));
         assert_eq!((plan.trusted.count(), plan.to_hash), (0, all(0..24)));
     }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn after_a_clean_stop_a_file_that_changed_in_any_way_is_hashed() {
         let record = record(0..50, true);
-        let there = on_disk(2, 102).expect("there");
+        let there = on_disk(2, 102);
         for changed in [
             OnDisk { len: 103, ..there },
             OnDisk { modified_ns: there.modified_ns + 1, ..there },
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn after_a_kill_what_was_not_claimed_is_hashed_and_a_sample_of_the_rest() {
         let record = record(0..40, false);
-        let written = OnDisk { modified_ns: SAVED + 1, ..on_disk(2, 102).expect("there") };
+        let written = OnDisk { modified_ns: SAVED + 1, ..on_disk(2, 102) };
         let (trusted, to_hash) = plan_of(&[record.files[0], Some(written)], &record);
         assert_eq!(trusted, all(0..40));
         let sampled = to_hash.iter().filter(|piece| **piece < 40).count();
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn after_a_kill_a_file_that_we_cannot_have_written_is_hashed() {
         let record = record(0..40, false);
-        let there = on_disk(2, 102).expect("there");
+        let there = on_disk(2, 102);
         for changed in [
             OnDisk { modified_ns: SAVED + 200_000_000_000, ..there },
             OnDisk { modified_ns: there.modified_ns - 1, ..there },
@@ -262,7 +262,7 @@ mod tests {
             assert!(to_hash.contains(&24) && to_hash.contains(&39), "{changed:?}");
         }
         // All of the first file was claimed, so it was not being written to.
-        let touched = OnDisk { modified_ns: SAVED + 1, ..on_disk(1, 98).expect("there") };
+        let touched = OnDisk { modified_ns: SAVED + 1, ..on_disk(1, 98) };
         assert_eq!(plan_of(&[Some(touched), Some(there)], &record).0, all(25..40));
     }
 
@@ -271,7 +271,7 @@ mod tests {
         let storage = storage([("a", 40_000)]);
         let mut record = Record::empty(10_000, 1);
         record.claimed = Bitfield::full(10_000);
-        record.files = vec![on_disk(1, 40_000)];
+        record.files = vec![Some(on_disk(1, 40_000))];
         let plan = plan(&storage, &record.files.clone(), Some((&record, SAVED)), &mut Rng::new(1));
         assert_eq!((plan.trusted.count(), plan.to_hash.len()), (10_000, 100));
         assert!(plan.to_hash.is_sorted());

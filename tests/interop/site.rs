@@ -28,7 +28,7 @@ pub(crate) struct Site {
     torrent: PathBuf,
     tracker: Option<Tracker>,
     /// Whether the torrent names a tracker.
-    tracked: bool,
+    is_tracked: bool,
     /// Where the next client listens, if that was told to somebody before.
     promised: Option<SocketAddrV4>,
     started: usize,
@@ -52,9 +52,17 @@ impl Site {
         let folder = TempDir::with_prefix("swarmloop-interop-").expect("a temporary folder");
         let torrent = folder.path().join("payload.torrent");
         let block = Block::claim();
-        let (tracked, promised) = (tracker.is_some(), None);
-        let mut site =
-            Self { folder, block, payload, torrent, tracker: None, tracked, promised, started: 0 };
+        let (is_tracked, promised) = (tracker.is_some(), None);
+        let mut site = Self {
+            folder,
+            block,
+            payload,
+            torrent,
+            tracker: None,
+            is_tracked,
+            promised,
+            started: 0,
+        };
         site.tracker = tracker.map(|kind| {
             let scratch = site.scratch(&format!("{kind:?}-tracker"));
             kind.start(&scratch, site.block.endpoint(), payload)
@@ -118,7 +126,7 @@ impl Site {
         let target = target.unwrap_or_else(|| panic!("share names no URL: {log}"));
         let torrent = crate::net::http_get_bytes(tracker, target).expect("it serves the torrent");
         fs::write(&self.torrent, torrent).unwrap();
-        self.tracked = true;
+        self.is_tracked = true;
         process
     }
 
@@ -145,7 +153,7 @@ impl Site {
             listen,
             control,
             peers: &peers,
-            tracked: self.tracked,
+            tracked: self.is_tracked,
         };
         client.start(&job, self.payload)
     }

@@ -8,6 +8,7 @@ use swarmloop::proto::tracker_http::AnnounceEvent;
 use swarmloop::proto::tracker_udp::{
     Reply, UdpAnnounce, parse_reply, write_announce, write_connect,
 };
+use swarmloop::session::Session;
 use swarmloop::sim::{
     Actor, ActorIo, HostId, LinkOptions, Sim, SimOptions, StreamId, TRACKER_PORT,
 };
@@ -142,7 +143,7 @@ fn run(seed: u64, announces: u32) -> (Sim, HostId) {
 fn announces_by_udp_get_through_lines_that_lose_every_fifth_datagram() {
     for seed in 1..=5 {
         let (mut sim, host) = run(seed, 1_000);
-        let status = |sim: &Sim| sim.session(host).and_then(|s| s.tracker()).expect("it is up");
+        let status = |sim: &Sim| sim.session(host).and_then(Session::tracker).expect("it is up");
         sim.run_until(MINUTE * 10, |sim| status(sim).peers == 50);
         assert_eq!((status(&sim).torrents, status(&sim).seeds), (1, 25));
         // Two intervals without a word, and a client is gone: these keep on announcing.
@@ -158,7 +159,7 @@ fn announces_by_udp_get_through_lines_that_lose_every_fifth_datagram() {
 fn a_tracker_whose_clients_have_left_forgets_them_and_sleeps() {
     let (mut sim, host) = run(9, 2);
     sim.run_for(HOUR * 24);
-    let status = sim.session(host).and_then(|s| s.tracker()).expect("it is up");
+    let status = sim.session(host).and_then(Session::tracker).expect("it is up");
     assert_eq!((status.torrents, status.peers), (0, 0));
     let turns = sim.turns(host);
     sim.run_for(HOUR * 24);

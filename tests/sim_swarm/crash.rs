@@ -111,7 +111,7 @@ fn random_lives(seed: u64) {
     let mut rng = Rng::new(seed);
     let mut swarm = Swarm::new(seed, [16 << 10, 20_000, 64 << 10][rng.below(3)]);
     let (mut ends, mut cuts) = (0, 0);
-    for _ in 0..1 + rng.below(6) {
+    for _ in 0..=rng.below(6) {
         swarm.sim.run_for(Duration::from_millis(rng.below(3_000) as u64));
         swarm.count();
         let claimed = match rng.below(4) {
