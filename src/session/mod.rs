@@ -23,6 +23,7 @@ pub mod status;
 mod streams;
 mod tell;
 mod throttle;
+mod tops;
 mod torrents;
 pub mod trace;
 mod turn;
@@ -52,6 +53,7 @@ use datagrams::Datagrams;
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
 use throttle::{Throttle, Way, clip};
+use tops::Tops;
 use trace::Trace;
 use wheel::Wheel;
 
@@ -66,6 +68,7 @@ pub struct Session {
     /// By [`TorrentId`]; a torrent that was removed leaves a gap.
     torrents: Vec<Option<Entry>>,
     by_hash: BTreeMap<InfoHash, TorrentId>,
+    tops: Tops,
     work: Work,
     wheel: Wheel<WheelKey>,
     dials: TokenBucket,
@@ -213,6 +216,7 @@ impl Session {
             conns: Conns::default(),
             torrents: Vec::new(),
             by_hash: BTreeMap::new(),
+            tops: Tops::default(),
             wheel: Wheel::new(),
             throttle: None,
             tracker_server: None,

@@ -141,6 +141,7 @@ impl Session {
                 bytes: self.config.max_unsynced_bytes,
             },
         };
+        self.tops.insert(&params.storage);
         let torrent = Torrent::start(params, &mut self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         let announcer = Announcer::new(tiers, &mut self.work.rng);
@@ -157,10 +158,11 @@ impl Session {
     }
 
     /// Returns a file that `new` would share with a torrent of the session, if one of them writes.
-    /// O(files of both, log).
+    /// O(files of both, log), and of as many torrents as share a first name.
     fn shared_path(&self, new: &Storage) -> Option<PathBuf> {
         let is_rival = |old: &&Arc<Storage>| old.root == new.root && (old.writable || new.writable);
-        let olds = self.torrents.iter().flatten().map(|entry| entry.torrent.storage());
+        let olds = self.tops.rivals(new);
+        let olds = olds.iter().filter_map(|id| Some(self.entry(*id)?.torrent.storage()));
         let mut rivals = olds.filter(is_rival).peekable();
         rivals.peek()?;
         let files = new.layout.files().iter().filter(|file| !file.pad);
@@ -264,6 +266,8 @@ impl Session {
             return false;
         }
         let info_hash = entry.torrent.info_hash;
+        let storage = Arc::clone(entry.torrent.storage());
+        self.tops.remove(&storage);
         self.by_hash.remove(&info_hash);
         self.apply_limits(Some(torrent), RateLimits::default(), now);
         self.torrents[torrent.0 as usize] = None;
