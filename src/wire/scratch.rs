@@ -86,26 +86,41 @@ impl Scratch {
         shape: Shape,
         most: usize,
     ) -> RecvSlices<'a> {
-        if most == usize::MAX {
-            self.offer::<false>(target, shape, most)
-        } else {
-            self.offer::<true>(target, shape, most)
+        if most < usize::MAX {
+            return self.limited_slices(target, shape, most);
         }
+        self.shape = shape;
+        let mut slices = RecvSlices::empty();
+        slices.push(target);
+        for (at, link) in self.chain.iter_mut().take(shape.frames).enumerate() {
+            let offered = if at == 0 { shape.first_head } else { PIECE_HEADER_LEN };
+            slices.push(&mut link.head[..offered]);
+            slices.push(link.frame.payload_mut());
+        }
+        slices
     }
 
-    fn offer<'a, const LIMITED: bool>(
+    /// The same with a limit, which most reads do not have and must not pay for.
+    #[cold]
+    #[inline(never)]
+    fn limited_slices<'a>(
         &'a mut self,
         target: &'a mut [u8],
         shape: Shape,
-        most: usize,
+        mut most: usize,
     ) -> RecvSlices<'a> {
         self.shape = shape;
-        let mut slices = RecvSlices::at_most(most);
-        slices.push::<LIMITED>(target);
+        let mut slices = RecvSlices::empty();
+        let mut push = |bytes: &'a mut [u8]| {
+            let len = bytes.len().min(most);
+            most -= len;
+            slices.push(&mut bytes[..len]);
+        };
+        push(target);
         for (at, link) in self.chain.iter_mut().take(shape.frames).enumerate() {
             let offered = if at == 0 { shape.first_head } else { PIECE_HEADER_LEN };
-            slices.push::<LIMITED>(&mut link.head[..offered]);
-            slices.push::<LIMITED>(link.frame.payload_mut());
+            push(&mut link.head[..offered]);
+            push(link.frame.payload_mut());
         }
         slices
     }

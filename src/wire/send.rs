@@ -70,15 +70,9 @@ impl SendQueue {
     /// Returns the next byte ranges to write, in order, with `payload` bytes of blocks at most;
     /// empty if nothing waits, or if the next is a block and may not be sent.
     pub fn slices(&self, payload: usize) -> SendSlices<'_> {
-        // Most writes have no limit, and pay for none.
-        if payload == usize::MAX {
-            self.offer::<false>(payload)
-        } else {
-            self.offer::<true>(payload)
+        if payload < usize::MAX {
+            return self.limited_slices(payload);
         }
-    }
-
-    fn offer<const LIMITED: bool>(&self, mut payload: usize) -> SendSlices<'_> {
         let mut out = SendSlices::empty();
         let mut at = self.head;
         for item in &self.items {
@@ -91,17 +85,41 @@ impl SendQueue {
                     out.push(&self.control[at..at + len]);
                     at += len;
                 }
+                Item::Block { header, frame, sent } => {
+                    out.push(header.get(*sent..).unwrap_or_default());
+                    out.push(&frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..]);
+                }
+            }
+        }
+        out
+    }
+
+    /// The same with a limit, which most writes do not have and must not pay for.
+    #[cold]
+    #[inline(never)]
+    fn limited_slices(&self, mut payload: usize) -> SendSlices<'_> {
+        let mut out = SendSlices::empty();
+        let mut at = self.head;
+        for item in &self.items {
+            if out.used + 2 > MAX_SEND_SLICES {
+                break;
+            }
+            match item {
+                Item::Control(len) => {
+                    out.push(&self.control[at..at + len]);
+                    at += len;
+                }
                 // A header without a byte behind it would only hold up the messages behind it.
-                Item::Block { .. } if LIMITED && payload == 0 => break,
+                Item::Block { .. } if payload == 0 => break,
                 Item::Block { header, frame, sent } => {
                     let rest = &frame.payload()[sent.saturating_sub(PIECE_HEADER_LEN)..];
                     out.push(header.get(*sent..).unwrap_or_default());
-                    if LIMITED && payload < rest.len() {
+                    if payload < rest.len() {
                         out.push(&rest[..payload]);
                         break;
                     }
                     out.push(rest);
-                    payload -= if LIMITED { rest.len() } else { 0 };
+                    payload -= rest.len();
                 }
             }
         }

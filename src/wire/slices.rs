@@ -18,25 +18,15 @@ pub const MAX_RECV_SLICES: usize = 1 + 2 * CHAIN_FRAMES;
 pub struct RecvSlices<'a> {
     slices: [IoSliceMut<'a>; MAX_RECV_SLICES],
     used: usize,
-    /// How many bytes more may be offered.
-    room: usize,
 }
 
 impl<'a> RecvSlices<'a> {
-    /// Returns no ranges, to which at most `most` bytes can be added.
-    pub(crate) fn at_most(most: usize) -> Self {
+    pub(crate) fn empty() -> Self {
         // Made in its place: a copy of so many ranges would cost as much as all the rest.
-        Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0, room: most }
+        Self { slices: std::array::from_fn(|_| IoSliceMut::new(&mut [])), used: 0 }
     }
 
-    /// Adds a range; if `LIMITED`, only as much of its beginning as there is room for. Most reads
-    /// have no limit, and pay for none.
-    pub(crate) fn push<const LIMITED: bool>(&mut self, mut bytes: &'a mut [u8]) {
-        if LIMITED {
-            let len = bytes.len().min(self.room);
-            self.room -= len;
-            bytes = &mut bytes[..len];
-        }
+    pub(crate) fn push(&mut self, bytes: &'a mut [u8]) {
         if !bytes.is_empty() {
             self.slices[self.used] = IoSliceMut::new(bytes);
             self.used += 1;
