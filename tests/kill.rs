@@ -45,6 +45,15 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    /// Stops it as a user would, so that it says its last.
+    fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 impl Stage {
     /// `number` tells the tests of one process apart.
     fn new(number: u8, len: usize) -> Self {
@@ -170,17 +179,16 @@ impl Stage {
         assert!(self.state().unwrap().1.claimed.is_full());
     }
 
-    /// Returns what the seeds have uploaded, by what each of them said last.
+    /// Returns what the seeds have uploaded, by what each of them said at its end.
     fn uploaded(&self) -> u64 {
         let log = BufReader::new(File::open(self.folder.path().join("seed.log")).unwrap());
         let (mut before, mut now) = (0, 0);
         for line in log.lines() {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            let Some(uploaded) = line["uploaded"].as_u64() else { continue };
-            if uploaded < now {
-                before += now;
+            if line["type"] == "start" {
+                before += std::mem::take(&mut now);
             }
-            now = uploaded;
+            now = line["uploaded"].as_u64().unwrap_or(now);
         }
         before + now
     }
@@ -208,13 +216,10 @@ fn kill_loop(stage: &Stage, kills: u32, limit: &str) {
         assert!(now >= claimed, "{now} pieces claimed of {claimed} before, after kill {kill}");
         claimed = now;
     }
-    // What the slow one has uploaded is told within a second.
-    std::thread::sleep(Duration::from_millis(1_500));
-    drop(slow);
+    slow.stop();
     let fast = stage.seed("1G");
     stage.finish();
-    std::thread::sleep(Duration::from_millis(1_500));
-    drop(fast);
+    fast.stop();
     let (uploaded, needed) = (stage.uploaded(), stage.payload.len() as u64);
     assert!(uploaded >= needed, "{uploaded} bytes were told of");
     let twice = uploaded - needed;

@@ -317,6 +317,13 @@ impl Ui {
         }
     }
 
+    /// Prints a last line of progress if that was asked for as JSON.
+    pub(crate) fn record_progress(&mut self, line: impl FnOnce() -> String) {
+        if matches!(self.view, View::Json { .. }) {
+            self.record(line);
+        }
+    }
+
     /// Prints, if JSON was asked for, the one object that is the whole answer: no summary follows.
     pub(crate) fn sole_record(&mut self, line: impl FnOnce() -> String) {
         self.record(line);

@@ -199,8 +199,21 @@ impl Watch {
         self.roster.failures().next().is_some()
     }
 
+    /// Records how torrents stood that are stopped now: what has moved since their last line counts.
+    fn record_last(&self, ui: &mut Ui) {
+        let is_stopped = |torrent: &&Torrent| match &torrent.outcome {
+            Some(Outcome::Failed(_)) => false,
+            Some(Outcome::Complete) => self.goal.seeding().is_some() && !torrent.is_seeded,
+            None => !matches!(torrent.snapshot.phase, Phase::Stopped(_)),
+        };
+        for torrent in self.roster.all().iter().filter(is_stopped) {
+            ui.record_progress(|| json::progress(torrent.number, &torrent.snapshot));
+        }
+    }
+
     /// Tells how torrents ended that had not yet, and returns what the process should exit with.
     pub(crate) fn conclude(&self, ui: &mut Ui, end: End) -> Exit {
+        self.record_last(ui);
         ui.end_progress();
         let mut unfinished = Vec::new();
         for torrent in self.roster.all() {
