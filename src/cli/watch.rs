@@ -199,7 +199,7 @@ impl Watch {
         self.roster.failures().next().is_some()
     }
 
-    /// Records how torrents stood that are stopped now: what has moved since their last line counts.
+    /// Records how torrents stood that are stopped now: what moved since their last line counts.
     fn record_last(&self, ui: &mut Ui) {
         let is_stopped = |torrent: &&Torrent| match &torrent.outcome {
             Some(Outcome::Failed(_)) => false,
