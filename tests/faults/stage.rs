@@ -4,12 +4,13 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sha1::{Digest, Sha1};
 use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
 use swarmloop::proto::bencode::Writer;
@@ -99,7 +100,8 @@ impl Stage {
         let out = self.path(&format!("{name}.out"));
         let err = self.path(&format!("{name}.err"));
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-        Run { child: command.spawn().unwrap(), out, err }
+        // A group of its own, so that what a wrapper has started ends with the wrapper.
+        Run { child: command.process_group(0).spawn().unwrap(), out, err }
     }
 
     /// Writes the torrent's files below a folder.
@@ -208,7 +210,7 @@ impl Ended {
 impl Drop for Run {
     fn drop(&mut self) {
         if !self.has_ended() {
-            let _ = self.child.kill();
+            let _ = kill_process_group(self.id(), Signal::KILL);
             let _ = self.child.wait();
         }
     }
