@@ -16,49 +16,18 @@ use crate::disk::job::DiskError;
 pub use crate::disk::selection::{FilePriority, Selection};
 use crate::id::TorrentId;
 pub use crate::rate::RateLimits;
-use crate::reactor::{Reactor, ReactorConfig, ReactorError};
+/// What a client is started with: the same as a [`Reactor`], which it drives.
+pub use crate::reactor::ReactorConfig as ClientConfig;
+use crate::reactor::{Reactor, ReactorError};
 use crate::session::AddTorrentError;
 pub use crate::session::NewTorrent as AddTorrent;
-use crate::session::config::Config;
 use crate::session::io::{Event, Listener};
 use crate::session::status::{PeerStatus, TorrentStatus};
 use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
-use crate::tracker_server::{ServedFile, ServerConfig, ServerStatus};
-
-/// What a client is started with.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// The engine's limits and defaults.
-    pub session: Config,
-    /// Where to listen for peers; empty for nowhere.
-    pub listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker over HTTP (BEP 3); empty for nowhere.
-    pub tracker_listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
-    /// is that of HTTP on the same address, if it is answered there, else any.
-    pub tracker_udp: Vec<SocketAddr>,
-    /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
-    pub tracker: ServerConfig,
-    /// Threads that hash, write and read; at least 1.
-    pub workers: usize,
-}
-
-impl Default for ClientConfig {
-    /// Listens nowhere, and has two workers.
-    fn default() -> Self {
-        Self {
-            session: Config::default(),
-            listen: Vec::new(),
-            tracker_listen: Vec::new(),
-            tracker_udp: Vec::new(),
-            tracker: ServerConfig::default(),
-            workers: 2,
-        }
-    }
-}
+use crate::tracker_server::{ServedFile, ServerStatus};
 
 /// The client could not start, a command was refused, or the loop has ended.
 #[derive(Debug, thiserror::Error)]
@@ -136,14 +105,7 @@ impl Client {
     /// [`ClientError::Listen`]: the user's fault; [`ClientError::Io`]: the system's.
     pub fn start(config: ClientConfig) -> Result<Self, ClientError> {
         let trace_records = config.session.trace_records;
-        let reactor = Reactor::new(ReactorConfig {
-            session: config.session,
-            listen: config.listen,
-            tracker_listen: config.tracker_listen,
-            tracker_udp: config.tracker_udp,
-            tracker: config.tracker,
-            workers: config.workers,
-        })?;
+        let reactor = Reactor::new(config)?;
         let waker = reactor.waker();
         let listen_addrs = reactor.listen_addrs(Listener::Peers);
         let tracker_addrs = reactor.listen_addrs(Listener::Tracker);
@@ -306,7 +268,7 @@ impl Client {
     }
 
     /// Returns what happened since this was last called, or since the start, as far as
-    /// [`Config::trace_records`] holds it; `None` if that is 0.
+    /// [`trace_records`](crate::session::config::Config::trace_records) holds it; `None` if that is 0.
     ///
     /// # Errors
     /// [`ClientError::Ended`]: the loop has ended.

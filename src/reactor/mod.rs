@@ -142,7 +142,7 @@ pub struct ReactorConfig {
     /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
     /// is that of HTTP on the same address, if it is answered there, else any.
     pub tracker_udp: Vec<SocketAddr>,
-    /// What the embedded tracker asks of its clients.
+    /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
     pub tracker: ServerConfig,
     /// Threads that hash, write and read; at least 1.
     pub workers: usize,
