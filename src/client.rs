@@ -267,8 +267,9 @@ impl Client {
         self.ask(|reply| Command::TakeHistograms(Box::default(), reply))
     }
 
-    /// Returns what happened since this was last called, or since the start, as far as
-    /// [`trace_records`](crate::session::config::Config::trace_records) holds it; `None` if that is 0.
+    /// Returns what happened since this was last called, or since the start, as far as the
+    /// [configuration](crate::session::config::Config::trace_records) holds it; `None` if that is
+    /// 0.
     ///
     /// # Errors
     /// [`ClientError::Ended`]: the loop has ended.
