@@ -24,6 +24,7 @@ pub(super) mod sync;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
@@ -42,6 +43,9 @@ use run::{read_span, write_span, zero};
 /// the list of them is on the stack.
 const WRITE_FRAMES: usize = 256;
 
+/// Folders by torrent.
+type Named = BTreeMap<TorrentId, BTreeSet<PathBuf>>;
+
 /// The cache of open files, and all that is done with files.
 ///
 /// Every error is of the user's machine. An operation that failed may have been done in part.
@@ -50,8 +54,9 @@ pub struct Files {
     cache: Mutex<Cache>,
     /// Held while a parts file is looked for and made, so that it is made once.
     making_parts: Mutex<()>,
-    /// The files of each torrent whose names are durable.
-    named: Mutex<BTreeMap<TorrentId, BTreeSet<usize>>>,
+    /// The folders of each torrent, relative to its download folder, in which nothing was made
+    /// since they were synced.
+    named: Mutex<Named>,
     /// What was there when it was looked at.
     known: Mutex<Known>,
     /// Held while a file is opened that may be made.
@@ -296,7 +301,7 @@ impl Files {
         file
     }
 
-    fn named(&self) -> MutexGuard<'_, BTreeMap<TorrentId, BTreeSet<usize>>> {
+    fn named(&self) -> MutexGuard<'_, Named> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

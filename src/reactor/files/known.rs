@@ -109,6 +109,9 @@ impl Files {
         let (file, is_made) = open_below(storage, spec, access)?;
         let stat = rustix::fs::fstat(&file)
             .map_err(|errno| failed(DiskOp::Stat, storage.path_of(index), errno))?;
+        if is_made {
+            self.was_made(storage, index);
+        }
         let is_ours = is_made || mark::is_on(storage, spec);
         let mut known = self.known();
         if let Some(Seen { root, files }) = known.get_mut(&storage.torrent) {

@@ -15,6 +15,7 @@ use super::cache::Access;
 use super::fault::failed;
 use super::mark;
 use super::space::set_apart;
+use super::sync::make_root;
 
 /// Opens a file of a torrent; for [`Access::Write`], makes it and its folders if need be. Tells
 /// whether it was made.
@@ -151,10 +152,7 @@ pub(super) fn open_root(root: &Path, access: Access) -> Result<OwnedFd, DiskErro
     let open = || rustix::fs::openat(CWD, root, FOLDER, Mode::empty());
     let opened = match open() {
         Err(Errno::NOENT) if access == Access::Write => {
-            std::fs::create_dir_all(root).map_err(|error| {
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                failed(DiskOp::CreateFolder, root.to_owned(), errno)
-            })?;
+            make_root(root)?;
             open()
         }
         opened => opened,

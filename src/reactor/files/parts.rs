@@ -4,6 +4,7 @@
 //! A file of its name that does not begin as it should is not ours and is left alone: the parts
 //! file then has another name.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -45,7 +46,11 @@ impl Files {
         }
         let file = match find(storage, access)? {
             Some((_, file)) => file,
-            None if access == Access::Write => make(storage)?,
+            None if access == Access::Write => {
+                let made = make(storage)?;
+                self.was_made(storage, storage.parts_index());
+                made
+            }
             None => {
                 let path = storage.path_of(storage.parts_index());
                 return Err(failed(DiskOp::Open, path, Errno::NOENT));
@@ -116,10 +121,9 @@ impl Files {
             write(&open_below(storage, spec, Access::Write)?.0)?;
         }
         self.remember_made(storage, file);
+        self.was_made(storage, file);
         // A folder that cannot be synced keeps the parts file's copy of what it may lose.
-        let _ =
-            rustix::fs::openat(&folder, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(rustix::fs::fsync);
+        let _ = self.sync_folders(storage, &BTreeSet::from([file]));
         Ok(())
     }
 }

@@ -695,7 +695,7 @@ fn space_that_cannot_be_taken_leaves_no_file() {
 }
 
 /// Lets the files that are open seem to have been open for long.
-fn age(files: &Files) {
+pub(super) fn age(files: &Files) {
     for entry in files.lock().entries.values_mut() {
         Arc::get_mut(&mut entry.file).expect("nobody uses it").age();
     }
