@@ -147,10 +147,9 @@ impl SimDisk {
                 Outcome::Check { torrent: storage.torrent, first, good: Ok(good) }
             }
             Job::Carry { storage, files } => {
-                for (file, pieces) in files {
-                    self.carry(&storage, file, &pieces);
-                }
-                Outcome::Carry { torrent: storage.torrent, result: Ok(()) }
+                let mut files = files.into_iter();
+                let result = files.try_for_each(|(f, pieces)| self.carry(&storage, f, &pieces));
+                Outcome::Carry { torrent: storage.torrent, result }
             }
             Job::Finish { storage, cut, selection } => {
                 self.finish(&storage, &selection, cut);
@@ -323,7 +322,15 @@ impl SimDisk {
     }
 
     /// Creates a file with what the parts file has of it. Seen by others as one step.
-    fn carry(&mut self, storage: &Storage, file: usize, pieces: &[PieceIndex]) {
+    fn carry(
+        &mut self,
+        storage: &Storage,
+        file: usize,
+        pieces: &[PieceIndex],
+    ) -> Result<(), DiskError> {
+        if self.file(&storage.path_of(file)).is_some() && !pieces.is_empty() {
+            return Err(failed(DiskOp::Open, storage.path_of(file), DiskErrorKind::InTheWay));
+        }
         for piece in pieces {
             let len = storage.layout.piece_len(*piece);
             let to = storage.layout.spans(*piece, 0, len);
@@ -337,6 +344,7 @@ impl SimDisk {
             }
         }
         self.files.sync(&storage.path_of(file));
+        Ok(())
     }
 
     fn finish(&mut self, storage: &Storage, selection: &Selection, cut: bool) {

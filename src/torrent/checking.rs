@@ -13,6 +13,7 @@ use crate::picker::Picker;
 
 use super::phase::{FileInTheWay, Mode, Phase, StopReason, TorrentEvent};
 use super::resume::Record;
+use super::selecting::Carrying;
 use super::trust::{self, Plan};
 use super::verify::After;
 use super::{Ctx, End, Stage, Torrent};
@@ -174,6 +175,7 @@ impl Torrent {
         check.have.clone_from(self.have());
         let mut lost: Vec<u32> = lost.iter().map(|piece| piece.0).collect();
         lost.sort_unstable();
+        lost.dedup();
         for piece in &lost {
             check.have.remove(*piece);
         }
@@ -290,6 +292,10 @@ impl Torrent {
         if check.out > 0 || !self.pieces.is_empty() || !is_begun {
             return After::Nothing;
         }
+        // Nor is what leaves the parts file looked for in two places at once.
+        if matches!(self.carrying, Some(Carrying::Files(_))) {
+            return After::Nothing;
+        }
         if self.avoid_strangers() {
             return self.check_on(ctx);
         }
@@ -299,7 +305,7 @@ impl Torrent {
             return After::Stopped;
         }
         let strays: Vec<usize> = self.strays().collect();
-        if !strays.is_empty() {
+        if !strays.is_empty() && self.carrying.is_none() {
             self.carry(strays, ctx);
             return After::Nothing;
         }
@@ -359,6 +365,9 @@ impl Torrent {
         }
         if end == End::Downloading {
             self.restore(blocks, ctx);
+        }
+        if matches!(self.carrying, Some(Carrying::Waiting)) {
+            self.want_selected(ctx);
         }
     }
 }

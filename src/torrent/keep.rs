@@ -11,6 +11,7 @@
 //! **Invariant:** a piece is in the record's claims only if a sync that began after its write has
 //! succeeded, and was so before this process if nothing has changed since.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -155,6 +156,17 @@ impl Keep {
         self.written.retain(|piece| !pieces.contains(piece));
         if self.written.is_empty() {
             (self.written_bytes, self.sync_at) = (0, None);
+        }
+    }
+
+    /// Claims the pieces that a sync was for, but for those that were lost and have come once more
+    /// since it began: what is durable of them is not what is there.
+    fn claim(&mut self, mut pieces: Vec<PieceIndex>) {
+        let again: BTreeSet<PieceIndex> = self.written.iter().copied().collect();
+        pieces.retain(|piece| !again.contains(piece));
+        self.is_stale |= !pieces.is_empty();
+        for piece in pieces {
+            self.record.claimed.insert(piece.0);
         }
     }
 
@@ -366,10 +378,7 @@ impl Torrent {
             Err(error) => return self.on_sync_failed(pieces, error, bytes, ctx),
         };
         keep.failed_syncs = 0;
-        keep.is_stale |= !pieces.is_empty();
-        for piece in pieces {
-            keep.record.claimed.insert(piece.0);
-        }
+        keep.claim(pieces);
         for (index, there) in looked {
             let Some(was) = keep.record.files.get_mut(index) else { continue };
             if index < self.storage.parts_index() && is_gone(*was, there) {
@@ -547,5 +556,22 @@ mod tests {
         assert_eq!(keep.next_timeout(), Some(Instant::from_secs(5)));
         keep.lost(&pieces[1..]);
         assert_eq!((keep.next_timeout(), keep.unsynced_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_piece_that_came_again_while_it_was_synced_is_not_claimed_by_that_sync() {
+        let resume = Resume { file: PathBuf::new(), check: false, now_s: 0 };
+        let limits = SyncLimits { interval: Duration::from_secs(5), bytes: 1000 };
+        let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
+        let pieces = [PieceIndex(3), PieceIndex(4)];
+        pieces.map(|piece| keep.wrote(piece, 100, Instant::ZERO));
+        let syncing = std::mem::take(&mut keep.written);
+        keep.lost(&pieces[..1]);
+        keep.wrote(pieces[0], 100, Instant::from_secs(1));
+        keep.claim(syncing);
+        assert_eq!(keep.record.claimed.ones().collect::<Vec<_>>(), [4]);
+        let syncing = std::mem::take(&mut keep.written);
+        keep.claim(syncing);
+        assert_eq!(keep.record.claimed.count(), 2);
     }
 }

@@ -113,7 +113,8 @@ impl Torrent {
     /// Has files carried over that are waiting for it, once nothing of theirs is with the disk.
     pub(super) fn carry_if_due(&mut self, ctx: &mut Ctx<'_>) {
         let waits = matches!(self.carrying, Some(Carrying::Waiting));
-        if !waits || self.is_short_of_space() {
+        // While pieces are hashed again nobody knows what there is to be carried.
+        if !waits || !self.is_active() || self.is_short_of_space() {
             return;
         }
         let strays: Vec<usize> = self.strays().collect();
@@ -149,9 +150,17 @@ impl Torrent {
                     keep.touched_files();
                 }
             }
-            Err(error) if error.kind == DiskErrorKind::Full && self.is_active() => {
+            Err(error) if error.kind == DiskErrorKind::Full => {
+                if matches!(self.stage, Stage::Stopped { .. }) {
+                    return After::Nothing;
+                }
                 self.carrying = Some(Carrying::Waiting);
-                return self.on_full(None, error, ctx);
+                // When everything is hashed it is tried once more, and waited for.
+                return if self.is_active() {
+                    self.on_full(None, error, ctx)
+                } else {
+                    self.check_on(ctx)
+                };
             }
             Err(error) => return self.on_disk_error(error, ctx),
         }

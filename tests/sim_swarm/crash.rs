@@ -238,6 +238,25 @@ fn a_sync_that_fails_once_costs_a_check_and_twice_the_torrent() {
 }
 
 #[test]
+fn a_sync_that_fails_in_a_graceful_stop_is_told_and_claims_nothing() {
+    let mut swarm = Swarm::new(5, 16 << 10);
+    let mut options = DiskOptions::default();
+    options.fail_syncs = (0, 9);
+    swarm.sim.disk_mut(swarm.leecher).set_options(options);
+    // Before the first sync is due.
+    swarm.sim.run_for(Duration::from_millis(400));
+    assert!(swarm.sim.torrent(swarm.leecher, ONLY).unwrap().pieces_have > 0);
+    swarm.stop();
+    let failed = |event: &&Event| matches!(event, Event::SyncFailed { bytes: 1.., .. });
+    assert_eq!(swarm.sim.events(swarm.leecher).filter(failed).count(), 1);
+    assert!(swarm.claimed().is_empty());
+    swarm.sim.kill(swarm.leecher);
+    swarm.sim.disk_mut(swarm.leecher).set_options(DiskOptions::default());
+    swarm.restart();
+    swarm.finish();
+}
+
+#[test]
 fn a_seed_that_keeps_its_state_is_ready_without_hashing() {
     let mut sim = Sim::new(SimOptions::new(6));
     let source = source(6, 16 << 10);

@@ -353,3 +353,30 @@ fn random_wishes(seed: u64) {
 fn random_wishes_are_all_fulfilled() {
     seeds().for_each(random_wishes);
 }
+
+#[test]
+fn files_on_their_way_out_of_the_parts_file_survive_a_sync_that_fails() {
+    for seed in seeds() {
+        let _named = Named(seed);
+        let mut rng = Rng::new(seed);
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = five_files(seed);
+        let mut slow = peer();
+        slow.link.up_rate = 200_000;
+        let seeder = sim.add_seed(slow, &source);
+        let mut options = peer();
+        options.config.sync_interval = Duration::from_secs(1);
+        options.disk.latency.1 = Duration::from_millis(1_500);
+        options.disk.fail_syncs = (0, 1);
+        let leecher = sim.add_host(options);
+        let selection = Selection::new([Normal, Skip, Normal, Skip, Normal, Normal]);
+        let add = AddOptions { selection, resume: true, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(leecher, &source, add);
+        sim.run_for(Duration::from_millis(500 + rng.below(4_000) as u64));
+        sim.set_selection(leecher, ONLY, Selection::all());
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+        sim.run_for(MINUTE);
+        assert_eq!(there(&sim, leecher, &source), [0, 1, 2, 3, 4, 5]);
+        assert_at_rest(&sim, leecher);
+    }
+}

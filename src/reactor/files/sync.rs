@@ -51,7 +51,11 @@ impl Files {
 
     /// Makes the names that lead to files durable: a file that nobody finds again is as lost as one
     /// that was never written.
-    pub(super) fn sync_folders(&self, storage: &Storage, files: &BTreeSet<usize>) -> Result<(), DiskError> {
+    pub(super) fn sync_folders(
+        &self,
+        storage: &Storage,
+        files: &BTreeSet<usize>,
+    ) -> Result<(), DiskError> {
         // Before they are synced: what is made in one meanwhile is for the next sync.
         let folders = self.take_unsynced(storage, files);
         for folder in &folders {
