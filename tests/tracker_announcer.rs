@@ -19,6 +19,7 @@ const FACTS: AnnounceFacts = AnnounceFacts {
     peer_id: PeerId(*b"-SL0100-abcdefghijkl"),
     key: 0x0102_0304,
     port: 6881,
+    ip: None,
     uploaded: 1,
     downloaded: 2,
     left: 3,

@@ -20,6 +20,7 @@ fn announce(url: &str) -> Announce {
         peer_id: PeerId([b'p'; 20]),
         key: 1,
         port: 2,
+        ip: None,
         uploaded: 3,
         downloaded: 4,
         left: 5,

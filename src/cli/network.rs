@@ -55,6 +55,8 @@ fn config(args: &NetworkArgs) -> Config {
     let mut config = Config::default();
     config.bind = bind(args).into_iter().collect();
     config.announce_port = args.announce_port.unwrap_or(0);
+    config.announce_ip = args.announce_ip;
+    config.dscp = args.dscp.unwrap_or(config.dscp);
     let set = |limit: &mut usize, given: Option<u16>| {
         *limit = given.map_or(*limit, usize::from);
     };
@@ -161,6 +163,8 @@ fn has_ipv6() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use swarmloop::session::config::DSCP_LOWER_EFFORT;
+
     use crate::cli::args::timeouts::TimeoutArgs;
     use crate::cli::files::tests::metainfo;
     use crate::cli::ui::tests::{plain, recorded};
@@ -191,9 +195,12 @@ mod tests {
         let default = Config::default();
         assert_eq!(none.connect_timeout, default.connect_timeout);
         assert_eq!((none.announce_port, none.max_half_open), (0, default.max_half_open));
+        assert_eq!((none.announce_ip, none.dscp), (None, DSCP_LOWER_EFFORT));
         let second = |s| Some(std::time::Duration::from_secs(s));
         let args = NetworkArgs {
             announce_port: Some(51_413),
+            announce_ip: "203.0.113.9".parse().ok(),
+            dscp: Some(46),
             max_half_open: Some(7),
             timeouts: TimeoutArgs {
                 connect_timeout: second(1),
@@ -205,6 +212,7 @@ mod tests {
         };
         let config = config(&args);
         assert_eq!((config.announce_port, config.max_half_open), (51_413, 7));
+        assert_eq!((config.announce_ip, config.dscp), (args.announce_ip, 46));
         let times = [config.connect_timeout, config.idle_timeout, config.request_timeout];
         assert_eq!(times.map(|time| time.as_secs()), [1, 2, 3]);
         assert_eq!(config.keep_alive_interval.as_secs(), 4);

@@ -60,6 +60,9 @@ pub struct AnnounceQuery<'a> {
     pub peer_id: PeerId,
     /// The port that we listen on.
     pub port: u16,
+    /// The address that peers are to be told, if it is not the one that the tracker sees us at
+    /// (`ip` of BEP 3, which most trackers ignore).
+    pub ip: Option<IpAddr>,
     /// Payload sent since `started`, in bytes.
     pub uploaded: u64,
     /// Payload received since `started`, in bytes.
@@ -182,6 +185,9 @@ impl AnnounceQuery<'_> {
         );
         if let Some(event) = self.event.word() {
             let _ = write!(target, "&event={event}");
+        }
+        if let Some(ip) = self.ip {
+            let _ = write!(target, "&ip={ip}");
         }
         if !self.tracker_id.is_empty() {
             let _ = write!(target, "&trackerid={}", percent_encode(self.tracker_id, RAW));

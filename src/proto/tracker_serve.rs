@@ -325,11 +325,13 @@ mod tests {
             port: u16,
             left: u64,
             num_want in 0..=u32::MAX,
+            ip: Option<IpAddr>,
         ) {
             let query = AnnounceQuery {
                 info_hash: InfoHash(info_hash),
                 peer_id: PeerId(peer_id),
                 port,
+                ip,
                 uploaded: 0,
                 downloaded: 0,
                 left,
@@ -342,7 +344,7 @@ mod tests {
             query.append_to(&mut target);
             let request = AnnounceRequest::parse(&target[1..]).expect("well formed");
             prop_assert_eq!(request.info_hash, query.info_hash);
-            prop_assert_eq!(request.peer_id, query.peer_id);
+            prop_assert_eq!((request.peer_id, request.ip), (query.peer_id, query.ip));
             prop_assert_eq!(request.port, port);
             prop_assert_eq!(request.left, Some(left));
             prop_assert_eq!(request.num_want, Some(num_want));

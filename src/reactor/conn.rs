@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::id::ConnId;
 use crate::session::Session;
+use crate::session::config::Config;
 use crate::session::io::Closed;
 use crate::time::Instant;
 
@@ -21,6 +22,8 @@ pub(super) struct Streams {
     slots: Vec<Option<Stream>>,
     /// Addresses that dials leave from; empty for any.
     bind: Vec<IpAddr>,
+    /// What packets of dialled streams are marked with.
+    dscp: u8,
 }
 
 #[derive(Debug)]
@@ -61,8 +64,8 @@ fn token_of(id: ConnId) -> Token {
 }
 
 impl Streams {
-    pub(super) const fn new(bind: Vec<IpAddr>) -> Self {
-        Self { slots: Vec::new(), bind }
+    pub(super) fn new(config: &Config) -> Self {
+        Self { slots: Vec::new(), bind: config.bind.clone(), dscp: config.dscp }
     }
 
     /// Adds a stream, registered once for its whole life.
@@ -98,7 +101,7 @@ impl Streams {
         addr: SocketAddr,
         registry: &Registry,
     ) -> io::Result<()> {
-        let socket = net::dial(addr, &self.bind)?;
+        let socket = net::dial(addr, &self.bind, self.dscp)?;
         self.add(id, socket, registry, true)
     }
 

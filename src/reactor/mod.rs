@@ -212,12 +212,12 @@ impl Reactor {
         let FdBudget { conns, files } = raise_fd_limit();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let mut listeners = Vec::new();
+        let (mut listeners, dscp) = (Vec::new(), config.session.dscp);
         let peers = config.listen.iter().map(|addr| (*addr, Listener::Peers));
         let trackers = config.tracker_listen.iter().map(|addr| (*addr, Listener::Tracker));
         for (addr, purpose) in peers.chain(trackers) {
             let token = Token(FIRST_LISTENER - listeners.len());
-            listeners.push(Listening::open(addr, purpose, &poll, token)?);
+            listeners.push(Listening::open(addr, purpose, dscp, &poll, token)?);
         }
         let wake = || {
             let waker = Arc::clone(&waker);
@@ -232,7 +232,7 @@ impl Reactor {
         divide_conns(&mut session_config, conns, serves_http);
         let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
         session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
-        let streams = Streams::new(session_config.bind.clone());
+        let streams = Streams::new(&session_config);
         let mut session = Session::new(session_config, clock::seeds()?, clock.now());
         if serves_http || !config.tracker_udp.is_empty() {
             session.serve_tracker(config.tracker);
@@ -580,12 +580,16 @@ impl Listening {
     fn open(
         addr: SocketAddr,
         purpose: Listener,
+        dscp: u8,
         poll: &Poll,
         token: Token,
     ) -> Result<Self, ReactorError> {
         let opened = net::listen(addr).and_then(|mut socket| {
             poll.registry().register(&mut socket, token, Interest::READABLE)?;
             let addr = socket.local_addr()?;
+            if purpose == Listener::Peers {
+                net::mark(&socket, addr, dscp);
+            }
             Ok(Self { socket, addr, purpose, ready: false, paused_until: None })
         });
         opened.map_err(|source| ReactorError::Listen { addr, source })

@@ -4,10 +4,11 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections that the system completes before the loop accepts them; a storm of dials after a
 /// start is not to be refused. The system caps it (`net.core.somaxconn`, 4096 on Linux).
@@ -16,6 +17,9 @@ const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that wait for the loop: some thousand announces, each of which the system
 /// counts as about a kilobyte.
 const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
+
+/// The highest code point (RFC 2474: six bits).
+pub const MAX_DSCP: u8 = 0x3f;
 
 /// Opens a listening socket on `addr`; port 0 lets the system choose one.
 ///
@@ -67,7 +71,17 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     listener.accept()
 }
 
-/// Begins to open a stream to `addr`, from the first address of `bind` that is of its family.
+/// Has the packets of a socket of `addr`'s family marked with a code point (RFC 2474): those of a
+/// stream, or of all that a listener will accept. A system that refuses leaves them unmarked.
+pub fn mark<S: AsFd>(socket: &S, addr: SocketAddr, dscp: u8) {
+    // The code point is in the upper six bits of the octet; the system keeps the lower two.
+    let octet = u32::from(dscp & MAX_DSCP) << 2;
+    let socket = SockRef::from(socket);
+    let _ = if addr.is_ipv6() { socket.set_tclass_v6(octet) } else { socket.set_tos_v4(octet) };
+}
+
+/// Begins to open a stream to `addr`, from the first address of `bind` that is of its family, its
+/// packets marked with the code point `dscp` (see [`mark`]).
 ///
 /// The stream is to be registered with the poll; after each event on it, [`is_connected`] tells how
 /// it stands. With addresses in `bind` but none of that family, nothing is dialled: traffic that
@@ -77,11 +91,12 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 ///
 /// What the system knows at once, [`fault`] tells by whose fault, and
 /// [`io::ErrorKind::AddrNotAvailable`] if `bind` has no address of the family.
-pub fn dial(addr: SocketAddr, bind: &[IpAddr]) -> io::Result<TcpStream> {
+pub fn dial(addr: SocketAddr, bind: &[IpAddr], dscp: u8) -> io::Result<TcpStream> {
     let source = source(addr, bind)?;
     let socket = stream_socket(addr)?;
     // Requests are small and must not wait for the acknowledgement of those before them.
     socket.set_tcp_nodelay(true)?;
+    mark(&socket, addr, dscp);
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
@@ -192,7 +207,7 @@ mod tests {
 
         /// Dials `addr` and returns how that ended.
         fn dialled(&mut self, addr: SocketAddr, bind: &[IpAddr]) -> io::Result<TcpStream> {
-            let mut stream = dial(addr, bind)?;
+            let mut stream = dial(addr, bind, 0)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.0.registry().register(&mut stream, STREAM, interest).unwrap();
             while !is_connected(&stream)? {
@@ -262,11 +277,32 @@ mod tests {
         let stream = Loop::new().dialled(addr, &bind).unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::V4(local));
 
-        let other_family = dial(addr, &bind[..1]).unwrap_err();
+        let other_family = dial(addr, &bind[..1], 0).unwrap_err();
         assert_eq!(fault(&other_family), Fault::Local);
         // 192.0.2.0/24 is for documentation (RFC 5737), so it is not ours.
-        let not_ours = dial(addr, &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]).unwrap_err();
+        let not_ours = dial(addr, &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))], 0).unwrap_err();
         assert_eq!(fault(&not_ours), Fault::Local);
+    }
+
+    #[test]
+    fn both_ends_of_a_stream_are_marked() {
+        let octet = |stream: &TcpStream, addr: SocketAddr| {
+            let socket = SockRef::from(stream);
+            if addr.is_ipv6() { socket.tclass_v6() } else { socket.tos_v4() }.unwrap()
+        };
+        for addr in [ANY_V4, ANY_V6] {
+            for dscp in [0, 1, 46, MAX_DSCP] {
+                let mut events = Loop::new();
+                let mut listener = listen(addr).unwrap();
+                mark(&listener, addr, dscp);
+                events.0.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
+                let near = dial(listener.local_addr().unwrap(), &[], dscp).unwrap();
+                events.wait(LISTENER);
+                let (far, _) = accept(&listener).unwrap();
+                let expected = u32::from(dscp) << 2;
+                assert_eq!([octet(&near, addr), octet(&far, addr)], [expected; 2], "{addr}");
+            }
+        }
     }
 
     #[test]

@@ -28,12 +28,12 @@ impl Session {
         // A failure leads to the next tracker at once; each tracker fails at most once before it
         // rests.
         for _ in 0..=crate::tracker::MAX_TRACKERS {
-            let (port, num_want) = (self.config.announced_port(), self.config.num_want);
+            let (announced, num_want) = (self.config.announced(), self.config.num_want);
             let Some(entry) = self.entry_mut(torrent) else { return };
             if entry.announcing.is_some() {
                 return;
             }
-            let facts = entry.announce_facts(port, num_want);
+            let facts = entry.announce_facts(announced, num_want);
             let Some(announce) = entry.announcer.poll(&facts, now) else { return };
             self.begin(torrent, announce, now);
         }

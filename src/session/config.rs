@@ -14,6 +14,9 @@ pub struct Config {
     /// The port that announces name instead, where that one is forwarded to us; 0 for the one that
     /// is listened on.
     pub announce_port: u16,
+    /// The address that announces name, where that one is forwarded to us; `None` for the one that
+    /// a tracker sees.
+    pub announce_ip: Option<IpAddr>,
     /// The most established peers of one torrent.
     pub max_peers: usize,
     /// The most connections of the whole session, trackers and handshakes included, but not the
@@ -80,13 +83,21 @@ pub struct Config {
     pub trace_records: usize,
     /// Addresses that the driver binds and announces from; empty for any.
     pub bind: Vec<IpAddr>,
+    /// The differentiated services code point (RFC 2474) that the driver marks packets to peers
+    /// and trackers with, 0 to 63. Lower effort (RFC 8622) lets everything else on a line that is
+    /// full go first.
+    pub dscp: u8,
 }
+
+/// The code point of traffic that gives way to all other (RFC 8622).
+pub const DSCP_LOWER_EFFORT: u8 = 1;
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen_port: 0,
             announce_port: 0,
+            announce_ip: None,
             max_peers: 200,
             max_conns: 4_000,
             max_tracker_conns: 2_000,
@@ -112,13 +123,15 @@ impl Default for Config {
             peer_id_prefix: *b"-SL0100-",
             trace_records: 0,
             bind: Vec::new(),
+            dscp: DSCP_LOWER_EFFORT,
         }
     }
 }
 
 impl Config {
-    /// Returns the port that announces name; 0 while nothing listens.
-    pub(super) const fn announced_port(&self) -> u16 {
-        if self.announce_port == 0 { self.listen_port } else { self.announce_port }
+    /// Returns the port that announces name, 0 while nothing listens, and the address.
+    pub(super) const fn announced(&self) -> (u16, Option<IpAddr>) {
+        let port = if self.announce_port == 0 { self.listen_port } else { self.announce_port };
+        (port, self.announce_ip)
     }
 }

@@ -2,7 +2,7 @@
 //! when.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sha1::{Digest, Sha1};
 
@@ -127,12 +127,17 @@ impl Entry {
     }
 
     /// Returns what an announce says now.
-    pub(super) fn announce_facts(&self, port: u16, num_want: u32) -> AnnounceFacts {
+    pub(super) fn announce_facts(
+        &self,
+        (port, ip): (u16, Option<IpAddr>),
+        num_want: u32,
+    ) -> AnnounceFacts {
         AnnounceFacts {
             info_hash: self.torrent.info_hash,
             peer_id: self.peer_id,
             key: self.key,
             port,
+            ip,
             uploaded: self.torrent.totals.uploaded,
             downloaded: self.torrent.totals.downloaded,
             left: self.torrent.left(),

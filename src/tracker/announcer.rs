@@ -12,6 +12,8 @@
 //!     \--all told-- Stopping <--stop-- (Waiting, Trying)
 //! ```
 
+use std::net::IpAddr;
+
 use super::tiers::{Endpoint, Standing, Tiers, Tracker};
 use super::{MAX_REDIRECTS, TrackerError, TrackerEvent, TrackerState, TrackerView};
 use crate::id::{InfoHash, PeerId};
@@ -69,8 +71,10 @@ pub struct AnnounceFacts {
     pub peer_id: PeerId,
     /// Constant for the torrent, and secret.
     pub key: u32,
-    /// The port that we listen on.
+    /// The port that peers are told to dial.
     pub port: u16,
+    /// The address that peers are told to dial, if it is not the one that trackers see us at.
+    pub ip: Option<IpAddr>,
     /// Payload sent since the start, in bytes.
     pub uploaded: u64,
     /// Payload received since the start, in bytes.
@@ -214,6 +218,7 @@ impl Announcer {
             info_hash: facts.info_hash,
             peer_id: facts.peer_id,
             port: facts.port,
+            ip: facts.ip,
             uploaded: facts.uploaded,
             downloaded: facts.downloaded,
             left: facts.left,

@@ -394,3 +394,19 @@ fn a_port_that_is_forwarded_to_us_is_announced_in_place_of_ours() {
         assert!(request.contains(&format!("&port={announced}&")), "{request}");
     }
 }
+
+#[test]
+fn an_address_that_is_forwarded_to_us_is_announced() {
+    for (announce_ip, announced) in [(None, ""), (Some("203.0.113.9"), "&ip=203.0.113.9 ")] {
+        let trackers = vec![vec!["http://10.0.0.9/announce".to_owned()]];
+        let setup = Setup { trackers, ..Setup::seed() }.config(|config| {
+            config.announce_ip = announce_ip.map(|ip| ip.parse().expect("an address"));
+        });
+        let mut world = setup.build();
+        world.resolve(&["10.0.0.9"]);
+        let tracker = world.answer_dial();
+        let request = world.text(tracker);
+        assert_eq!(request.contains("&ip="), announce_ip.is_some(), "{request}");
+        assert!(request.contains(announced), "{request}");
+    }
+}

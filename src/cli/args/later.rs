@@ -11,11 +11,9 @@ use crate::cli::settings::{Settings, Value};
 
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
-    ("announce-ip", None, true),
     ("blocklist", None, true),
     ("ca-file", None, true),
     ("dht-bootstrap", None, true),
-    ("dscp", None, true),
     ("encryption", None, true),
     ("insecure", None, false),
     ("jobs", Some('j'), true),

@@ -1,17 +1,18 @@
 //! The flags that `get` and `seed` share: peers and trackers, and what looks inside.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
 use swarmloop::proto::url::AnnounceUrl;
-
-use super::values;
+use swarmloop::reactor::net::MAX_DSCP;
+use swarmloop::session::config::DSCP_LOWER_EFFORT;
 
 use super::limits::LimitArgs;
 use super::timeouts::TimeoutArgs;
+use super::values;
 
 /// Arguments that `get` and `seed` share.
 #[derive(Clone, Default, Debug, clap::Args)]
@@ -32,6 +33,13 @@ pub(crate) struct NetworkArgs {
     /// Port that trackers are told, where it is forwarded to us [default: the one listened on]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) announce_port: Option<u16>,
+    /// Address that trackers are told, where it is forwarded to us [default: the one they see]
+    #[arg(long, value_name = "ADDR", value_parser = announce_ip)]
+    pub(crate) announce_ip: Option<IpAddr>,
+    /// Mark packets with this code point: le (gives way to all other traffic), default, cs0-cs7,
+    /// af11-af43, ef, or 0-63 [default: le]
+    #[arg(long, value_name = "DSCP", value_parser = dscp)]
+    pub(crate) dscp: Option<u8>,
     /// Dial this peer besides those that trackers name; may be repeated
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = peer)]
     pub(crate) peers: Vec<(String, u16)>,
@@ -107,6 +115,35 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// Reads an address that others can dial.
+fn announce_ip(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = text.parse().map_err(|_| "an address is like 203.0.113.9 or 2001:db8::9")?;
+    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("nobody can be dialled at this address".to_owned());
+    }
+    Ok(ip)
+}
+
+/// Reads a code point, by its name (RFC 2474, 2597, 3246, 8622) or number.
+fn dscp(text: &str) -> Result<u8, String> {
+    let lower = text.to_ascii_lowercase();
+    let digit = |at: usize, range: RangeInclusive<u8>| {
+        let digit = lower.as_bytes().get(at).map(|byte| byte.wrapping_sub(b'0'));
+        digit.filter(|digit| range.contains(digit) && lower.is_ascii())
+    };
+    let named = match (lower.as_str(), lower.len()) {
+        ("le", _) => Some(DSCP_LOWER_EFFORT),
+        ("default" | "be", _) => Some(0),
+        ("ef", _) => Some(46),
+        (class, 3) if class.starts_with("cs") => digit(2, 0..=7).map(|class| class << 3),
+        (class, 4) if class.starts_with("af") => {
+            digit(2, 1..=4).zip(digit(3, 1..=3)).map(|(class, drop)| class << 3 | drop << 1)
+        }
+        _ => lower.parse().ok().filter(|number| *number <= MAX_DSCP),
+    };
+    named.ok_or_else(|| "one of le, default, cs0-cs7, af11-af43, ef, or 0-63".to_owned())
+}
+
 /// Reads the URL of a tracker.
 fn tracker(text: &str) -> Result<String, String> {
     AnnounceUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
@@ -124,4 +161,44 @@ fn peer(text: &str) -> Result<(String, u16), String> {
         None => host.to_owned(),
     };
     Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_points_have_names_and_numbers() {
+        for (text, number) in [
+            ("le", 1),
+            ("LE", 1),
+            ("default", 0),
+            ("be", 0),
+            ("cs0", 0),
+            ("cs1", 8),
+            ("cs7", 56),
+            ("af11", 10),
+            ("AF43", 38),
+            ("ef", 46),
+            ("0", 0),
+            ("63", 63),
+        ] {
+            assert_eq!(dscp(text), Ok(number), "{text}");
+        }
+        for text in ["", "64", "-1", "cs8", "cs", "cs11", "af14", "af51", "afé", "0x10", "high"] {
+            assert!(dscp(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_announced_address_is_one_to_dial() {
+        for text in ["203.0.113.9", "2001:db8::9", "127.0.0.2"] {
+            assert_eq!(announce_ip(text).map(|ip| ip.to_string()), Ok(text.to_owned()));
+        }
+        for text in
+            ["", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "h", "1.2.3.4:5"]
+        {
+            assert!(announce_ip(text).is_err(), "{text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ fn query() -> AnnounceQuery<'static> {
         info_hash: "123456789abcdef123456789abcdef123456789a".parse().expect("well formed"),
         peer_id: PeerId(*b"-SL0100-~_.-+ /?&=#\xff"),
         port: 6881,
+        ip: None,
         uploaded: u64::MAX,
         downloaded: 2,
         left: 3,
@@ -35,6 +36,11 @@ fn a_query_encodes_raw_bytes_and_every_field() {
     let started = AnnounceQuery { event: AnnounceEvent::Started, tracker_id: b"a b", ..query() };
     let text = target("/", &started);
     assert!(text.ends_with("&key=0000BEEF&event=started&trackerid=a%20b"), "{text}");
+    for ip in ["203.0.113.9", "2001:db8::9"] {
+        let named = AnnounceQuery { ip: ip.parse().ok(), ..query() };
+        let text = target("/", &named);
+        assert!(text.ends_with(&format!("&key=0000BEEF&ip={ip}")), "{text}");
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl Dialler {
         let n = self.dialled;
         self.dialled = n.wrapping_add(1);
         let source = IpAddr::V4(source(n));
-        net::dial(self.target, if self.spread { std::slice::from_ref(&source) } else { &[] })
+        let sources = if self.spread { std::slice::from_ref(&source) } else { &[] };
+        net::dial(self.target, sources, 0)
     }
 }
 
