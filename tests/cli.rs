@@ -275,6 +275,64 @@ fn what_stdout_does_not_take_is_a_failure() {
 }
 
 #[test]
+fn a_log_has_the_run_in_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (format, first, error) in [
+        ("text", " INFO  run: swarmloop ", " ERROR torrent[1]: cannot read 'x.torrent': "),
+        ("json", "\"level\":\"info\",\"target\":\"run\",", "\"code\":\"cannot_read\","),
+    ] {
+        let args = ["get", "x.torrent", "--log-file", "log", "--log-format", format];
+        let ran = Ran::new(&swarmloop(folder.path(), args).output().expect("it runs"));
+        assert_eq!(ran.code, Some(4), "{}", ran.err);
+        assert!(!ran.err.contains(" run: "), "{}", ran.err);
+        let path = folder.path().join("log");
+        let log = std::fs::read_to_string(&path).expect("a log");
+        let lines: Vec<&str> = log.lines().collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        for (line, part) in lines.iter().zip([first, error, "ended with exit code 4: 0 ok"]) {
+            assert!(line.contains(part), "{line}");
+        }
+        std::fs::remove_file(path).expect("it was there");
+    }
+}
+
+#[test]
+fn a_log_without_a_file_is_on_stderr() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = swarmloop(folder.path(), ["x.torrent"]);
+    let ran = Ran::new(&command.env("SWARMLOOP_LOG", "info").output().expect("it runs"));
+    assert_eq!(ran.err.matches("cannot read").count(), 1, "told once: {}", ran.err);
+    assert_eq!(ran.err.matches(" INFO  run: ").count(), 2, "{}", ran.err);
+    let mut json = swarmloop(folder.path(), ["x.torrent", "--json", "--log-level", "run=info"]);
+    let ran = Ran::new(&json.output().expect("it runs"));
+    assert!(ran.err.lines().all(|line| line.starts_with("{\"type\":\"")), "{}", ran.err);
+    let mut command = swarmloop(folder.path(), ["x.torrent"]);
+    let ran = Ran::new(&command.env("RUST_LOG", "trace").output().expect("it runs"));
+    assert!(!ran.err.contains(" run: "), "that is for others: {}", ran.err);
+}
+
+#[test]
+fn a_log_that_cannot_be_kept_stops_nothing_but_one_that_cannot_be_opened_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let args = ["demo", "--size", "1", "--log-file", "/dev/full", "--log-level", "trace"];
+    let mut demo = swarmloop(folder.path(), args);
+    let ran = Ran::new(&demo.env("TMPDIR", folder.path()).output().expect("it runs"));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let warning = "swarmloop: warning: cannot write the log '/dev/full': no storage space; \
+                   the run goes on without it\n";
+    assert_eq!(ran.err.matches("the log").count(), 1, "{}", ran.err);
+    assert!(ran.err.contains(warning), "{}", ran.err);
+
+    let ran = run(&["x.torrent", "--log-file", "no/such/folder/log"]);
+    ran.check_failure();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.starts_with("swarmloop: error: cannot open the log 'no/such/folder/log': "));
+    for level in ["loud", "peers=debug", ""] {
+        assert_eq!(run(&["x.torrent", &format!("--log-level={level}")]).code, Some(2));
+    }
+}
+
+#[test]
 fn a_tracker_with_a_whitelist_tracks_nothing_else_and_says_what_it_has_done() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("list"), "68".repeat(20)).expect("written");

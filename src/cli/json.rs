@@ -18,6 +18,7 @@ use swarmloop::tracker_server::ServerStatus;
 
 use super::exit::{Exit, Failure};
 use super::goals::Met;
+use super::log::Record;
 use super::size::eta;
 use super::snapshot::Snapshot;
 use super::stall::stall;
@@ -314,10 +315,11 @@ pub(crate) fn metric_diff(
         .end()
 }
 
-/// A torrent was made, or would be: then nothing was hashed, and there is no magnet link.
-pub(crate) fn created(metainfo: &Metainfo, magnet: Option<&str>, path: &Path) -> String {
+/// A torrent was made, or would be: then nothing was hashed, and there is no magnet link. One that
+/// goes to stdout has no path.
+pub(crate) fn created(metainfo: &Metainfo, magnet: Option<&str>, path: Option<&Path>) -> String {
     let line = Line::new("created")
-        .with("path", path.to_string_lossy())
+        .with("path", path.map(|path| path.to_string_lossy().into_owned()))
         .with("name", metainfo.name.as_str())
         .with("size", metainfo.total_len())
         .with("piece_length", metainfo.piece_len)
@@ -466,6 +468,19 @@ pub(crate) fn error(failure: &Failure, id: Option<usize>) -> String {
         None => line,
     };
     line.with_id(id).end()
+}
+
+/// A line of the log.
+pub(crate) fn log(record: &Record<'_>, time: SystemTime) -> String {
+    let line = Line::new("log")
+        .with("time", humantime::format_rfc3339_millis(time).to_string())
+        .with("level", record.level.name())
+        .with("target", record.target.name());
+    let line = match record.code {
+        Some(code) => line.with("code", code),
+        None => line,
+    };
+    line.with("message", record.message).with_id(record.id).end()
 }
 
 /// Something is odd.

@@ -31,6 +31,7 @@ mod json;
 mod lines;
 mod list;
 mod lock;
+mod log;
 mod network;
 mod new_file;
 mod outlet;
@@ -66,8 +67,8 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use self::args::{Command, Refusal};
-use self::exit::Exit;
+use self::args::{Command, Parsed, Refusal};
+use self::exit::{Exit, Failure};
 use self::settings::Sources;
 use self::ui::{Surroundings, Ui};
 
@@ -91,25 +92,30 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     };
     let cli = &parsed.cli;
     let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
-    let result = match &cli.command {
-        Command::Get(args) => get::run(args, &mut ui),
-        Command::Seed(args) => seed::run(args, &mut ui),
-        Command::Create(args) => create::run(args, &mut ui),
-        Command::Verify(args) => verify::run(args, &mut ui),
-        Command::Show(args) => show::run(args, &mut ui),
-        Command::Magnet(args) => show::run_magnet(args, &mut ui),
-        Command::Edit(args) => edit::run(args, &mut ui),
-        Command::Share(args) => share::run(args, &mut ui),
-        Command::Tracker(args) => tracker::run(args, &mut ui),
-        Command::Demo(args) => demo::run(args, &mut ui),
-        Command::Hist(args) => hist::run(args, &mut ui),
-        Command::Config(args) => Ok(config::run(args, &parsed.flags, &parsed.settings, &mut ui)),
-        Command::Completions(args) => docs::completions(args, args::documented(), &mut ui),
-        Command::Man(args) => docs::man(args, args::documented(), &mut ui),
-    };
+    let result = ui.open_log(&cli.log, parsed.name()).and_then(|()| run(&parsed, &mut ui));
     let exit = result.unwrap_or_else(|failure| {
         ui.error(&failure, None);
         failure.exit
     });
     ui.summary(exit).into()
+}
+
+/// Runs the subcommand.
+fn run(parsed: &Parsed, ui: &mut Ui) -> Result<Exit, Failure> {
+    match &parsed.cli.command {
+        Command::Get(args) => get::run(args, ui),
+        Command::Seed(args) => seed::run(args, ui),
+        Command::Create(args) => create::run(args, ui),
+        Command::Verify(args) => verify::run(args, ui),
+        Command::Show(args) => show::run(args, ui),
+        Command::Magnet(args) => show::run_magnet(args, ui),
+        Command::Edit(args) => edit::run(args, ui),
+        Command::Share(args) => share::run(args, ui),
+        Command::Tracker(args) => tracker::run(args, ui),
+        Command::Demo(args) => demo::run(args, ui),
+        Command::Hist(args) => hist::run(args, ui),
+        Command::Config(args) => Ok(config::run(args, &parsed.flags, &parsed.settings, ui)),
+        Command::Completions(args) => docs::completions(args, args::documented(), ui),
+        Command::Man(args) => docs::man(args, args::documented(), ui),
+    }
 }

@@ -18,7 +18,7 @@ use swarmloop::tracker_server::{ServedFile, ServerConfig};
 
 use super::args::share::ShareArgs;
 use super::args::tracker::DEFAULT_PORT;
-use super::create::{self, Hashed};
+use super::create::{self, Hashed, Target};
 use super::exit::{Exit, Failure};
 use super::get::STOPPING;
 use super::goals::Goal;
@@ -45,9 +45,16 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let to_create = args.to_create();
     if args.output.is_some() {
-        let path = create::output(&to_create)?;
-        if path.symlink_metadata().is_ok() {
-            return Err(in_the_way(&path).hint("-o names another place"));
+        match create::output(&to_create)? {
+            Target::File(path) if path.symlink_metadata().is_ok() => {
+                return Err(in_the_way(&path).hint("-o names another place"));
+            }
+            Target::File(_) => {}
+            Target::Stdout => {
+                let message = "stdout is for the line that a receiver types, not for the torrent";
+                let failure = Failure::new(Exit::Usage, "stdout_twice", message);
+                return Err(failure.hint("name a file with -o"));
+            }
         }
     }
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
@@ -59,8 +66,8 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let client = start(args, info_hash)?;
     let offer = Offer::new(args, &client, &hashed)?;
     client.serve_files(vec![offer.file()]).map_err(|error| Failure::client(&error))?;
-    if args.output.is_some() {
-        put(hashed.output(), &offer.torrent, false)?;
+    if let (Some(_), Some(path)) = (&args.output, hashed.output().path()) {
+        put(path, &offer.torrent, false)?;
     }
     let torrent = Loaded { metainfo: offer.metainfo.clone(), source: "share" };
     let dir = data_dir(&args.path, &torrent)?;

@@ -4,6 +4,7 @@
 //! Nothing here fails: a closed stderr loses its text; a closed stdout is remembered, and whoever
 //! runs asks for it.
 
+mod logged;
 mod work;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::json;
 use super::lines::LastLines;
+use super::log::Log;
 use super::outlet::{Outlet, Stream};
 use super::peers::PeerView;
 use super::progress::{
@@ -164,6 +166,8 @@ pub(crate) struct Ui {
     is_summed_up: bool,
     /// When a line about [`Work`] was printed last.
     work_shown_at: Option<Instant>,
+    /// What keeps the lines that were asked for.
+    log: Option<Log>,
 }
 
 impl Ui {
@@ -202,6 +206,7 @@ impl Ui {
             counts: json::Counts::default(),
             is_summed_up: false,
             work_shown_at: None,
+            log: None,
         }
     }
 
@@ -240,6 +245,7 @@ impl Ui {
 
     /// Tells why something did not work; `id` is the torrent's number, if it is about one.
     pub(crate) fn error(&mut self, failure: &Failure, id: Option<usize>) {
+        self.log_failure(failure, id);
         if self.is_json {
             self.write_err(&json::error(failure, id));
         } else {
@@ -251,6 +257,7 @@ impl Ui {
 
     /// Tells of something odd that does not stop anything; `text` is safe to print.
     pub(crate) fn warning(&mut self, code: &str, text: &str, id: Option<usize>) {
+        self.log_warning(code, text, id);
         if self.is_json {
             self.write_err(&json::warning(code, text, id));
         } else {
@@ -342,6 +349,12 @@ impl Ui {
         }
     }
 
+    /// Writes data to stdout as it is: also with `-q`, and nothing of text or JSON may be beside
+    /// it.
+    pub(crate) fn result_bytes(&mut self, bytes: &[u8]) {
+        self.write_out_bytes(bytes);
+    }
+
     /// Counts a torrent that came through.
     pub(crate) fn count_ok(&mut self) {
         self.counts.ok += 1;
@@ -425,6 +438,7 @@ impl Ui {
     /// is not counted as that; it had enough.
     pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
+        self.end_log(exit);
         let counts = self.counts;
         if !self.is_summed_up {
             self.record(|| json::summary(counts, exit));
@@ -460,8 +474,13 @@ impl Ui {
         let _ = self.err.write_all(format!("{text}\n").as_bytes());
     }
 
-    /// Writes a line to stdout. Once that failed, nothing is tried again.
+    /// Writes a line to stdout.
     fn write_out(&mut self, text: &str) {
+        self.write_out_bytes(format!("{text}\n").as_bytes());
+    }
+
+    /// Writes to stdout. Once that failed, nothing is tried again.
+    fn write_out_bytes(&mut self, bytes: &[u8]) {
         if self.out_error.is_some() {
             return;
         }
@@ -471,8 +490,7 @@ impl Ui {
             self.last = Side::Err;
         }
         self.turn_to(Side::Out);
-        let line = format!("{text}\n");
-        let written = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush());
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         self.note_out_failure(written.err().map(|error| error.kind()));
     }
 

@@ -5,6 +5,7 @@
 
 mod engine;
 mod finish;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +16,6 @@ use swarmloop::client::{AddTorrent, Client, ClientError};
 use swarmloop::disk::job::DiskError;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
-use swarmloop::tracker::TrackerEvent;
 
 use super::after::After;
 use super::exit::{Exit, Failure};
@@ -23,7 +23,7 @@ use super::goals::{Goal, Met, SeedGoal};
 use super::json;
 use super::lock::{Claim, Locks};
 use super::peers::PeerView;
-use super::progress::{MAX_TORRENT_LINES, event_line, seeded_line, stopped_line};
+use super::progress::{MAX_TORRENT_LINES, seeded_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
 use super::size::{Size, percent};
@@ -108,6 +108,7 @@ impl Watch {
     ) {
         ui.record(|| json::start(number, &torrent, source, SystemTime::now()));
         ui.record(|| json::metadata(number, &torrent.metainfo, &torrent.selection));
+        tell::added(number, &torrent, ui);
         match self.locks.claim(state_dir::key(torrent.metainfo.info_hash, &torrent.dir)) {
             Ok(Claim::Ours) => {}
             Ok(Claim::Taken(process)) => {
@@ -398,14 +399,7 @@ impl Watch {
             // It is on its way out of the engine, which has no figures of it any more.
             return Ok(());
         }
-        if let Some((level, line)) = event_line(&torrent.name, event) {
-            match condition_of(event) {
-                Some((kind, whom)) => {
-                    ui.event(level, (torrent.number, kind, whom), &line, Instant::now());
-                }
-                None => ui.detail(level, &line),
-            }
-        }
+        tell::event(torrent, event, ui);
         match event {
             Event::Phase { phase, .. } => self.enter(place, phase, engine, ui)?,
             Event::PieceVerified { piece, .. } => {
@@ -503,19 +497,6 @@ impl Watch {
     }
 }
 
-/// Returns what an event says again that an earlier one has said: its kind, and of whom; `None` for
-/// one that is told each time.
-fn condition_of(event: &Event) -> Option<(&'static str, String)> {
-    match event {
-        Event::Tracker { url, event: TrackerEvent::Failed { .. }, .. } => {
-            Some(("tracker_failed", url.clone()))
-        }
-        Event::PieceCorrupt { .. } => Some(("piece_corrupt", String::new())),
-        Event::PeerBanned { .. } => Some(("peer_banned", String::new())),
-        _ => None,
-    }
-}
-
 /// Returns the torrent that an event is about.
 fn torrent_of(event: &Event) -> Option<TorrentId> {
     match event {
@@ -559,6 +540,7 @@ fn tell_lost(torrent: &mut Torrent, ui: &mut Ui, pieces: u32, error: &DiskError,
 fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {
     for (index, path) in done {
         ui.record(|| json::file(number, *index, path));
+        tell::file(number, path, ui);
     }
 }
 

@@ -224,7 +224,7 @@ fn wrong_usage_is_told_before_anything_is_hashed() {
         (&["create", "a", "--v2"], "--v2 is not yet supported"),
         (&["create", "a", "--hybrid"], "--hybrid is not yet supported"),
         (&["create", "a", "--md5"], "--md5 is not yet supported"),
-        (&["create", "a", "-o", "-"], "not yet supported"),
+        (&["create", "a", "-o", "-", "--magnet"], "-o - and --magnet would both write to stdout"),
     ] {
         let (code, err) = refused(folder.path(), args);
         assert_eq!(code, Some(2), "{args:?}: {err}");
@@ -334,4 +334,31 @@ fn a_signal_ends_it_and_leaves_nothing_behind() {
     assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
     assert!(rest.ends_with("interrupted. Nothing was written\n"), "{rest}");
     assert_eq!(names(folder.path()), ["big"]);
+}
+
+#[test]
+fn a_torrent_can_go_to_stdout_alone() {
+    let folder = folder(SMALL);
+    let args = ["create", "a", "--no-date", "-o"];
+    printed(folder.path(), &[&args[..], &["x.torrent"]].concat());
+    let expected = fs::read(folder.path().join("x.torrent")).unwrap();
+    let piped = swarmloop(folder.path(), &[&args[..], &["-"]].concat()).output().unwrap();
+    assert_eq!(piped.status.code(), Some(0));
+    assert_eq!(piped.stdout, expected);
+    let said = String::from_utf8(piped.stderr).unwrap();
+    assert!(said.starts_with("created  stdout  3 B in 3 files"), "{said}");
+    assert_eq!(names(folder.path()), ["a", "other", "x.torrent"]);
+
+    let ran = run(folder.path(), &["create", "a", "-o", "-", "--json"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("-o - and --json would both write to stdout"), "{}", ran.err);
+    assert_eq!(objects(&ran.out).len(), 1, "only the summary: {}", ran.out);
+    let shown = printed(folder.path(), &["create", "a", "-o", "-", "--dry-run"]);
+    assert!(shown.contains("a/b.x"), "{shown}");
+    let (code, error) = refused(folder.path(), &["share", "a", "-o", "-"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("stdout is for the line that a receiver types"), "{error}");
+    let mut full = swarmloop(folder.path(), &["create", "a", "-o", "-"]);
+    full.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+    assert_eq!(full.output().unwrap().status.code(), Some(1));
 }

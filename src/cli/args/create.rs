@@ -38,7 +38,8 @@ pub(crate) struct CreateArgs {
     /// The file or folder
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
-    /// Where to write the torrent: a file, or a folder for NAME.torrent [default: NAME.torrent]
+    /// Where to write the torrent: a file, a folder for NAME.torrent, or - for stdout [default:
+    /// NAME.torrent]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) output: Option<PathBuf>,
     /// Announce URL; repeated, each is a tier of its own; with commas, URLs are of one tier

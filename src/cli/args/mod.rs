@@ -39,7 +39,7 @@ use self::docs::{CompletionsArgs, ManArgs};
 use self::edit::{EDIT_HELP, EditArgs};
 use self::get::{GET_HELP, GetArgs};
 use self::hist::{HIST_HELP, HistArgs};
-use self::output::OutputArgs;
+use self::output::{LogArgs, OutputArgs};
 use self::seed::SeedArgs;
 use self::share::{SHARE_HELP, ShareArgs};
 use self::show::{MagnetArgs, SHOW_HELP, ShowArgs};
@@ -67,6 +67,9 @@ pub(crate) struct Cli {
     /// What is said, where and how.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    /// What is kept of it.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
     /// Where settings come from, which is settled when this is read.
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
@@ -163,6 +166,14 @@ pub(crate) struct Parsed {
     pub(crate) cli: Cli,
     pub(crate) flags: Flags,
     pub(crate) settings: Settings,
+    name: String,
+}
+
+impl Parsed {
+    /// Returns the name of the subcommand.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// Reads the arguments, the program's own name first; what they leave open, files and environment
@@ -181,10 +192,11 @@ pub(crate) fn parse(args: Vec<OsString>, sources: &Sources) -> Result<Parsed, Re
     later::refuse_settings(&settings).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     let command = settings.apply(command, &flags, &matches);
     let matches = command.try_get_matches_from(&args).map_err(Refusal::Clap)?;
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
     let mut cli = Cli::from_arg_matches(&matches).map_err(Refusal::Clap)?;
     cli.output.quiet &= !is_taken_back(&args, "quiet", Some('q'));
     cli.output.json &= !is_taken_back(&args, "json", None);
-    Ok(Parsed { cli, flags, settings })
+    Ok(Parsed { cli, flags, settings, name })
 }
 
 /// Builds clap's command as it is documented.

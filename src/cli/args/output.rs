@@ -1,8 +1,11 @@
 //! The flags of every subcommand that say what is printed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgAction;
+use clap::{ArgAction, ValueHint};
+
+use crate::cli::log::{BadFilter, Filter, Format};
 
 /// Flags of every subcommand that say what is printed.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,6 +32,37 @@ pub(crate) struct OutputArgs {
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: When,
+}
+
+/// Flags of every subcommand about the log.
+#[derive(Clone, Default, Debug, clap::Args)]
+#[command(next_help_heading = "Log")]
+#[expect(clippy::struct_field_names, reason = "the names of the flags")]
+pub(crate) struct LogArgs {
+    /// Add what happens to this file, a line each with its time; - is stderr
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) log_file: Option<PathBuf>,
+    /// What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for one target
+    /// [default: info]
+    #[arg(long_help = LOG_LEVEL_HELP)]
+    #[arg(long, global = true, value_name = "LEVELS", value_parser = filter)]
+    pub(crate) log_level: Option<Filter>,
+    /// How a line is written [default: text; json on stderr with --json]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
+}
+
+/// What the long help says of `--log-level`.
+const LOG_LEVEL_HELP: &str = "\
+What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for one target [default: \
+info]
+
+The targets are run, torrent, tracker, peer and piece, as in warn,tracker=debug. Without --log-file \
+the log goes to stderr. The environment may say it too: SWARMLOOP_LOG, or RUST_LOG where a file is \
+named.";
+
+fn filter(text: &str) -> Result<Filter, String> {
+    text.parse().map_err(|error: BadFilter| error.to_string())
 }
 
 /// What `--color` takes.

@@ -7,6 +7,7 @@
 mod walk;
 
 use std::collections::BTreeSet;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,6 +37,14 @@ use super::ui::Ui;
 
 use self::walk::{Rules, Source};
 
+/// Where a torrent goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    File(PathBuf),
+    /// To whoever reads what the program prints.
+    Stdout,
+}
+
 /// More than this many things that were left out are only counted.
 const MAX_NAMED: usize = 3;
 
@@ -45,10 +54,7 @@ pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     if args.dry_run {
         return Ok(plan.describe(&rehearsal, ui));
     }
-    if !args.force && plan.output.symlink_metadata().is_ok() {
-        let hint = "-f replaces it; -o names another place";
-        return Err(in_the_way(&plan.output).hint(hint));
-    }
+    plan.output.check(args.force)?;
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let hashed = match plan.hash(&rehearsal, &signals, ui)? {
         Ok(hashed) => hashed,
@@ -56,7 +62,10 @@ pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     };
     let torrent = hashed.torrent(&trackers(args));
     let metainfo = hashed.metainfo(&torrent)?;
-    put(hashed.output(), &torrent, args.force)?;
+    match hashed.output() {
+        Target::File(path) => put(path, &torrent, args.force)?,
+        Target::Stdout => ui.result_bytes(&torrent),
+    }
     hashed.plan.tell(&metainfo, ui);
     Ok(Exit::Success)
 }
@@ -90,9 +99,46 @@ impl Hashed<'_> {
     }
 
     /// Returns where the torrent file goes.
-    pub(crate) fn output(&self) -> &Path {
+    pub(crate) fn output(&self) -> &Target {
         &self.plan.output
     }
+}
+
+impl Target {
+    /// Refuses a place that is taken, unless what is there may be replaced, and a terminal.
+    fn check(&self, force: bool) -> Result<(), Failure> {
+        match self {
+            Self::File(path) if !force && path.symlink_metadata().is_ok() => {
+                Err(in_the_way(path).hint("-f replaces it; -o names another place"))
+            }
+            Self::Stdout if io::stdout().is_terminal() => {
+                let message = "a torrent is no text for a terminal. Nothing was written";
+                let failure = Failure::new(Exit::Usage, "stdout_is_terminal", message);
+                Err(failure.hint("give stdout to a file or a program, as in -o - >x.torrent"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Stdout => None,
+        }
+    }
+}
+
+/// Refuses what would mix with a torrent on stdout.
+fn refuse_mixing(args: &CreateArgs, ui: &Ui) -> Result<(), Failure> {
+    let flag = match (ui.is_json(), args.magnet) {
+        (true, _) => "--json",
+        (_, true) => "--magnet",
+        _ => return Ok(()),
+    };
+    let message = format!("-o - and {flag} would both write to stdout. Nothing was written");
+    let hint = "name a file with -o, or print the magnet link with `swarmloop magnet -`";
+    Err(Failure::new(Exit::Usage, "stdout_twice", message).hint(hint))
 }
 
 fn refuse_later(args: &CreateArgs) -> Result<(), Failure> {
@@ -110,10 +156,10 @@ fn conclude(halt: Halt, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 /// Returns where the torrent goes.
-pub(crate) fn output(args: &CreateArgs) -> Result<PathBuf, Failure> {
+pub(crate) fn output(args: &CreateArgs) -> Result<Target, Failure> {
     let folder = match &args.output {
-        Some(output) if output == "-" => return Err(Failure::not_yet("-o - (stdout) is")),
-        Some(output) if !output.is_dir() => return Ok(output.clone()),
+        Some(output) if output == "-" => return Ok(Target::Stdout),
+        Some(output) if !output.is_dir() => return Ok(Target::File(output.clone())),
         folder => folder.clone().unwrap_or_default(),
     };
     let mut name = match &args.name {
@@ -121,20 +167,20 @@ pub(crate) fn output(args: &CreateArgs) -> Result<PathBuf, Failure> {
         None => walk::name_of(&args.path)?,
     };
     name.push(".torrent");
-    Ok(folder.join(name))
+    Ok(Target::File(folder.join(name)))
 }
 
 /// A torrent that is to be made.
 struct Plan<'a> {
     args: &'a CreateArgs,
     source: Source,
-    output: PathBuf,
+    output: Target,
     piece_len: u32,
     creation_date: Option<i64>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(args: &'a CreateArgs, source: Source, output: PathBuf) -> Result<Self, Failure> {
+    fn new(args: &'a CreateArgs, source: Source, output: Target) -> Result<Self, Failure> {
         let total_len = source.total_len();
         if total_len == 0 {
             let path = escaped_path(&args.path);
@@ -154,8 +200,11 @@ impl<'a> Plan<'a> {
     fn rehearse(args: &'a CreateArgs, ui: &mut Ui) -> Result<(Self, Metainfo), Failure> {
         refuse_later(args)?;
         let output = output(args)?;
+        if output == Target::Stdout && !args.dry_run {
+            refuse_mixing(args, ui)?;
+        }
         let follow_symlinks = args.follow_symlinks;
-        let rules = Rules { exclude: &args.exclude, follow_symlinks, output: &output };
+        let rules = Rules { exclude: &args.exclude, follow_symlinks, output: output.path() };
         let source = Source::find(&args.path, rules)?;
         let plan = Self::new(args, source, output)?;
         let no_hashes = vec![0; plan.pieces()? * PIECE_HASH_LEN];
@@ -268,7 +317,7 @@ impl<'a> Plan<'a> {
 
     /// Says what would be made.
     fn describe(&self, metainfo: &Metainfo, ui: &mut Ui) -> Exit {
-        ui.record(|| json::created(metainfo, None, &self.output));
+        ui.record(|| json::created(metainfo, None, self.output.path()));
         for line in table(metainfo, false) {
             ui.result(&line);
         }
@@ -279,10 +328,12 @@ impl<'a> Plan<'a> {
     /// Says what was made.
     fn tell(&self, metainfo: &Metainfo, ui: &mut Ui) {
         let magnet = Magnet::of(metainfo).to_string();
-        ui.record(|| json::created(metainfo, Some(&magnet), &self.output));
+        ui.record(|| json::created(metainfo, Some(&magnet), self.output.path()));
         let hash = metainfo.info_hash;
         ui.say(&format!("created  {}  {hash}", self.summary(metainfo)));
-        ui.result_path(&self.output);
+        if let Some(path) = self.output.path() {
+            ui.result_path(path);
+        }
         if self.args.magnet {
             ui.result(&magnet);
         }
@@ -292,7 +343,7 @@ impl<'a> Plan<'a> {
     fn summary(&self, metainfo: &Metainfo) -> String {
         format!(
             "{}  {} in {}  {} of {}",
-            escaped_path(&self.output),
+            self.output.path().map_or_else(|| "stdout".to_owned(), escaped_path),
             Size(metainfo.total_len()),
             count(metainfo.files.len(), "file", "files"),
             count(metainfo.piece_count() as usize, "piece", "pieces"),

@@ -22,7 +22,7 @@ pub(super) struct Rules<'a> {
     /// Whether links are followed instead of left out.
     pub(super) follow_symlinks: bool,
     /// The torrent that is about to be replaced, which cannot be in itself.
-    pub(super) output: &'a Path,
+    pub(super) output: Option<&'a Path>,
 }
 
 /// The files of a new torrent.
@@ -85,7 +85,8 @@ impl Source {
         }
         let (root, files, skipped) = (path.to_owned(), Vec::new(), Vec::new());
         let mut source = Self { root, name, is_file: false, files, skipped };
-        let output = fs::metadata(rules.output).ok().map(|metadata| id(&metadata));
+        let output = rules.output.and_then(|path| fs::metadata(path).ok());
+        let output = output.map(|metadata| id(&metadata));
         let walk = Walk { rules, output };
         walk.folder(Path::new(""), &mut vec![id(&metadata)], &mut source)?;
         source

@@ -10,6 +10,9 @@ use crate::cli::words;
 /// What the names of all variables begin with.
 pub(super) const PREFIX: &str = "SWARMLOOP_";
 
+/// Flags that have a second variable, which counts where the first one is not set.
+const OTHER_NAMES: [(&str, &str); 1] = [("log-level", "SWARMLOOP_LOG")];
+
 /// Returns the settings that the variables make. Variables that no flag has are not ours; empty
 /// ones count as not set.
 pub(super) fn settings(env: &[(String, OsString)], flags: &Flags) -> Result<Vec<Setting>, Failure> {
@@ -36,9 +39,12 @@ pub(super) fn settings(env: &[(String, OsString)], flags: &Flags) -> Result<Vec<
 
 /// Returns the variable of a flag and its value, if it has one.
 pub(super) fn value<'a>(env: &'a [(String, OsString)], long: &str) -> Option<(String, &'a OsStr)> {
-    let name = format!("{PREFIX}{}", long.replace('-', "_").to_uppercase());
-    let value = env.iter().find(|(known, value)| *known == name && !value.is_empty());
-    value.map(|(_, value)| (name, value.as_os_str()))
+    let own = format!("{PREFIX}{}", long.replace('-', "_").to_uppercase());
+    let other = OTHER_NAMES.iter().find(|(of, _)| *of == long).map(|(_, name)| (*name).to_owned());
+    [Some(own), other].into_iter().flatten().find_map(|name| {
+        let value = env.iter().find(|(known, value)| *known == name && !value.is_empty());
+        value.map(|(_, value)| (name, value.as_os_str()))
+    })
 }
 
 /// Reads what a switch may be set to.
