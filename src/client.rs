@@ -86,6 +86,8 @@ pub struct Client {
 enum Command {
     Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
     Remove(TorrentId),
+    Stop(TorrentId),
+    Start(TorrentId),
     Reannounce,
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     SetLimits(Option<TorrentId>, RateLimits),
@@ -180,6 +182,25 @@ impl Client {
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn remove_torrent(&self, torrent: TorrentId) -> Result<(), ClientError> {
         self.send(Command::Remove(torrent))
+    }
+
+    /// Stops a torrent, which stays there: its connections are closed, its trackers told, its state
+    /// saved and its files let go. Returns at once; [`Event::Phase`] says when it has stopped.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn stop_torrent(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.send(Command::Stop(torrent))
+    }
+
+    /// Starts a torrent that has stopped, on request or by itself. Its files are looked at as if it
+    /// were added now, so they are hashed if its state is not [kept](AddTorrent::resume). Returns
+    /// at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn start_torrent(&self, torrent: TorrentId) -> Result<(), ClientError> {
+        self.send(Command::Start(torrent))
     }
 
     /// Limits from now on how fast payload flows in all; 0 for no limit. Returns at once.
@@ -405,6 +426,14 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Remove(torrent) => {
             let (session, now) = reactor.session_mut();
             session.remove_torrent(torrent, now);
+        }
+        Command::Stop(torrent) => {
+            let (session, now) = reactor.session_mut();
+            session.stop_torrent(torrent, now);
+        }
+        Command::Start(torrent) => {
+            let (session, now) = reactor.session_mut();
+            session.start_torrent(torrent, now);
         }
         Command::Reannounce => {
             let (session, now) = reactor.session_mut();

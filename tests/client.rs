@@ -110,6 +110,41 @@ fn a_file_goes_from_one_client_to_another_and_is_the_same() {
     assert!(leech.shutdown(Duration::from_secs(5)) && seed.shutdown(Duration::from_secs(5)));
 }
 
+/// Returns how many files below a folder this process has open.
+fn open_below(folder: &Path) -> usize {
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap();
+    let targets = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+    targets.filter(|target| target.starts_with(folder)).count()
+}
+
+#[test]
+fn a_torrent_that_is_stopped_lets_its_files_go_and_can_be_started_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bytes = content(1, 3_000_000);
+    std::fs::write(from.path().join("file.bin"), &bytes).unwrap();
+    let metainfo = torrent("file.bin", &[(&[], &bytes)], &[]);
+    let (seed, leech) = (client([127, 7, 9, 2]), client([127, 7, 9, 3]));
+    let served = add(&seed, &metainfo, from.path(), Mode::Seed, None);
+    let is_seeding = |event: &Event| matches!(event, Event::Phase { phase: Phase::Seeding, .. });
+    wait(&seed, is_seeding);
+    let mode = Mode::Download { overwrite: false };
+    let id = add(&leech, &metainfo, to.path(), mode, Some(seed.listen_addrs()[0]));
+    wait(&leech, |event| matches!(event, Event::Complete { downloaded: true, .. }));
+    assert!(open_below(from.path()) > 0 && open_below(to.path()) > 0);
+    for (client, torrent, folder) in [(&seed, served, &from), (&leech, id, &to)] {
+        client.stop_torrent(torrent).unwrap();
+        wait(client, |e| matches!(e, Event::Phase { phase: Phase::Stopped(None), .. }));
+        let deadline = Instant::now() + PATIENCE;
+        while open_below(folder.path()) > 0 {
+            assert!(Instant::now() < deadline, "the files are still open");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    leech.start_torrent(id).unwrap();
+    wait(&leech, is_seeding);
+    assert!(leech.shutdown(Duration::from_secs(5)) && seed.shutdown(Duration::from_secs(5)));
+}
+
 #[test]
 fn what_the_engine_measures_is_taken_in_intervals_that_follow_each_other() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

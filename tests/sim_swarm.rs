@@ -1,5 +1,5 @@
 //! Whole swarms in virtual time: what leechers, seeds, trackers and liars come to. Here: swarms of
-//! sessions. In `sim_swarm/`: random ones, disks, crashes, and hosts that lie.
+//! sessions. In `sim_swarm/`: random ones, disks, crashes, stops, and hosts that lie.
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 #[path = "sim_swarm/announcers.rs"]
@@ -18,6 +18,8 @@ mod limits;
 mod random;
 #[path = "sim_swarm/selecting.rs"]
 mod selecting;
+#[path = "sim_swarm/stopping.rs"]
+mod stopping;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -133,6 +133,11 @@ pub enum Job {
     Save(Save),
     /// Save blocks of open pieces.
     Spill(Spill),
+    /// Close every open file of a torrent that rests, and forget what its files were.
+    LetGo {
+        /// Whose files.
+        storage: Arc<Storage>,
+    },
     /// Close every open file of a torrent; no outcome follows.
     Close {
         /// The torrent that is gone.
@@ -283,6 +288,11 @@ pub enum Outcome {
         torrent: TorrentId,
         /// What was found; [`DiskErrorKind::Full`] if there is no room even for the piece.
         space: Result<Space, DiskError>,
+    },
+    /// Of [`Job::LetGo`].
+    LetGo {
+        /// The job's torrent.
+        torrent: TorrentId,
     },
     /// Of the jobs that keep a torrent's state.
     State(StateOutcome),

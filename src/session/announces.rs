@@ -119,7 +119,8 @@ impl Session {
             let addrs = addrs.unwrap_or_default();
             if addrs.is_empty() && source == Source::User {
                 entry.unresolved.push((host, port));
-                entry.look_up_at = Some(now + LOOK_UP_AGAIN);
+                let again = now + LOOK_UP_AGAIN;
+                entry.look_up_at = (!entry.torrent.is_stopped()).then_some(again);
             }
             for addr in addrs {
                 entry.torrent.candidates.add(addr, source, now);

@@ -115,6 +115,15 @@ impl Entry {
         }
     }
 
+    /// Drops what is of use only while the torrent runs. Its connections are closed.
+    pub(super) fn rest(&mut self) {
+        self.choker = Choker::new(self.choke_config());
+        self.optimistic = Vec::new();
+        self.telling = Telling::default();
+        (self.tell_peers, self.rechoke_at, self.look_up_at) = (false, None, None);
+        self.last_dial_error = None;
+    }
+
     /// Returns how peers are to be ranked now.
     pub(super) fn choke_config(&self) -> ChokeConfig {
         let mode = if self.torrent.is_downloading() {

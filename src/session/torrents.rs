@@ -28,6 +28,7 @@ use super::{LookupFor, Session};
 
 /// A torrent to work on.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct NewTorrent {
     /// What it is.
     pub metainfo: Metainfo,
@@ -41,6 +42,8 @@ pub struct NewTorrent {
     pub selection: Selection,
     /// Stop a download at once if what is missing does not fit on the disk.
     pub check_space: bool,
+    /// Stop once its files were looked at, before anything is hashed or asked for.
+    pub stopped: bool,
     /// How room is made for its files.
     pub alloc: Alloc,
     /// Ask its trackers for peers.
@@ -64,6 +67,7 @@ impl NewTorrent {
             sequential: false,
             selection: Selection::all(),
             check_space: true,
+            stopped: false,
             alloc: Alloc::Sparse,
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
@@ -135,6 +139,7 @@ impl Session {
             selection: new.selection,
             unchoke_slots: self.config.unchoke_slots,
             check_space: new.check_space,
+            stopped: new.stopped,
             resume: new.resume,
             sync: SyncLimits {
                 interval: self.config.sync_interval,
@@ -186,6 +191,37 @@ impl Session {
         self.follow(torrent, after, now);
     }
 
+    /// Stops a torrent, which stays in the session: its connections are closed, its trackers told,
+    /// its state saved and its files let go. It takes next to nothing then, and wakes nobody.
+    ///
+    /// One that is just being looked at stops when it is known what there is of it. Of no effect on
+    /// one that has stopped.
+    pub fn stop_torrent(&mut self, torrent: TorrentId, now: Instant) {
+        self.input();
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        entry.torrent.stop_when_known(&mut self.work.ctx(now));
+        if entry.torrent.is_stopped() {
+            self.close_down(torrent, CloseReason::TorrentStopped, now);
+        }
+    }
+
+    /// Starts a torrent that has stopped, on request or by itself, as if it were added now: its
+    /// files are looked at, and what of them may have changed is hashed; all of them if its state
+    /// is not kept. What has been counted goes on.
+    ///
+    /// Of no effect on one that runs.
+    pub fn start_torrent(&mut self, torrent: TorrentId, now: Instant) {
+        self.input();
+        let is_ending = self.shutting_down;
+        let Some(entry) = self.entry_mut(torrent).filter(|entry| !entry.removing && !is_ending)
+        else {
+            return;
+        };
+        entry.torrent.start_again();
+        entry.look_up_at = (!entry.unresolved.is_empty()).then_some(now);
+        self.touch(torrent);
+    }
+
     /// Stops a torrent and takes it out of the session once the disk is done with it. Its trackers
     /// are told.
     pub fn remove_torrent(&mut self, torrent: TorrentId, now: Instant) {
@@ -234,10 +270,19 @@ impl Session {
     fn stop(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         entry.torrent.stop(None, &mut self.work.ctx(now));
-        if entry.announcer.stop() {
+        self.close_down(torrent, reason, now);
+    }
+
+    /// Does what follows for a torrent that has stopped: its trackers are told, its connections
+    /// closed.
+    fn close_down(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
+        if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.stop()) {
             self.give_up_announce(torrent);
         }
         self.close_conns_of(torrent, reason, now);
+        if let Some(entry) = self.entry_mut(torrent) {
+            entry.rest();
+        }
         self.pass_on_news(torrent, now);
         self.touch(torrent);
     }
@@ -285,9 +330,13 @@ impl Session {
             | Outcome::Check { torrent, .. }
             | Outcome::Carry { torrent, .. }
             | Outcome::Finish { torrent, .. }
-            | Outcome::Space { torrent, .. } => *torrent,
+            | Outcome::Space { torrent, .. }
+            | Outcome::LetGo { torrent } => *torrent,
             Outcome::State(outcome) => outcome.torrent(),
         };
+        if self.entry_mut(torrent).is_some_and(|entry| entry.torrent.job_done()) {
+            self.touch(torrent);
+        }
         if let Outcome::Read { .. } = outcome {
             return self.on_read(torrent, outcome, now);
         }
@@ -315,18 +364,9 @@ impl Session {
                 }
             }
             After::Completed => self.on_complete(torrent, now),
-            After::Stopped => self.on_stopped(torrent, now),
+            After::Stopped => self.close_down(torrent, CloseReason::TorrentStopped, now),
             After::Restarted => self.close_conns_of(torrent, CloseReason::TorrentStopped, now),
         }
-    }
-
-    /// A torrent has stopped by itself: its trackers are told, its connections closed.
-    fn on_stopped(&mut self, torrent: TorrentId, now: Instant) {
-        if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.stop()) {
-            self.give_up_announce(torrent);
-        }
-        self.close_conns_of(torrent, CloseReason::TorrentStopped, now);
-        self.touch(torrent);
     }
 
     /// A run of blocks was read for a peer: send it, or refuse it; if the peer has gone, only the

@@ -223,7 +223,12 @@ impl Session {
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.torrent.look_for_space(&mut self.work.ctx(now));
             entry.torrent.keep_state(&mut self.work.ctx(now));
+            // Whoever goes rests without it.
+            if !self.shutting_down && !entry.removing {
+                entry.torrent.come_to_rest(&mut self.work.ctx(now));
+            }
         }
+        self.pass_on_news(torrent, now);
         self.look_up_again(torrent, now);
         self.announce(torrent, now);
         self.dial(torrent, now);

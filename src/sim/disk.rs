@@ -173,6 +173,7 @@ impl SimDisk {
             Job::Sync(job) => Outcome::State(self.sync(job)),
             Job::Save(job) => Outcome::State(self.save(&job)),
             Job::Spill(job) => Outcome::State(self.spill(job)),
+            Job::LetGo { storage } => Outcome::LetGo { torrent: storage.torrent },
             Job::Close { .. } => return None,
         })
     }

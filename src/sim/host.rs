@@ -51,6 +51,8 @@ pub struct AddOptions {
     pub selection: Selection,
     /// Stop at once if what is missing does not fit on the disk.
     pub check_space: bool,
+    /// Stop once its files were looked at.
+    pub stopped: bool,
     /// Ask the torrent's trackers.
     pub use_trackers: bool,
     /// Keep its state on the host's disk, and begin with what is there.
@@ -69,6 +71,7 @@ impl Default for AddOptions {
             sequential: false,
             selection,
             check_space: true,
+            stopped: false,
             use_trackers: true,
             resume: false,
             peers: Vec::new(),

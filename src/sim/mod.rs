@@ -164,6 +164,7 @@ impl Sim {
         let new = NewTorrent {
             sequential: options.sequential,
             check_space: options.check_space,
+            stopped: options.stopped,
             selection: options.selection.clone(),
             use_trackers: options.use_trackers,
             resume,

@@ -362,6 +362,7 @@ fn outcome_number(outcome: &Outcome) -> u64 {
         Outcome::Space { .. } => u64::MAX - 3,
         Outcome::Carry { .. } => u64::MAX - 5,
         Outcome::State(_) => u64::MAX - 4,
+        Outcome::LetGo { .. } => u64::MAX - 6,
     }
 }
 
@@ -383,6 +384,7 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::Sync(_) => u64::MAX - 6,
         Job::Save(job) => u64::MAX - 8 - job.generation,
         Job::Spill(job) => 3 << 60 | job.blocks.len() as u64,
+        Job::LetGo { .. } => 4 << 60,
         Job::Close { .. } => u64::MAX - 3,
         Job::Carry { .. } => u64::MAX - 5,
     }

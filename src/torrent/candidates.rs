@@ -173,6 +173,12 @@ impl Candidates {
         }
     }
 
+    /// Forgets what trackers name again, while nobody is dialled; bans stay.
+    pub(super) fn rest(&mut self) {
+        self.known.retain(|_, candidate| candidate.source == Source::User);
+        self.resting.retain(|(_, addr)| self.known.contains_key(addr));
+    }
+
     /// Bans an IP address: nothing there is dialled or let in again.
     pub fn ban(&mut self, ip: IpAddr) {
         let ip = ip.to_canonical();

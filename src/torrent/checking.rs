@@ -106,6 +106,11 @@ impl Check {
         self.files().get(index).copied().flatten()
     }
 
+    /// Tells whether it is known what there is, and what the last process has said of it.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.is_loaded && self.files.is_some()
+    }
+
     pub(super) const fn have(&self) -> &Bitfield {
         &self.have
     }
@@ -162,6 +167,10 @@ impl Torrent {
         to_hash.dedup();
         check.have = trusted.clone();
         check.trusted = trusted;
+        if self.rest.is_wanted() {
+            self.stop(None, ctx);
+            return After::Stopped;
+        }
         check.hash(&to_hash, self.geometry.piece_len());
         self.check_on(ctx)
     }
@@ -284,12 +293,11 @@ impl Torrent {
             && let Some((first, count)) = check.todo.pop()
         {
             let (storage, first) = (Arc::clone(&self.storage), PieceIndex(first));
-            ctx.jobs.push_back(Job::Check { storage, first, count });
+            self.jobs.submit(Job::Check { storage, first, count }, ctx);
             check.out += 1;
         }
         // Before a second check, blocks may still be with the disk.
-        let is_begun = check.is_loaded && check.files.is_some();
-        if check.out > 0 || !self.pieces.is_empty() || !is_begun {
+        if check.out > 0 || !self.pieces.is_empty() || !check.is_begun() {
             return After::Nothing;
         }
         // Nor is what leaves the parts file looked for in two places at once.

@@ -269,26 +269,28 @@ impl Torrent {
             if let Some(run) = open.next_run(BLOCK_LEN) {
                 open.handed_over_at = ctx.now;
                 ctx.pool.hand_over(frame::count(&run.frames));
-                ctx.jobs.push_back(Job::Append(Append {
+                let job = Append {
                     storage: Arc::clone(&self.storage),
                     piece,
                     begin: run.begin,
                     frames: run.frames,
                     midstate: run.midstate,
                     last: run.last,
-                }));
+                };
+                self.jobs.submit(Job::Append(job), ctx);
             }
         } else if complete {
             let mut frames = ctx.pool.row();
             open.take_frames(&mut frames);
             open.handed_over_at = ctx.now;
             ctx.pool.hand_over(frame::count(&frames));
-            ctx.jobs.push_back(Job::Verify(Verify {
+            let job = Verify {
                 storage: Arc::clone(&self.storage),
                 piece,
                 frames,
                 block_hashes: self.blame.is_suspicious(piece),
-            }));
+            };
+            self.jobs.submit(Job::Verify(job), ctx);
         }
     }
 
@@ -460,7 +462,7 @@ impl Torrent {
             };
             left -= frames.len();
             let storage = Arc::clone(&self.storage);
-            ctx.jobs.push_back(Job::Read(Read { storage, conn, piece, begin, frames }));
+            self.jobs.submit(Job::Read(Read { storage, conn, piece, begin, frames }), ctx);
         }
         Fed { bytes, waits: false }
     }

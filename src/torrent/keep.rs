@@ -50,6 +50,25 @@ pub struct SyncLimits {
     pub bytes: u64,
 }
 
+/// What the keeping of a torrent's state begins with, and what is left of it while it rests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    /// Whether everything is to be hashed, whatever the record says.
+    check: bool,
+    limits: SyncLimits,
+    /// When it was added, by both clocks.
+    added_at: (Instant, u64),
+    /// What was moved before this process, once that is known.
+    before: Option<(u64, u64)>,
+}
+
+impl Kept {
+    /// Returns what the keeping of a torrent that is added begins with.
+    pub(super) const fn new(resume: &Resume, limits: SyncLimits, now: Instant) -> Self {
+        Self { check: resume.check, limits, added_at: (now, resume.now_s), before: None }
+    }
+}
+
 /// How long after a failed save the next is tried.
 const SAVE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -63,6 +82,8 @@ pub(super) struct Keep {
     check: bool,
     limits: SyncLimits,
     added_at: (Instant, u64),
+    /// What was moved before this process, once that is known.
+    before: Option<(u64, u64)>,
     /// Slot and generation of the newest record on disk; generation 0 if there is none.
     newest: (Slot, u64),
     /// What the newest record on disk says; `None` if there is none.
@@ -112,18 +133,17 @@ enum Work {
 
 impl Keep {
     /// Returns the keeping of a torrent whose state is being loaded.
-    pub(super) fn new(
-        resume: &Resume,
-        pieces: u32,
-        files: usize,
-        limits: SyncLimits,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(kept: Kept, pieces: u32, files: usize) -> Self {
+        let Kept { check, limits, added_at, before } = kept;
+        let (downloaded, uploaded) = before.unwrap_or_default();
+        let added = added_at.1;
+        let empty = Record::empty(pieces, files);
         Self {
-            record: Record { added_at: resume.now_s, ..Record::empty(pieces, files) },
-            check: resume.check,
+            record: Record { added_at: added, downloaded, uploaded, ..empty },
+            check,
             limits,
-            added_at: (now, resume.now_s),
+            added_at,
+            before,
             newest: (Slot::Second, 0),
             on_disk: None,
             is_stale: false,
@@ -138,6 +158,12 @@ impl Keep {
             failed_syncs: 0,
             work: Work::Loading,
         }
+    }
+
+    /// Returns what is left while the torrent rests: the rest is on disk.
+    pub(super) fn rest(&self) -> Kept {
+        let before = Some((self.record.downloaded, self.record.uploaded));
+        Kept { check: self.check, limits: self.limits, added_at: self.added_at, before }
     }
 
     /// Notes a piece that was written. Pieces of which nobody knows when they were, because they
@@ -201,7 +227,8 @@ impl Keep {
         self.newest = (loaded.slot, loaded.generation);
         let (downloaded, uploaded) = (record.downloaded, record.uploaded);
         self.on_disk = Some(Said { clean: record.clean, downloaded, uploaded });
-        (self.record.downloaded, self.record.uploaded) = (downloaded, uploaded);
+        let before = self.before.unwrap_or((downloaded, uploaded));
+        (self.record.downloaded, self.record.uploaded) = before;
         if record.added_at != 0 {
             self.record.added_at = record.added_at;
         }
@@ -220,7 +247,7 @@ impl Torrent {
     pub fn keep_state(&mut self, ctx: &mut Ctx<'_>) {
         let Some(mut keep) = self.keep.take() else { return };
         if let Some(job) = self.next_state_job(&mut keep, ctx.now) {
-            ctx.jobs.push_back(job);
+            self.jobs.submit(job, ctx);
         }
         self.keep = Some(keep);
     }
@@ -483,6 +510,8 @@ impl Torrent {
     pub(super) fn keep_checked(&mut self, trusted: Bitfield, have: &Bitfield) {
         let Some(keep) = &mut self.keep else { return };
         let found = have.ones().filter(|piece| !trusted.contains(*piece)).map(PieceIndex);
+        // Whoever wanted everything hashed has had it.
+        keep.check = false;
         keep.written = found.collect();
         keep.sync_at = keep.sync_at.or((!keep.written.is_empty()).then_some(Instant::ZERO));
         keep.record.claimed = trusted;
@@ -546,7 +575,7 @@ mod tests {
     fn nothing_is_due_for_pieces_that_were_lost_before_they_were_synced() {
         let resume = Resume { file: PathBuf::new(), check: false, now_s: 0 };
         let limits = SyncLimits { interval: Duration::from_secs(5), bytes: 1000 };
-        let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
+        let mut keep = Keep::new(Kept::new(&resume, limits, Instant::ZERO), 9, 2);
         keep.work = Work::Idle;
         let pieces = [PieceIndex(3), PieceIndex(4)];
         for piece in pieces {

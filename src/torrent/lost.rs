@@ -14,7 +14,8 @@ use super::{Ctx, Stage, Torrent};
 /// What is wrong with a torrent's disk.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    /// Whether it is still to be asked if there is room for what is missing.
+    /// Whether it is asked at each start if there is room for what is missing; and still to be.
+    checks_space: bool,
     pub(super) asks_for_room: bool,
     /// What is known of the disk since it was full; `None` as long as it takes everything.
     pub(super) shortage: Option<Box<Shortage>>,
@@ -24,8 +25,13 @@ pub(super) struct Trouble {
 
 impl Trouble {
     /// Returns no trouble yet.
-    pub(super) const fn new(asks_for_room: bool) -> Self {
-        Self { asks_for_room, shortage: None, lost: BTreeSet::new() }
+    pub(super) const fn new(checks_space: bool) -> Self {
+        Self { checks_space, asks_for_room: checks_space, shortage: None, lost: BTreeSet::new() }
+    }
+
+    /// Forgets what there was, for another start.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new(self.checks_space);
     }
 }
 

@@ -5,7 +5,7 @@
 //! torrent holds names of connections, never the peers themselves, and it never sees the session.
 //!
 //! Reading order: `exchange` (what peers do), [`verify`] (what the disk answers), `checking`
-//! (before the start), `selecting` (which files are wanted).
+//! (before the start), `selecting` (which files are wanted), `rest` (stopped and started).
 
 pub mod blame;
 pub mod candidates;
@@ -16,6 +16,7 @@ pub mod keep;
 mod lost;
 pub mod phase;
 pub mod pieces;
+mod rest;
 pub mod resume;
 mod selecting;
 mod space;
@@ -44,10 +45,11 @@ use blame::Blame;
 use candidates::Candidates;
 use checking::Check;
 pub use figures::{Counts, Totals};
-use keep::{Keep, Resume, SyncLimits};
+use keep::{Keep, Kept, Resume, SyncLimits};
 use lost::Trouble;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
+use rest::{Jobs, Rest};
 use selecting::Carrying;
 
 /// What a torrent is made from.
@@ -67,6 +69,8 @@ pub struct TorrentParams {
     pub unchoke_slots: usize,
     /// Whether to stop at once if what is missing does not fit on the disk.
     pub check_space: bool,
+    /// Whether to stop once its files were looked at.
+    pub stopped: bool,
     /// Where its state is kept, if it is: as [`Storage::state`] says.
     pub resume: Option<Resume>,
     /// When what was written is made durable, if its state is kept.
@@ -107,8 +111,13 @@ pub struct Torrent {
     /// meanwhile.
     finishing: u32,
     trouble: Trouble,
-    /// `None` if nothing outlives the process.
+    /// `None` if nothing outlives the process, and while the torrent rests.
     keep: Option<Box<Keep>>,
+    /// What is left of `keep` while the torrent rests.
+    kept: Option<Kept>,
+    /// What is with the disk.
+    jobs: Jobs,
+    rest: Rest,
     pieces: OpenPieces,
     blame: Blame,
     /// Pieces verified since the start, in the order in which they came; peers are told from where
@@ -137,7 +146,7 @@ pub struct Torrent {
 /// The phase with exactly its data.
 #[derive(Debug)]
 enum Stage {
-    /// Nothing runs. What was verified is kept for the status.
+    /// Nothing runs, see `rest`. What was verified is kept for the status.
     Stopped { reason: Option<StopReason>, have: Bitfield },
     /// Existing files are looked at and hashed.
     Checking(Box<Check>),
@@ -207,14 +216,7 @@ impl Torrent {
     pub fn start(params: TorrentParams, ctx: &mut Ctx<'_>) -> Self {
         let layout = &params.storage.layout;
         let geometry = Geometry::new(layout.total_len(), layout.piece_len(PieceIndex(0)));
-        let files = params.storage.parts_index() + 1;
-        let keep = params.resume.map(|resume| {
-            ctx.jobs.push_back(Job::Load { storage: Arc::clone(&params.storage) });
-            Box::new(Keep::new(&resume, geometry.pieces(), files, params.sync, ctx.now))
-        });
-        ctx.jobs.push_back(Job::Stat { storage: Arc::clone(&params.storage) });
-        ctx.events.push(TorrentEvent::Phase(Phase::Checking));
-        Self {
+        let mut torrent = Self {
             id: params.storage.torrent,
             info_hash: params.info_hash,
             geometry,
@@ -229,8 +231,11 @@ impl Torrent {
             order: params.order,
             selection: params.selection,
             carrying: None,
-            stage: Stage::Checking(Box::new(Check::new(geometry.pieces(), keep.is_none()))),
-            keep,
+            stage: Stage::Stopped { reason: None, have: Bitfield::new(geometry.pieces()) },
+            keep: None,
+            kept: params.resume.map(|resume| Kept::new(&resume, params.sync, ctx.now)),
+            jobs: Jobs::default(),
+            rest: Rest::new(params.stopped),
             finishing: 0,
             trouble: Trouble::new(params.check_space),
             pieces: OpenPieces::new(stream_window(ctx.pool)),
@@ -245,7 +250,22 @@ impl Torrent {
             unchoked: BTreeSet::new(),
             picked: Vec::new(),
             scratch: Bitfield::default(),
+        };
+        torrent.begin(ctx);
+        torrent
+    }
+
+    /// Begins to look at the existing files.
+    fn begin(&mut self, ctx: &mut Ctx<'_>) {
+        let pieces = self.geometry.pieces();
+        if let Some(kept) = self.kept.take() {
+            let files = self.storage.parts_index() + 1;
+            self.keep = Some(Box::new(Keep::new(kept, pieces, files)));
+            self.jobs.submit(Job::Load { storage: Arc::clone(&self.storage) }, ctx);
         }
+        self.jobs.submit(Job::Stat { storage: Arc::clone(&self.storage) }, ctx);
+        self.stage = Stage::Checking(Box::new(Check::new(pieces, self.keep.is_none())));
+        ctx.events.push(TorrentEvent::Phase(Phase::Checking));
     }
 
     /// Returns what the torrent is doing at `now`.
@@ -358,39 +378,6 @@ impl Torrent {
     /// Returns the peers that we let request.
     pub const fn unchoked(&self) -> &BTreeSet<ConnId> {
         &self.unchoked
-    }
-
-    /// Stops the torrent: nothing is asked for or served any more. The session closes its
-    /// connections. Pieces that the disk is working on are finished and counted.
-    pub fn stop(&mut self, reason: Option<StopReason>, ctx: &mut Ctx<'_>) {
-        if matches!(self.stage, Stage::Stopped { .. }) {
-            return;
-        }
-        self.close_idle(reason.is_none() && self.keep.is_some(), ctx);
-        if let (Stage::Checking(_), Some(keep)) = (&self.stage, &mut self.keep) {
-            keep.give_up();
-        }
-        if matches!(self.carrying, Some(Carrying::Waiting)) {
-            self.carrying = None;
-        }
-        let have = self.have().clone();
-        self.stage = Stage::Stopped { reason, have };
-        self.trouble.shortage = None;
-        ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
-    }
-
-    /// Closes the open pieces that no job has, but for those with blocks if these are to be put
-    /// aside. Nobody is asked for anything any more.
-    fn close_idle(&mut self, keep_blocks: bool, ctx: &mut Ctx<'_>) {
-        let doomed = |open: &&OpenPiece| !(keep_blocks && open.is_worth_keeping());
-        let idle: BTreeSet<PieceIndex> = self.pieces.idle().collect();
-        let open = self.pieces.iter().filter(|open| idle.contains(&open.piece));
-        let doomed: Vec<PieceIndex> = open.filter(doomed).map(|open| open.piece).collect();
-        for piece in doomed {
-            self.close_piece(piece, ctx);
-        }
-        self.hungry.clear();
-        self.stirred = 0;
     }
 
     /// Tells whether a peer went hungry for want of credit since [`Torrent::reclaim`] last looked.

@@ -159,6 +159,12 @@ impl OpenPieces {
         self.spare.push(Row { slots, contributors });
     }
 
+    /// Gives back the memory that is kept for pieces to come.
+    pub fn shrink(&mut self) {
+        self.open.shrink_to_fit();
+        self.spare = Vec::new();
+    }
+
     /// Returns the open pieces of which no job has blocks.
     pub fn idle(&self) -> impl Iterator<Item = PieceIndex> + '_ {
         self.open.iter().filter(|open| !open.in_job).map(|open| open.piece)

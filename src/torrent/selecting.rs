@@ -136,7 +136,8 @@ impl Torrent {
             pieces.map(PieceIndex).collect()
         };
         let carried = files.iter().map(|file| (*file, right(*file))).collect();
-        ctx.jobs.push_back(Job::Carry { storage: Arc::clone(&self.storage), files: carried });
+        let job = Job::Carry { storage: Arc::clone(&self.storage), files: carried };
+        self.jobs.submit(job, ctx);
         self.carrying = Some(Carrying::Files(files));
     }
 

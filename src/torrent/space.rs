@@ -98,7 +98,7 @@ impl Torrent {
         // The first look is for the figures: what has just failed is not tried again at once.
         let reserve = shortage.piece.filter(|_| shortage.is_told);
         let (storage, wanted) = (Arc::clone(&self.storage), Vec::new());
-        ctx.jobs.push_back(Job::Space { storage, wanted, reserve });
+        self.jobs.submit(Job::Space { storage, wanted, reserve }, ctx);
     }
 
     /// Asks whether what is missing fits on the disk, before any of it is asked for; returns false
@@ -112,7 +112,7 @@ impl Torrent {
         let wanted = files.filter(|(at, file)| !file.pad && self.selection.wants(*at));
         let wanted = wanted.map(|(at, _)| at).collect();
         let storage = Arc::clone(&self.storage);
-        ctx.jobs.push_back(Job::Space { storage, wanted, reserve: None });
+        self.jobs.submit(Job::Space { storage, wanted, reserve: None }, ctx);
         true
     }
 

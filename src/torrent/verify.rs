@@ -76,7 +76,7 @@ impl Torrent {
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Space { space, .. } => self.on_space(space, ctx),
             Outcome::State(outcome) => self.on_state(outcome, ctx),
-            Outcome::Read { .. } => After::Nothing,
+            Outcome::Read { .. } | Outcome::LetGo { .. } => After::Nothing,
         }
     }
 
@@ -129,7 +129,7 @@ impl Torrent {
     pub(super) fn finish(&mut self, ctx: &mut Ctx<'_>) {
         let cut = matches!(self.mode, Mode::Download { overwrite: true });
         let (storage, selection) = (Arc::clone(&self.storage), self.selection.clone());
-        ctx.jobs.push_back(Job::Finish { storage, cut, selection });
+        self.jobs.submit(Job::Finish { storage, cut, selection }, ctx);
         self.finishing += 1;
     }
 

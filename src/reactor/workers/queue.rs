@@ -147,6 +147,7 @@ pub(super) const fn class(job: &Job) -> usize {
         | Job::Sync(_)
         | Job::Save(_)
         | Job::Spill(_)
+        | Job::LetGo { .. }
         | Job::Close { .. } => 2,
     }
 }
@@ -177,7 +178,8 @@ pub(super) fn torrent_of(job: &Job) -> TorrentId {
         | Job::Check { storage, .. }
         | Job::Carry { storage, .. }
         | Job::Finish { storage, .. }
-        | Job::Space { storage, .. } => storage.torrent,
+        | Job::Space { storage, .. }
+        | Job::LetGo { storage } => storage.torrent,
         Job::Close { torrent } => *torrent,
     }
 }

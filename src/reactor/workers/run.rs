@@ -135,6 +135,10 @@ pub(super) fn run(
         job @ (Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_)) => {
             Outcome::State(run_state(files, job)?)
         }
+        Job::LetGo { storage } => {
+            files.close(storage.torrent);
+            Outcome::LetGo { torrent: storage.torrent }
+        }
         Job::Close { torrent } => {
             files.close(torrent);
             return None;

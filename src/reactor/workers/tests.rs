@@ -353,6 +353,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Finish { .. } => "finish",
         Outcome::Space { .. } => "space",
         Outcome::State(_) => "state",
+        Outcome::LetGo { .. } => "let go",
     }
 }
 

@@ -87,6 +87,7 @@ impl Disk {
             Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) => {
                 panic!("no state is kept")
             }
+            Job::LetGo { storage } => Outcome::LetGo { torrent: storage.torrent },
             Job::Close { .. } => return None,
         })
     }
