@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use swarmloop::bitfield::Bitfield;
-use swarmloop::disk::job::{Job, OnDisk, Outcome, Read, Space};
+use swarmloop::disk::job::{Folders, Job, OnDisk, Outcome, Read, Space};
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex};
 use swarmloop::proto::handshake::{Reserved, encode};
 use swarmloop::proto::message::{Message, encode_bitfield_head};
@@ -117,7 +117,8 @@ impl World {
                     let there =
                         self.seeding.then_some(OnDisk { len, ours: true, ..OnDisk::default() });
                     let files = Ok(vec![there]);
-                    outcomes.push(Outcome::Stat { torrent: storage.torrent, files });
+                    let (torrent, folders) = (storage.torrent, Folders::default());
+                    outcomes.push(Outcome::Stat { torrent, files, folders });
                 }
                 Action::Disk(Job::Check { storage, first, count }) => {
                     let (torrent, good) = (storage.torrent, vec![true; count as usize]);

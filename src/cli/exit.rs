@@ -164,7 +164,10 @@ impl Failure {
             DiskErrorKind::ReadOnly => (Exit::Disk, "disk_read_only", "choose another folder"),
             DiskErrorKind::InTheWay => (Exit::Disk, "disk_in_the_way", "move it away"),
             DiskErrorKind::Missing => (Exit::Failed, "disk_missing", "put the file back"),
-            DiskErrorKind::Vanished => (Exit::Failed, "disk_vanished", "mount or restore it"),
+            DiskErrorKind::Vanished => {
+                let hint = "mount or restore it, or accept the one that is there with --check,";
+                (Exit::Failed, "disk_vanished", hint)
+            }
             DiskErrorKind::Panicked => (Exit::Failed, "disk_panicked", "report this bug"),
             _ => (Exit::Failed, "disk", "see to the disk"),
         };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use super::folders::{FolderId, Folders};
 pub use super::hash::Midstate;
 use super::layout::Layout;
 use super::parts::Parts;
@@ -257,6 +258,8 @@ pub enum Outcome {
         /// What there is of every file of the layout, and last of the parts file; `None` where
         /// there is nothing; pad files are `None`.
         files: Result<Vec<Option<OnDisk>>, DiskError>,
+        /// What its folders are.
+        folders: Folders,
     },
     /// Of [`Job::Check`].
     Check {
@@ -448,6 +451,15 @@ pub struct DiskError {
     pub kind: DiskErrorKind,
     /// The system's own words, without a path.
     pub message: String,
+}
+
+impl DiskError {
+    /// Returns that the download folder of `storage` is another than before.
+    pub fn vanished(storage: &Storage) -> Self {
+        let message = "the download folder is not the one used before".to_owned();
+        let (op, path, kind) = (DiskOp::Open, storage.root.clone(), DiskErrorKind::Vanished);
+        Self { op, path, kind, message }
+    }
 }
 
 impl DiskOp {

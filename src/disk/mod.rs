@@ -4,6 +4,7 @@
 //! **Invariant:** nothing here touches a file. [`crate::reactor`] does the jobs with threads and
 //! files, [`crate::sim`] in memory; the session cannot tell which.
 
+pub mod folders;
 pub mod hash;
 pub mod job;
 pub mod layout;

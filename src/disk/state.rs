@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::job::{DiskError, OnDisk, Storage};
+use super::job::{DiskError, Folders, OnDisk, Storage};
 use super::slots::Slot;
 use crate::id::{Block, PieceIndex, TorrentId};
 use crate::wire::frame::Frame;
@@ -58,10 +58,9 @@ pub enum StateOutcome {
         torrent: TorrentId,
         /// The job's pieces.
         pieces: Vec<PieceIndex>,
-        /// The files that were looked at, by their index in the layout, as they are now; `None` is
-        /// one that is not there. After an error nothing is known of any of the pieces, and what
-        /// is read of them next is read from the disk.
-        result: Result<Vec<(usize, Option<OnDisk>)>, DiskError>,
+        /// What there is now. After an error nothing is known of any of the pieces, and what is
+        /// read of them next is read from the disk.
+        result: Result<Looked, DiskError>,
     },
     /// Of [`super::job::Job::Load`].
     Loaded {
@@ -88,6 +87,16 @@ pub enum StateOutcome {
         /// Whether the blocks are where a power cut cannot reach them.
         result: Result<(), DiskError>,
     },
+}
+
+/// What there is of a torrent after a sync.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// The folders that it is in.
+    pub folders: Folders,
+    /// The files that were looked at, by their index in the layout; `None` is one that is not
+    /// there.
+    pub files: Vec<(usize, Option<OnDisk>)>,
 }
 
 /// The state of a torrent as an earlier process left it.

@@ -12,7 +12,7 @@
 
 mod cache;
 pub(super) mod fault;
-mod known;
+pub(super) mod known;
 mod mark;
 pub(super) mod open;
 mod parts;

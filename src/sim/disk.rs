@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Space, Storage, Times,
-    Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, Outcome, Read,
+    Space, Storage, Times, Verdict, Verify,
 };
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
@@ -63,6 +63,8 @@ pub struct SimDisk {
     writes: u64,
     reads: u64,
     syncs: u64,
+    /// How often another folder was put in the place of the download folder.
+    replaced: u64,
 }
 
 impl SimDisk {
@@ -83,6 +85,16 @@ impl SimDisk {
     /// Removes a file.
     pub fn remove(&mut self, path: &Path) {
         self.files.remove(path);
+    }
+
+    /// Puts another folder in the place of the download folder, with all that is in it.
+    pub const fn replace_folder(&mut self) {
+        self.replaced += 1;
+    }
+
+    pub(super) fn folders(&self) -> Folders {
+        let root = FolderId { device: 1, inode: 2 + self.replaced };
+        Folders { root: Some(root), own: None }
     }
 
     /// Returns how many runs were written.
@@ -139,7 +151,9 @@ impl SimDisk {
                 let files = files
                     .map(|f| if f.pad { None } else { look(&storage.root.join(&f.path)) })
                     .chain(std::iter::once(look(&storage.path_of(storage.parts_index()))));
-                Outcome::Stat { torrent: storage.torrent, files: Ok(files.collect()) }
+                let (torrent, files, folders) =
+                    (storage.torrent, Ok(files.collect()), self.folders());
+                Outcome::Stat { torrent, files, folders }
             }
             Job::Check { storage, first, count } => {
                 let pieces = (first.0..first.0 + count).map(PieceIndex);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::job::{DiskErrorKind, DiskOp, Storage};
 use crate::disk::slots::{self, Slot};
 use crate::disk::spill;
-use crate::disk::state::{Loaded, Save, Spill, StateOutcome, Sync};
+use crate::disk::state::{Loaded, Looked, Save, Spill, StateOutcome, Sync};
 use crate::id::Block;
 use crate::rng::Rng;
 use crate::torrent::resume::Record;
@@ -57,6 +57,7 @@ impl SimDisk {
             .map(|index| (index, self.files.look(&path(index))))
             .collect();
         let error = failed(DiskOp::Sync, storage.root.clone(), DiskErrorKind::Other);
+        let looked = Looked { folders: self.folders(), files: looked };
         let result = if fails { Err(error) } else { Ok(looked) };
         StateOutcome::Synced { torrent: storage.torrent, pieces, result }
     }

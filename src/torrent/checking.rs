@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Job, OnDisk, Storage};
+use crate::disk::job::{DiskError, Folders, Job, OnDisk, Storage};
 use crate::id::{Block, PieceIndex};
 use crate::picker::Picker;
 
@@ -24,6 +24,8 @@ pub(super) struct Check {
     have: Bitfield,
     /// What there is of each file; `None` until they have been looked at.
     files: Option<Vec<Option<OnDisk>>>,
+    /// The folders that they are in.
+    folders: Folders,
     /// Whether the torrent's state was loaded, or there is none to load.
     pub(super) is_loaded: bool,
     /// What the last process said and when, if it is to be believed.
@@ -62,6 +64,7 @@ impl Check {
         Self {
             have: Bitfield::new(pieces),
             files: None,
+            folders: Folders::default(),
             is_loaded,
             record: None,
             blocks: Vec::new(),
@@ -124,6 +127,7 @@ impl Torrent {
     pub(super) fn on_stat(
         &mut self,
         files: Result<Vec<Option<OnDisk>>, DiskError>,
+        folders: Folders,
         ctx: &mut Ctx<'_>,
     ) -> After {
         let files = match files {
@@ -131,7 +135,7 @@ impl Torrent {
             Err(error) => return self.on_disk_error(error, ctx),
         };
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
-        check.files = Some(files);
+        (check.files, check.folders) = (Some(files), folders);
         self.begin_check(ctx)
     }
 
@@ -141,8 +145,16 @@ impl Torrent {
         let Some(files) = check.files.as_mut().filter(|_| check.is_loaded) else {
             return After::Nothing;
         };
-        let record = check.record.take();
+        let mut record = check.record.take();
+        if let Some((record, _)) = &mut record
+            && trust::are_elsewhere(&self.storage, (files, &check.folders), record)
+        {
+            // What is verified is with the other folder, and kept there.
+            check.have.clone_from(&record.claimed);
+            return self.on_disk_error(DiskError::vanished(&self.storage), ctx);
+        }
         if let Some(keep) = &mut self.keep {
+            keep.is_in(check.folders);
             let before = record.iter().flat_map(|(record, _)| &record.files);
             for (there, before) in files.iter_mut().zip(before) {
                 if let (Some(there), Some(before)) = (there, before) {

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Job, OnDisk};
+use crate::disk::job::{DiskError, Folders, Job, OnDisk};
 use crate::disk::slots::Slot;
 use crate::disk::spill::MAX_SPILL_BLOCKS;
-use crate::disk::state::{Loaded, Save, Spill, StateOutcome, Sync};
+use crate::disk::state::{Loaded, Looked, Save, Spill, StateOutcome, Sync};
 use crate::id::{Block, ConnId, PieceIndex};
 use crate::picker::Progress;
 use crate::time::{Duration, Instant};
@@ -196,6 +196,13 @@ impl Keep {
         }
     }
 
+    /// Notes which folders the torrent is in.
+    pub(super) fn is_in(&mut self, folders: Folders) {
+        // Without a record on disk there is none that would be wrong.
+        self.is_stale |= self.on_disk.is_some() && self.record.folders != folders;
+        self.record.folders = folders;
+    }
+
     /// Notes that files were changed otherwise than by writing pieces.
     pub(super) const fn touched_files(&mut self) {
         self.look_at_all = true;
@@ -233,6 +240,8 @@ impl Keep {
             self.record.added_at = record.added_at;
         }
         self.record.completed_at = record.completed_at;
+        self.record.claimed.clone_from(&record.claimed);
+        self.record.folders = record.folders;
         (!self.check).then_some((record, loaded.saved_ns))
     }
 
@@ -393,7 +402,7 @@ impl Torrent {
     fn on_synced(
         &mut self,
         mut pieces: Vec<PieceIndex>,
-        result: Result<Vec<(usize, Option<OnDisk>)>, DiskError>,
+        result: Result<Looked, DiskError>,
         ctx: &mut Ctx<'_>,
     ) -> After {
         // One that was written may have been found to be unreadable since.
@@ -406,7 +415,8 @@ impl Torrent {
         };
         keep.failed_syncs = 0;
         keep.claim(pieces);
-        for (index, there) in looked {
+        keep.is_in(looked.folders);
+        for (index, there) in looked.files {
             let Some(was) = keep.record.files.get_mut(index) else { continue };
             if index < self.storage.parts_index() && is_gone(*was, there) {
                 continue;
@@ -514,6 +524,8 @@ impl Torrent {
         keep.check = false;
         keep.written = found.collect();
         keep.sync_at = keep.sync_at.or((!keep.written.is_empty()).then_some(Instant::ZERO));
+        // What is claimed on disk and is not there any more is taken back.
+        keep.is_stale |= keep.on_disk.is_some() && keep.record.claimed != trusted;
         keep.record.claimed = trusted;
     }
 
@@ -593,7 +605,9 @@ mod tests {
         let limits = SyncLimits { interval: Duration::from_secs(5), bytes: 1000 };
         let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
         let pieces = [PieceIndex(3), PieceIndex(4)];
-        pieces.map(|piece| keep.wrote(piece, 100, Instant::ZERO));
+        for piece in pieces {
+            keep.wrote(piece, 100, Instant::ZERO);
+        }
         let syncing = std::mem::take(&mut keep.written);
         keep.lost(&pieces[..1]);
         keep.wrote(pieces[0], 100, Instant::from_secs(1));

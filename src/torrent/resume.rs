@@ -6,7 +6,7 @@
 //! beyond the pieces that the torrent has.
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::OnDisk;
+use crate::disk::job::{FolderId, Folders, OnDisk};
 use crate::id::InfoHash;
 use crate::proto::bencode::{self, Dict, Limits, Writer};
 
@@ -18,6 +18,9 @@ pub struct Record {
     /// Each file of the layout as it was when the claims were made; `None` for what was not there
     /// and for pad files.
     pub files: Vec<Option<OnDisk>>,
+    /// The folders that the files were in then; of a record of an earlier version nothing is known
+    /// of them.
+    pub folders: Folders,
     /// Whether nothing was to be written after this record: then every piece that is right is
     /// claimed, and every file is as it says.
     pub clean: bool,
@@ -34,6 +37,8 @@ pub struct Record {
 /// Bytes of one file in the record: length, time, inode and device, and a byte that says whether it
 /// was made for the torrent.
 const FILE_LEN: usize = 33;
+/// Bytes of the folders in the record: device and inode of each.
+const FOLDERS_LEN: usize = 32;
 /// The record's own version, for a change that keys cannot express.
 const VERSION: i64 = 1;
 /// The most values in a record: a dictionary of no depth, with room for keys that come later.
@@ -46,6 +51,7 @@ impl Record {
         Self {
             claimed: Bitfield::new(pieces),
             files: vec![None; files],
+            folders: Folders::default(),
             clean: false,
             downloaded: 0,
             uploaded: 0,
@@ -74,6 +80,7 @@ impl Record {
             record.key(b"completed").int(as_int(self.completed_at));
             record.key(b"downloaded").int(as_int(self.downloaded));
             record.key(b"files").bytes(&files);
+            record.key(b"folders").bytes(&write_folders(&self.folders));
             record.key(b"hash").bytes(&info_hash.0);
             record.key(b"uploaded").int(as_int(self.uploaded));
             record.key(b"version").int(VERSION);
@@ -97,6 +104,10 @@ impl Record {
         Some(Self {
             claimed: Bitfield::from_wire(record.get(b"claimed")?.as_bytes()?, pieces).ok()?,
             files: rows.chunks_exact(FILE_LEN).map(read_file).collect(),
+            folders: match record.get(b"folders") {
+                Some(folders) => read_folders(folders.as_bytes()?)?,
+                None => Folders::default(),
+            },
             clean: record.get(b"clean")?.as_int()? == 1,
             downloaded: count(record, b"downloaded")?,
             uploaded: count(record, b"uploaded")?,
@@ -106,11 +117,32 @@ impl Record {
     }
 }
 
+fn write_folders(folders: &Folders) -> Vec<u8> {
+    let both = [folders.root, folders.own];
+    // No folder has the inode 0.
+    let numbers = both.map(|folder| folder.map_or([0; 2], |it| [it.device, it.inode]));
+    numbers.as_flattened().iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
+fn read_folders(bytes: &[u8]) -> Option<Folders> {
+    let bytes: &[u8; FOLDERS_LEN] = bytes.try_into().ok()?;
+    let mut numbers = read_numbers(bytes);
+    let mut next = || {
+        let (device, inode) = (numbers.next()?, numbers.next()?);
+        (inode != 0).then_some(FolderId { device, inode })
+    };
+    Some(Folders { root: next(), own: next() })
+}
+
+/// Reads big-endian numbers of eight bytes each.
+fn read_numbers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    bytes.chunks_exact(8).map(number)
+}
+
 /// Reads one file; all zeros are none, for no file has the inode 0.
 fn read_file(row: &[u8]) -> Option<OnDisk> {
-    let mut numbers = row
-        .chunks_exact(8)
-        .map(|bytes| bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte)));
+    let mut numbers = read_numbers(row);
     let mut next = || numbers.next().unwrap_or(0);
     let (len, modified_ns) = (next(), next().cast_signed());
     let (inode, device) = (next(), next());
@@ -149,6 +181,7 @@ mod tests {
         Record {
             claimed,
             files: vec![file(100), None, file(0)],
+            folders: Folders { root: Some(FolderId { device: 2049, inode: 2 }), own: None },
             clean: true,
             downloaded: 1 << 40,
             uploaded: 3,
@@ -183,6 +216,16 @@ mod tests {
         for len in 0..bytes.len() {
             assert_eq!(Record::decode(&bytes[..len], HASH, 21, 3), None, "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let record = record();
+        let mut bytes = record.encode(HASH);
+        let folders = bytes.windows(9).position(|key| key == b"7:folders").unwrap();
+        bytes.drain(folders..folders + b"7:folders32:".len() + FOLDERS_LEN);
+        let expected = Record { folders: Folders::default(), ..record };
+        assert_eq!(Record::decode(&bytes, HASH, 21, 3), Some(expected));
     }
 
     #[test]

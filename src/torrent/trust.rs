@@ -5,7 +5,7 @@
 //! it is believed for what it claimed then, if that can have been us, and a sample of it is hashed.
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{OnDisk, Storage};
+use crate::disk::job::{Folders, OnDisk, Storage};
 use crate::disk::layout::Span;
 use crate::id::PieceIndex;
 use crate::rng::Rng;
@@ -89,6 +89,34 @@ pub(super) fn plan(
     plan
 }
 
+/// Tells whether the torrent's folders are not those that the record was made in: others are in
+/// their place, and they lack what was there.
+///
+/// Others that hold every file are a copy, or the same on a file system with another number:
+/// nothing is made in a wrong place there. Then, files that nothing else is the matter with are as
+/// `record` says afterwards.
+pub(super) fn are_elsewhere(
+    storage: &Storage,
+    (files, folders): (&[Option<OnDisk>], &Folders),
+    record: &mut Record,
+) -> bool {
+    if !folders.are_others(&record.folders) {
+        return false;
+    }
+    let lacks = |(was, is): (&Option<OnDisk>, &Option<OnDisk>)| {
+        was.is_some_and(|was| is.is_none_or(|is| is.len < was.len))
+    };
+    if record.files.iter().zip(files).take(storage.parts_index()).any(lacks) {
+        return true;
+    }
+    let before = record.folders.root.map(|root| root.device);
+    if let Some(device) = folders.renumbered(&record.folders) {
+        let files = record.files.iter_mut().flatten();
+        files.filter(|file| Some(file.device) == before).for_each(|file| file.device = device);
+    }
+    false
+}
+
 /// Tells whether a piece can be on disk, as far as the lengths of files tell.
 pub(super) fn is_there(storage: &Storage, piece: PieceIndex, files: &[Option<OnDisk>]) -> bool {
     spans(storage, piece).all(|span| {
@@ -159,6 +187,7 @@ mod tests {
 
     use bytes::Bytes;
 
+    use crate::disk::job::FolderId;
     use crate::disk::layout::{FileSpec, Layout};
     use crate::id::{InfoHash, TorrentId};
 
@@ -264,6 +293,34 @@ mod tests {
         // All of the first file was claimed, so it was not being written to.
         let touched = OnDisk { modified_ns: SAVED + 1, ..on_disk(1, 98) };
         assert_eq!(plan_of(&[Some(touched), Some(there)], &record).0, all(25..40));
+    }
+
+    #[test]
+    fn an_empty_folder_in_the_place_of_another_is_none_of_ours() {
+        let folders = |device, inode| Folders { root: Some(FolderId { device, inode }), own: None };
+        let record = Record { folders: folders(1, 2), ..record(0..40, true) };
+        let are_elsewhere = |files: [Option<OnDisk>; 2], now: Folders| {
+            let mut record = record.clone();
+            (are_elsewhere(&two_files(), (&files, &now), &mut record), record)
+        };
+        let there = [record.files[0], record.files[1]];
+        for (files, now, expected) in [
+            ([None, None], folders(1, 3), true),
+            ([None, None], Folders::default(), true),
+            ([None, None], folders(9, 2), true),
+            ([there[0], None], folders(1, 3), true),
+            ([there[0], Some(OnDisk { len: 7, ..on_disk(2, 102) })], folders(1, 3), true),
+            ([None, None], folders(1, 2), false),
+            (there, folders(1, 3), false),
+        ] {
+            let (is, after) = are_elsewhere(files, now);
+            assert_eq!((is, &after), (expected, &record), "{files:?} in {now:?}");
+        }
+        // The same drive by another number: nothing has to be hashed for it.
+        let moved = there.map(|file| file.map(|file| OnDisk { device: 9, ..file }));
+        let (is, after) = are_elsewhere(moved, folders(9, 2));
+        assert!(!is);
+        assert_eq!(plan_of(&moved, &after), (all(0..40), vec![]));
     }
 
     #[test]

@@ -7,6 +7,10 @@ use crate::stage::{Run, Stage, eventually, has_strace, strace};
 
 const MIB: usize = 1 << 20;
 
+/// What is said of a folder that is not the one that it was.
+const NOT_THE_ONE: &str = "hint: mount or restore it, or accept the one that is there with \
+                           --check, and run the same command again";
+
 /// Starts a `seed` of the stage's files in `dir`, by a wrapper if there is one.
 fn seed(stage: &Stage, wrapper: &[&str], dir: &str) -> (Run, SocketAddr) {
     stage.write(dir);
@@ -37,9 +41,67 @@ fn a_folder_that_vanishes_ends_the_download_and_is_not_made_again() {
     let expected =
         "swarmloop: error: cannot open \"out\": the download folder is not the one used before. ";
     assert!(error.starts_with(expected) && error.ends_with("% is verified and kept"), "{error}");
-    assert_eq!(hint, "hint: mount or restore it and run the same command again");
+    assert_eq!(hint, NOT_THE_ONE);
     assert!(!stage.path("out").exists());
     fs::rename(stage.path("unplugged"), stage.path("out")).unwrap();
+    stage.finish("out");
+}
+
+/// Downloads some of it and stops as a user does.
+fn get_some(stage: &Stage) {
+    let mut command = stage.get("out");
+    command.args(["--limit-down", "300K", "--progress", "line:1s"]);
+    let mut run = stage.start(command);
+    assert!(eventually(|| stage.path("out/data").exists()), "{}", run.err());
+    run.wait_for("%");
+    assert_eq!(run.interrupt_whatever_it_says().code, Some(130));
+}
+
+#[test]
+fn a_folder_that_is_not_the_last_runs_is_not_written_to() {
+    let stage = Stage::new(&[("a", 2 * MIB), ("b", MIB)]);
+    fs::create_dir(stage.path("out")).unwrap();
+    get_some(&stage);
+    fs::rename(stage.path("out"), stage.path("unplugged")).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            fs::create_dir(stage.path("out")).unwrap();
+        }
+        let ended = stage.run(stage.get("out"));
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
+        let words = ended.words();
+        let (error, hint) = words.split_once('\n').unwrap();
+        let expected = "swarmloop: error: cannot open \"out\": the download folder is not the one \
+                        used before. ";
+        assert!(
+            error.starts_with(expected) && error.ends_with("% is verified and kept"),
+            "{error}"
+        );
+        assert!(!error.contains(" 0.0%"), "{error}");
+        assert_eq!(hint, NOT_THE_ONE);
+        let made = fs::read_dir(stage.path("out")).map_or(0, Iterator::count);
+        assert_eq!((stage.path("out").exists(), made), (is_there, 0));
+    }
+    fs::remove_dir(stage.path("out")).unwrap();
+    fs::rename(stage.path("unplugged"), stage.path("out")).unwrap();
+    stage.finish("out");
+}
+
+#[test]
+fn another_folder_is_accepted_with_check_and_a_copy_without() {
+    let stage = Stage::new(&[("a", 2 * MIB), ("b", MIB)]);
+    stage.finish("out");
+    // All of it is there: it is hashed, and that is it.
+    fs::rename(stage.path("out"), stage.path("old")).unwrap();
+    stage.write("out");
+    stage.finish("out");
+    fs::remove_dir_all(stage.path("out")).unwrap();
+    assert_eq!(stage.run(stage.get("out")).code, Some(1));
+    let mut command = stage.get("out");
+    command.arg("--check");
+    let ended = stage.run(command);
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "out/data\n"), "{}", ended.err);
+    stage.check("out");
     stage.finish("out");
 }
 

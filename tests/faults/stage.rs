@@ -193,6 +193,12 @@ impl Run {
         self.wait()
     }
 
+    /// Ends it as a user does; what was asked for may be many lines of progress.
+    pub(crate) fn interrupt_whatever_it_says(self) -> Ended {
+        kill_process(self.id(), Signal::INT).unwrap();
+        self.wait_whatever_it_says()
+    }
+
     fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

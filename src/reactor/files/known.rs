@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Stat};
 
-use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, OnDisk, Storage};
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, FolderId, Folders, OnDisk, Storage};
 use crate::id::TorrentId;
 
 use super::fault::failed;
@@ -23,16 +23,9 @@ pub(super) type Known = BTreeMap<TorrentId, Seen>;
 #[derive(Debug)]
 pub(super) struct Seen {
     /// `None` until there is one.
-    root: Option<Identity>,
+    root: Option<FolderId>,
     /// By index in the layout.
     files: Vec<SeenFile>,
-}
-
-/// A file system and a number on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Identity {
-    device: u64,
-    inode: u64,
 }
 
 /// A file as it was seen last; all zero if it was not there.
@@ -43,11 +36,20 @@ struct SeenFile {
     modified_ns: i64,
 }
 
-impl Identity {
-    fn of(storage: &Storage) -> Option<Self> {
-        let stat = rustix::fs::statat(CWD, &storage.root, AtFlags::empty()).ok()?;
-        Some(Self { device: stat.st_dev, inode: stat.st_ino })
-    }
+/// Returns what the torrent's folders are now.
+pub(in crate::reactor) fn folders(storage: &Storage) -> Folders {
+    let first = storage.layout.files().first().map(|file| file.path.components());
+    let mut names = first.into_iter().flatten();
+    // A file without a folder is in the download folder.
+    let own = names.next().filter(|_| names.next().is_some());
+    let own = own.and_then(|name| folder(&storage.root.join(name)));
+    Folders { root: folder(&storage.root), own }
+}
+
+fn folder(path: &Path) -> Option<FolderId> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
+    Some(FolderId { device: stat.st_dev, inode: stat.st_ino })
 }
 
 impl SeenFile {
@@ -79,7 +81,7 @@ impl Files {
     pub(super) fn remember(&self, storage: &Storage, files: &[Option<OnDisk>]) {
         let files =
             files.iter().map(|file| file.as_ref().map_or_else(Default::default, Into::into));
-        let seen = Seen { root: Identity::of(storage), files: files.collect() };
+        let seen = Seen { root: folder(&storage.root), files: files.collect() };
         self.known().insert(storage.torrent, seen);
     }
 
@@ -116,7 +118,7 @@ impl Files {
         let mut known = self.known();
         if let Some(Seen { root, files }) = known.get_mut(&storage.torrent) {
             if root.is_none() {
-                *root = Identity::of(storage);
+                *root = folder(&storage.root);
             }
             let before = &mut files[index];
             if access == Access::Write && !storage.rules.overwrite && !is_ours {
@@ -174,12 +176,10 @@ impl Files {
     /// Fails if the download folder is not the one that it was.
     pub(super) fn check_root(&self, storage: &Storage) -> Result<(), DiskError> {
         let before = self.known().get(&storage.torrent).and_then(|seen| seen.root);
-        if before.is_none() || Identity::of(storage) == before {
+        if before.is_none() || folder(&storage.root) == before {
             return Ok(());
         }
-        let message = "the download folder is not the one used before".to_owned();
-        let (op, path, kind) = (DiskOp::Open, storage.root.clone(), DiskErrorKind::Vanished);
-        Err(DiskError { op, path, kind, message })
+        Err(DiskError::vanished(storage))
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskOp, OnDisk, Storage};
-use crate::disk::state::Sync;
+use crate::disk::job::{DiskError, DiskOp, Storage};
+use crate::disk::state::{Looked, Sync};
 
 use super::Files;
 use super::cache::Access;
 use super::fault::failed;
+use super::known::folders;
 use super::open::{links, open_parent};
 
 impl Files {
@@ -25,7 +26,7 @@ impl Files {
     ///
     /// Any. Bytes that the system could not write may still be in memory, marked as written: they
     /// are dropped, so that whoever reads them next is told what is on the disk.
-    pub fn sync(&self, job: &Sync) -> Result<Vec<(usize, Option<OnDisk>)>, DiskError> {
+    pub fn sync(&self, job: &Sync) -> Result<Looked, DiskError> {
         let storage = &*job.storage;
         let len_of = |piece| storage.layout.piece_len(piece);
         let spans = job.pieces.iter().flat_map(|piece| storage.spans(*piece, 0, len_of(*piece)));
@@ -40,7 +41,8 @@ impl Files {
         }
         let all = 0..=storage.parts_index();
         let looked_at = all.filter(|index| job.look_at_all || files.contains(index));
-        looked_at.map(|index| Ok((index, Self::look(storage, index)?))).collect()
+        let files = looked_at.map(|index| Ok((index, Self::look(storage, index)?)));
+        Ok(Looked { folders: folders(storage), files: files.collect::<Result<_, DiskError>>()? })
     }
 
     fn sync_file(&self, storage: &Storage, index: usize) -> Result<(), DiskError> {
@@ -291,7 +293,7 @@ mod tests {
             assert!(fs::read_dir(&storage.root).is_err(), "it cannot be read");
             let files = Files::new(8);
             write(&files, &storage, 0).unwrap();
-            files.sync(&job(&storage, &[0])).map(|looked| looked.len())
+            files.sync(&job(&storage, &[0])).map(|looked| looked.files.len())
         });
         let synced = synced.join().unwrap();
         chmod(0o700);

@@ -19,6 +19,7 @@ use crate::disk::state::{Spill, StateOutcome, Sync};
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::reactor::files::Files;
+use crate::reactor::files::known::folders;
 use crate::reactor::{hashing, state};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
@@ -108,8 +109,9 @@ pub(super) fn run(
             Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
         }
         Job::Stat { storage } => {
+            let folders = folders(&storage);
             let files = guarded(DiskOp::Stat, &storage, || files.look_at(&storage));
-            Outcome::Stat { torrent: storage.torrent, files }
+            Outcome::Stat { torrent: storage.torrent, files, folders }
         }
         Job::Check { storage, first, count } => {
             let check = || check(files, &storage, first, count, buffer);

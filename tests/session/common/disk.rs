@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 use swarmloop::disk::hash;
 use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Job, OnDisk, Outcome, Read, Space, Times,
-    Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, Folders, Job, OnDisk, Outcome, Read, Space,
+    Times, Verdict, Verify,
 };
 use swarmloop::id::PieceIndex;
 
@@ -57,7 +57,7 @@ impl Disk {
             Job::Stat { storage } => {
                 let there = OnDisk { len: self.bytes.len() as u64, ..OnDisk::default() };
                 let files = Ok(vec![self.exists.then_some(there)]);
-                Outcome::Stat { torrent: storage.torrent, files }
+                Outcome::Stat { torrent: storage.torrent, files, folders: Folders::default() }
             }
             Job::Check { storage, first, count } => {
                 let piece_len = storage.layout.piece_len(PieceIndex(0)) as usize;
