@@ -603,7 +603,7 @@ mod tests {
     fn a_piece_that_came_again_while_it_was_synced_is_not_claimed_by_that_sync() {
         let resume = Resume { file: PathBuf::new(), check: false, now_s: 0 };
         let limits = SyncLimits { interval: Duration::from_secs(5), bytes: 1000 };
-        let mut keep = Keep::new(&resume, 9, 2, limits, Instant::ZERO);
+        let mut keep = Keep::new(Kept::new(&resume, limits, Instant::ZERO), 9, 2);
         let pieces = [PieceIndex(3), PieceIndex(4)];
         for piece in pieces {
             keep.wrote(piece, 100, Instant::ZERO);
