@@ -4,6 +4,8 @@
 
 #[path = "sim_swarm/announcers.rs"]
 mod announcers;
+#[path = "sim_swarm/announces.rs"]
+mod announces;
 #[path = "sim_swarm/crash.rs"]
 mod crash;
 #[path = "sim_swarm/disks.rs"]

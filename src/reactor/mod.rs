@@ -563,6 +563,8 @@ fn divide_conns(config: &mut Config, conns: usize, serves_http: bool) {
         if serves_http { config.max_tracker_conns.min((conns / 4).max(1)) } else { 0 };
     let rest = conns.saturating_sub(config.max_tracker_conns).max(1);
     config.max_conns = config.max_conns.min(rest);
+    // However many torrents there are, peers are to have most of what there is.
+    config.max_announces = config.max_announces.min((rest / 8).max(1));
 }
 
 /// Returns an address for UDP with the port that HTTP has on it, if any port will do.

@@ -23,19 +23,42 @@ const MAX_LOOKUPS: usize = 256;
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 
 impl Session {
-    /// Begins the announce that is due, if one is.
-    pub(super) fn announce(&mut self, torrent: TorrentId, now: Instant) {
-        // A failure leads to the next tracker at once; each tracker fails at most once before it
-        // rests.
-        for _ in 0..=crate::tracker::MAX_TRACKERS {
-            let (announced, num_want) = (self.config.announced(), self.config.num_want);
-            let Some(entry) = self.entry_mut(torrent) else { return };
-            if entry.announcing.is_some() {
-                return;
+    /// Puts a torrent in line for an announce if one is due, or takes it out if none is any more.
+    ///
+    /// Thousands of torrents that start together, or end, would open as many streams at once
+    /// otherwise.
+    pub(super) fn line_up(&mut self, torrent: TorrentId, now: Instant) {
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        let is_due = |at: &Instant| *at <= now && entry.announcing.is_none();
+        match (entry.announce_due, entry.announcer.poll_timeout().filter(is_due)) {
+            (None, Some(at)) => {
+                // One that goes on with the next tracker has just had its turn.
+                let since = if at == Instant::ZERO { now } else { at };
+                entry.announce_due = Some(since);
+                self.announce_line.insert((since, torrent));
             }
+            (Some(since), None) => {
+                entry.announce_due = None;
+                self.announce_line.remove(&(since, torrent));
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins as many of the announces that are due as there are places, those first that have been
+    /// due for longest.
+    pub(super) fn announce_next(&mut self, now: Instant) {
+        while self.announces < self.config.max_announces
+            && let Some((_, torrent)) = self.announce_line.pop_first()
+        {
+            let (announced, num_want) = (self.config.announced(), self.config.num_want);
+            let Some(entry) = self.entry_mut(torrent) else { continue };
+            entry.announce_due = None;
             let facts = entry.announce_facts(announced, num_want);
-            let Some(announce) = entry.announcer.poll(&facts, now) else { return };
-            self.begin(torrent, announce, now);
+            if let Some(announce) = entry.announcer.poll(&facts, now) {
+                self.begin(torrent, announce, now);
+            }
+            self.schedule_torrent(torrent);
         }
     }
 
@@ -46,13 +69,15 @@ impl Session {
         let id = self.new_lookup(LookupFor::Announce(torrent), host, port);
         let via = Via::Lookup(id);
         if self.entry(torrent).is_some_and(|entry| entry.announcing.is_none()) {
+            self.announces += 1;
             self.note(None, torrent, What::AnnounceBegun, now);
         }
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = VecDeque::new();
             // A redirect goes on with what has begun.
             let since = entry.announcing.as_ref().map_or(now, |before| before.since);
-            entry.announcing = Some(Announcing { announce, addrs, via, since, deadline });
+            let announcing = Announcing { announce, addrs, via, since, deadline };
+            entry.announcing = Some(Box::new(announcing));
         }
     }
 
@@ -218,8 +243,8 @@ impl Session {
             }
             Ok(Progress::Reply(reply)) => {
                 self.announce_ended(torrent, What::AnnounceAnswered, now);
+                self.take_announcing(torrent);
                 let Some(entry) = self.entry_mut(torrent) else { return };
-                entry.announcing = None;
                 for addr in &reply.peers {
                     entry.torrent.candidates.add(*addr, Source::Tracker, now);
                 }
@@ -260,10 +285,16 @@ impl Session {
         }
     }
 
+    /// Takes out the announce that is under way: there is a place for another.
+    fn take_announcing(&mut self, torrent: TorrentId) -> Option<Box<Announcing>> {
+        let announcing = self.entry_mut(torrent)?.announcing.take()?;
+        self.announces -= 1;
+        Some(announcing)
+    }
+
     /// Forgets the announce that is under way and closes its stream.
     pub(super) fn give_up_announce(&mut self, torrent: TorrentId) {
-        let announcing = self.entry_mut(torrent).and_then(|entry| entry.announcing.take());
-        match announcing.map(|announcing| announcing.via) {
+        match self.take_announcing(torrent).map(|announcing| announcing.via) {
             Some(Via::Stream(conn)) if self.conns.remove(conn).is_some() => {
                 self.action(Action::Close { conn });
             }
@@ -274,8 +305,8 @@ impl Session {
 
     fn announce_failed(&mut self, torrent: TorrentId, error: TrackerError, now: Instant) {
         self.announce_ended(torrent, What::AnnounceFailed, now);
+        self.take_announcing(torrent);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
-        entry.announcing = None;
         let report = entry.announcer.handle_failure(error, &mut self.work.rng, now);
         self.report(torrent, report);
     }

@@ -66,6 +66,10 @@ pub struct Config {
     /// How long we may be silent before a keep-alive is sent. Under [`Config::idle_timeout`] of
     /// everybody.
     pub keep_alive_interval: Duration,
+    /// The most announces under way at one time; the rest wait in line, those that are due longest
+    /// first. The driver lowers it to fit the process's file limit (libtorrent
+    /// `max_concurrent_http_announces`: 50).
+    pub max_announces: usize,
     /// How long a whole announce exchange may take, name lookup and redirects apart.
     pub tracker_timeout: Duration,
     /// The longest time that payload which was written waits to be brought to the disk itself and
@@ -116,6 +120,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(140),
             keep_alive_interval: Duration::from_secs(100),
+            max_announces: 64,
             tracker_timeout: Duration::from_secs(30),
             sync_interval: Duration::from_secs(5),
             max_unsynced_bytes: 64 << 20,

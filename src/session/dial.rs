@@ -43,7 +43,10 @@ impl Session {
             entry.half_open += 1;
             self.half_open += 1;
             let dialling = Dialling { addr, torrent, deadline };
-            self.connect(addr, Kind::Dialling(Box::new(dialling)), now);
+            let conn = self.connect(addr, Kind::Dialling(Box::new(dialling)), now);
+            if let Some(entry) = self.entry_mut(torrent) {
+                entry.joining.insert(conn);
+            }
         }
         self.look_for_more(torrent, now);
         self.wake_for_candidates(torrent, now);

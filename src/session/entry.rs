@@ -1,7 +1,7 @@
 //! What a session keeps for each torrent beside the torrent itself: who announces it, who is choked
 //! when.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use sha1::{Digest, Sha1};
@@ -19,11 +19,14 @@ use crate::tracker::{Announce, AnnounceFacts, Announcer};
 
 /// One torrent of a session.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "marks for lines and counts")]
 pub(super) struct Entry {
     pub torrent: Torrent,
     pub announcer: Announcer,
     /// The announce that is under way.
-    pub announcing: Option<Announcing>,
+    pub announcing: Option<Box<Announcing>>,
+    /// Since when it stands in line for an announce, if it does.
+    pub announce_due: Option<Instant>,
     pub choker: Choker,
     /// Who is unchoked optimistically, by the last rechoke.
     pub optimistic: Vec<ConnId>,
@@ -37,7 +40,9 @@ pub(super) struct Entry {
     pub added_at: Instant,
     /// How fast its payload may flow, beside the limit in all.
     pub limits: RateLimits,
-    /// Dials and handshakes of ours that are under way.
+    /// Connections of its that are not established: dials, and handshakes that have named it.
+    pub joining: BTreeSet<ConnId>,
+    /// Those of them that we have dialled.
     pub half_open: usize,
     /// Whether it stands in line for a dial.
     pub turn: Turn,
@@ -54,6 +59,8 @@ pub(super) struct Entry {
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
     pub removing: bool,
+    /// Whether a graceful stop waits for it, as of when it was looked at last.
+    pub restless: bool,
     /// The time of its earliest entry in the wheel.
     pub wheel_at: Option<Instant>,
 }
@@ -95,6 +102,7 @@ impl Entry {
             torrent,
             announcer,
             announcing: None,
+            announce_due: None,
             choker: Choker::new(config),
             optimistic: Vec::new(),
             rechoke_at: None,
@@ -102,6 +110,7 @@ impl Entry {
             key,
             added_at: now,
             limits: RateLimits::default(),
+            joining: BTreeSet::new(),
             half_open: 0,
             turn: Turn::Away,
             last_dial_error: None,
@@ -111,6 +120,7 @@ impl Entry {
             telling: Telling::default(),
             touched: false,
             removing: false,
+            restless: false,
             wheel_at: None,
         }
     }
@@ -122,6 +132,13 @@ impl Entry {
         self.telling = Telling::default();
         (self.tell_peers, self.rechoke_at, self.look_up_at) = (false, None, None);
         self.last_dial_error = None;
+    }
+
+    /// Tells whether a graceful stop need not wait for it: its trackers know, and its state is
+    /// saved.
+    pub(super) fn is_quiet(&self) -> bool {
+        let told = self.announcing.is_none() && self.announcer.is_stopped();
+        told && self.torrent.is_settled()
     }
 
     /// Returns how peers are to be ranked now.
@@ -157,7 +174,8 @@ impl Entry {
     /// Returns when the torrent is to be looked at next for its own sake, dials apart.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let announce = self.announcing.as_ref().map(|announcing| announcing.deadline);
-        let poll = self.announcer.poll_timeout();
+        // Whoever stands in line is called.
+        let poll = self.announcer.poll_timeout().filter(|_| self.announce_due.is_none());
         let (look, state) = (self.torrent.next_look(), self.torrent.state_timeout());
         [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
             .into_iter()

@@ -29,7 +29,7 @@ pub mod trace;
 mod turn;
 pub mod wheel;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use crate::disk::job::{Job, Outcome};
@@ -78,6 +78,12 @@ pub struct Session {
     dial_line: VecDeque<TorrentId>,
     /// Dials and handshakes of ours that are under way. Invariant: the sum over the torrents.
     half_open: usize,
+    /// Torrents whose announces are due and wait for a place, with the time since when.
+    announce_line: BTreeSet<(Instant, TorrentId)>,
+    /// Announces under way. Invariant: the torrents that have one.
+    announces: usize,
+    /// Torrents that a graceful stop waits for. Invariant: those of [`Entry::restless`].
+    restless: usize,
     /// The limits on payload; `None` while there is none.
     throttle: Option<Box<Throttle>>,
     /// The embedded tracker; `None` while it is off.
@@ -210,6 +216,9 @@ impl Session {
             dials_at: None,
             dial_line: VecDeque::new(),
             half_open: 0,
+            announce_line: BTreeSet::new(),
+            announces: 0,
+            restless: 0,
             trace: (config.trace_records > 0).then(|| Trace::new(config.trace_records)),
             config,
             seeds,
@@ -235,13 +244,11 @@ impl Session {
         session
     }
 
-    /// Tells whether nothing is under way that a graceful stop waits for: no disk job, no announce.
+    /// Tells whether nothing is under way that a graceful stop waits for: no disk job, no announce,
+    /// and nothing that a turn has yet to look at. O(1).
     pub fn is_idle(&self) -> bool {
-        let quiet = |entry: &Entry| {
-            let told = entry.announcing.is_none() && entry.announcer.is_stopped();
-            told && entry.torrent.is_settled()
-        };
-        self.jobs_out == 0 && self.torrents.iter().flatten().all(quiet)
+        let is_looked_at = self.queues.touched.is_empty() && self.work.jobs.is_empty();
+        is_looked_at && self.jobs_out == 0 && self.restless == 0
     }
 
     /// Takes in a stream that was accepted. `None` if it is not wanted: close it.

@@ -7,7 +7,8 @@ use crate::torrent::Counts;
 use crate::wire::frame::Share;
 
 use super::Session;
-use super::conns::Kind;
+use super::conns::{Conn, Kind};
+use super::entry::Entry;
 use super::status::{MemoryStatus, PeerStatus, TorrentStatus};
 
 impl Session {
@@ -141,6 +142,7 @@ impl Session {
             entry.torrent.check_availability(has);
         }
         self.check_throttle();
+        self.check_counts();
         let memory = self.memory();
         assert_eq!(memory.pieces, credit, "credit of open pieces");
         let credits = memory.pieces + memory.endgame + memory.uploads;
@@ -153,6 +155,30 @@ impl Session {
             assert_eq!(memory.uploads, 0, "credit of uploads to nobody");
         }
         assert!(memory.lent <= credits, "{} frames are lent on {credits} credits", memory.lent);
+    }
+
+    /// Asserts that what is counted of torrents is so.
+    fn check_counts(&self) {
+        let entries = || self.torrents.iter().flatten();
+        let count = |is: fn(&Entry) -> bool| entries().filter(|entry| is(entry)).count();
+        assert_eq!(self.announces, count(|entry| entry.announcing.is_some()), "announces");
+        assert_eq!(self.announce_line.len(), count(|entry| entry.announce_due.is_some()));
+        assert_eq!(self.restless, count(|entry| entry.restless), "torrents to wait for");
+        let is_stale = |entry: &Entry| !entry.touched && entry.restless == entry.is_quiet();
+        assert!(!entries().any(is_stale), "whether a stop waits for a torrent");
+        let half_open = entries().map(|entry| entry.half_open).sum::<usize>();
+        assert_eq!(self.half_open, half_open, "dials of torrents");
+        for conn in self.conns.iter() {
+            let Some(entry) = conn.kind.torrent().and_then(|id| self.entry(id)) else { continue };
+            let is_joining = matches!(conn.kind, Kind::Dialling(_) | Kind::Handshaking(_));
+            assert_eq!(entry.joining.contains(&conn.id), is_joining, "{:?}", conn.id);
+        }
+        let joining = |conn: &&Conn| {
+            let is = matches!(conn.kind, Kind::Dialling(_) | Kind::Handshaking(_));
+            is && conn.kind.torrent().is_some()
+        };
+        let joining = self.conns.iter().filter(joining).count();
+        assert_eq!(entries().map(|entry| entry.joining.len()).sum::<usize>(), joining);
     }
 
     fn peer_of(&self, id: crate::id::ConnId) -> Option<&crate::peer::Peer> {

@@ -226,6 +226,9 @@ impl Session {
         stranger.state.answer(ours);
         // What was read may have been the whole handshake.
         let progress = stranger.state.progress();
+        if let Some(entry) = self.entry_mut(torrent) {
+            entry.joining.insert(id);
+        }
         self.note(id, torrent, What::Wire(Note::Sent(Said::Handshake)), now);
         let progress = progress?;
         self.on_handshake(id, progress, now)
@@ -276,6 +279,7 @@ impl Session {
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
+        entry.joining.remove(&id);
         entry.last_dial_error = None;
         entry.torrent.peer_joined(id, &mut peer);
         entry.telling.left += usize::from(entry.telling.at.is_some());
@@ -430,6 +434,7 @@ impl Session {
         self.work.stats.counters.failed += 1;
         self.half_open -= usize::from(dialled);
         if let Some(entry) = torrent.and_then(|torrent| self.entry_mut(torrent)) {
+            entry.joining.remove(&id);
             if dialled {
                 entry.half_open -= 1;
                 entry.last_dial_error = Some(error.clone());
@@ -482,13 +487,12 @@ impl Session {
         entry.torrent.candidates.ban(addr.ip());
         let event = Event::PeerBanned { torrent, addr, error: error.clone() };
         self.queues.events.push_back(event);
-        let of_addr = self.conns.of_addr(addr.ip().to_canonical());
-        let same_host = |conn: &&Conn| {
-            conn.kind.addr().ip().to_canonical() == addr.ip().to_canonical()
-                && matches!(&conn.kind, Kind::Peer { torrent: of, .. } if *of == torrent)
+        let Some(entry) = self.entry(torrent) else { return };
+        let same_host = |id: &ConnId| {
+            let of = self.conns.find(*id).map(|conn| conn.kind.addr().ip().to_canonical());
+            of == Some(addr.ip().to_canonical())
         };
-        let doomed: Vec<ConnId> =
-            self.conns.iter().filter(same_host).take(of_addr).map(|conn| conn.id).collect();
+        let doomed: Vec<ConnId> = entry.torrent.peers.values().copied().filter(same_host).collect();
         for id in doomed {
             self.close(id, &CloseReason::Banned.into(), now);
         }

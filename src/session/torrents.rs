@@ -287,13 +287,11 @@ impl Session {
         self.touch(torrent);
     }
 
-    /// Closes every connection to a peer of a torrent.
+    /// Closes every connection to a peer of a torrent. O(those).
     fn close_conns_of(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
-        let of_torrent = |conn: &&Conn| {
-            conn.kind.torrent() == Some(torrent) && !matches!(conn.kind, Kind::Tracker(_))
-        };
-        let doomed: Vec<ConnId> =
-            self.conns.iter().filter(of_torrent).map(|conn| conn.id).collect();
+        let Some(entry) = self.entry(torrent) else { return };
+        let established = entry.torrent.peers.values();
+        let doomed: Vec<ConnId> = entry.joining.iter().chain(established).copied().collect();
         for id in doomed {
             self.close(id, &reason.into(), now);
         }
@@ -304,10 +302,7 @@ impl Session {
     /// Drops a torrent that is to be removed once nothing is under way for it.
     pub(super) fn remove_if_done(&mut self, torrent: TorrentId, now: Instant) -> bool {
         let Some(entry) = self.entry(torrent) else { return true };
-        let busy = !entry.torrent.is_settled()
-            || entry.announcing.is_some()
-            || !entry.announcer.is_stopped();
-        if !entry.removing || busy {
+        if !entry.removing || !entry.is_quiet() {
             return false;
         }
         let info_hash = entry.torrent.info_hash;

@@ -39,6 +39,7 @@ impl Session {
         if self.queues.touched.is_empty() {
             self.queues.touched = touched;
         }
+        self.announce_next(now);
         // Announces and dials have opened connections.
         self.serve_marked(now);
         self.credit_left = self.credit_left.min(self.free_credit());
@@ -230,12 +231,20 @@ impl Session {
         }
         self.pass_on_news(torrent, now);
         self.look_up_again(torrent, now);
-        self.announce(torrent, now);
+        self.line_up(torrent, now);
         self.dial(torrent, now);
+        self.count_restless(torrent);
         if self.remove_if_done(torrent, now) {
             return;
         }
         self.schedule_torrent(torrent);
+    }
+
+    fn count_restless(&mut self, torrent: TorrentId) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        let is = !entry.is_quiet();
+        let was = std::mem::replace(&mut entry.restless, is);
+        self.restless = self.restless + usize::from(is) - usize::from(was);
     }
 
     pub(super) fn torrent_timeout(&mut self, torrent: TorrentId, at: Instant, now: Instant) {
@@ -250,7 +259,7 @@ impl Session {
         self.touch(torrent);
     }
 
-    fn schedule_torrent(&mut self, torrent: TorrentId) {
+    pub(super) fn schedule_torrent(&mut self, torrent: TorrentId) {
         if let Some(at) = self.entry(torrent).and_then(Entry::next_timeout) {
             self.wake_torrent(torrent, at);
         }
