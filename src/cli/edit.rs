@@ -16,6 +16,11 @@ use super::ui::Ui;
 
 /// Changes one torrent file.
 pub(crate) fn run(args: &EditArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    if !args.changes_something() {
+        let message = "no change is named. Nothing was written";
+        let hint = "-a adds a tracker, -c sets the comment; `swarmloop edit -h` lists all changes";
+        return Err(Failure::new(Exit::Usage, "no_change", message).hint(hint));
+    }
     let (torrent, _) = input::read(&args.torrent)?;
     let before = Metainfo::parse(&torrent).map_err(|error| bad_torrent(&args.torrent, &error))?;
     let output = output(args)?;

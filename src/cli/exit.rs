@@ -139,6 +139,17 @@ impl Failure {
             ClientError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 failure.hint(format!("another program uses this port; name a free one with {flag}"))
             }
+            ClientError::Listen { source, .. }
+                if source.kind() == io::ErrorKind::AddrNotAvailable =>
+            {
+                failure.hint("this machine has no such address; name one of its own")
+            }
+            ClientError::Listen { addr, source }
+                if source.kind() == io::ErrorKind::PermissionDenied && addr.port() < 1024 =>
+            {
+                let hint = "ports below 1024 are for the system; name a higher one with";
+                failure.hint(format!("{hint} {flag}"))
+            }
             _ => failure,
         }
     }
@@ -373,5 +384,13 @@ mod tests {
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.hint.is_some_and(|hint| hint.ends_with("a free one with --listen")));
         assert_eq!(Failure::start(&ClientError::Ended, "--listen").hint, None);
+        for (kind, hint) in [
+            (io::ErrorKind::AddrNotAvailable, "this machine has no such address"),
+            (io::ErrorKind::PermissionDenied, "name a higher one with --port"),
+        ] {
+            let failure =
+                Failure::start(&ClientError::Listen { addr, source: kind.into() }, "--port");
+            assert!(failure.hint.is_some_and(|text| text.contains(hint)), "{kind}");
+        }
     }
 }

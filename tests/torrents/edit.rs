@@ -141,7 +141,7 @@ fn wrong_usage_and_bad_files_are_refused() {
     fs::write(shelf.path().join("bad.torrent"), "d4:infodee").unwrap();
     fs::write(shelf.path().join("there"), "mine").unwrap();
     for (args, code, why) in [
-        (&["edit", "x.torrent"][..], 2, "required"),
+        (&["edit", "x.torrent"][..], 2, "no change is named. Nothing was written\nhint: -a adds"),
         (&["edit", "x.torrent", "-r", "one"], 2, "NEW"),
         (&["edit", "x.torrent", "-a", "nothing"], 2, "the url has no host"),
         (&["edit", "x.torrent", "-p", "--public"], 2, "--public"),
