@@ -64,7 +64,7 @@ const STORY: &[(&str, Ending, &str)] = &[
         Ending::Exits(0),
         "edited.torrent\n",
     ),
-    ("tracker --listen 127.0.0.1:6969", Ending::Stays("/announce\n"), ANY),
+    ("tracker --listen 127.0.0.1:6969", Ending::Stays("\nudp://"), ANY),
     (
         "seed album.torrent --bind 127.0.0.2 --port 6881",
         Ending::Stays("Z album seeding up=0B/s"),
@@ -87,6 +87,11 @@ const STORY: &[(&str, Ending, &str)] = &[
         "share album --bind 127.0.0.4 --port 6881 --tracker-port 6969",
         Ending::Stays("seeding  album"),
         ANY,
+    ),
+    (
+        "get album.torrent -d logged --bind 127.0.0.3 --log-file get.log --log-level tracker=debug",
+        Ending::Exits(0),
+        "logged/album\n",
     ),
     (
         "get album.torrent -d alone --bind 127.0.0.3 --no-trackers --timeout 2s",

@@ -16,12 +16,15 @@ use super::ui::Ui;
 
 /// Arguments about what an earlier run has left.
 #[derive(Clone, Copy, Default, Debug, Args)]
+#[command(next_help_heading = "Resuming")]
 pub(crate) struct StateArgs {
     /// Hash everything that is there, whatever the last run has said of it
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) check: bool,
     /// Neither use nor keep what is known from one run to the next
     #[arg(long, conflicts_with = "check")]
+    #[arg(hide_short_help = true)]
     pub(crate) no_resume: bool,
 }
 

@@ -8,6 +8,5 @@ mod common;
 
 mod create;
 mod edit;
-mod help;
 mod show;
 mod verify;

@@ -27,9 +27,7 @@ Examples:
   swarmloop create album -t http://127.0.0.1:6969/announce
   swarmloop create album -t udp://a:1,udp://b:1 -t http://c/announce -o album.torrent
   swarmloop create album --dry-run -x '*.tmp'
-
-Exit codes:
-  see `swarmloop --help`";
+  swarmloop create album --no-date -o - >album.torrent";
 
 /// Arguments of `create`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +45,7 @@ pub(crate) struct CreateArgs {
     pub(crate) trackers: Vec<Tier>,
     /// URL of a web seed; may be repeated
     #[arg(short, long = "webseed", value_name = "URL", value_parser = web_seed)]
+    #[arg(hide_short_help = true)]
     pub(crate) web_seeds: Vec<String>,
     /// Bytes in a piece: a power of two from 16K on, or auto
     #[arg(short = 's', long, value_name = "SIZE", default_value = "auto")]
@@ -60,6 +59,7 @@ pub(crate) struct CreateArgs {
     pub(crate) comment: Option<String>,
     /// Where it is published; makes the info-hash another one
     #[arg(short = 'r', long, value_name = "TEXT")]
+    #[arg(hide_short_help = true)]
     pub(crate) source: Option<String>,
     /// Name in the torrent instead of that of PATH
     #[arg(short, long, value_name = "NAME", value_parser = name)]
@@ -69,15 +69,19 @@ pub(crate) struct CreateArgs {
     pub(crate) exclude: Vec<Glob>,
     /// Take what symbolic links lead to
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) follow_symlinks: bool,
     /// Write no creation date
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) no_date: bool,
     /// Name of the program to write into the torrent; empty for none
     #[arg(long, value_name = "TEXT", default_value = CREATED_BY)]
+    #[arg(hide_short_help = true)]
     pub(crate) created_by: String,
     /// Threads that hash [default: one a processor]
     #[arg(short, long, value_name = "N")]
+    #[arg(hide_short_help = true)]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Print the magnet link too
     #[arg(long)]

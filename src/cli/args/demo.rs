@@ -2,6 +2,14 @@
 
 use swarmloop::text::parse_size;
 
+/// What the long help of `demo` adds.
+pub(super) const DEMO_HELP: &str = "\
+Everything happens in the folder for temporary files (TMPDIR), and nothing of it stays.
+
+Examples:
+  swarmloop demo
+  swarmloop demo --size 64M --json";
+
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {

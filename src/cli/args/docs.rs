@@ -5,6 +5,19 @@ use std::path::PathBuf;
 use clap::ValueHint;
 use clap_complete::Shell;
 
+/// What the long help of `completions` adds.
+pub(super) const COMPLETIONS_HELP: &str = "\
+Examples:
+  swarmloop completions bash >swarmloop.bash
+  swarmloop completions zsh >_swarmloop
+  swarmloop completions fish >swarmloop.fish";
+
+/// What the long help of `man` adds.
+pub(super) const MAN_HELP: &str = "\
+Examples:
+  swarmloop man >swarmloop.1
+  swarmloop man --out man1";
+
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompletionsArgs {

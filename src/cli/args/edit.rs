@@ -18,18 +18,11 @@ another torrent, of which the peers of the old one do not know.
 
 Examples:
   swarmloop edit x.torrent -r http://old.example http://new.example
-  swarmloop edit x.torrent -a udp://a:1,udp://b:1 --comment '' -o y.torrent
-
-Exit codes:
-  see `swarmloop --help`";
+  swarmloop edit x.torrent -a udp://a:1,udp://b:1 --comment '' -o y.torrent";
 
 /// Arguments of `edit`.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
-#[command(group = clap::ArgGroup::new("changes").required(true).multiple(true).args([
-    "add", "delete", "replace", "web_seeds", "delete_web_seeds", "comment", "source", "private",
-    "public", "name",
-]))]
 pub(crate) struct EditArgs {
     /// Torrent file
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
@@ -48,18 +41,21 @@ pub(crate) struct EditArgs {
     pub(crate) web_seeds: Vec<String>,
     /// Delete the URL of a web seed; may be repeated
     #[arg(long = "delete-webseed", value_name = "URL")]
+    #[arg(hide_short_help = true)]
     pub(crate) delete_web_seeds: Vec<String>,
     /// Another comment; '' for none
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
     /// Another source; '' for none
     #[arg(long, value_name = "TEXT")]
+    #[arg(hide_short_help = true)]
     pub(crate) source: Option<String>,
     /// Peers may come from the trackers only
     #[arg(short, long)]
     pub(crate) private: bool,
     /// Peers may come from everywhere
     #[arg(long, conflicts_with = "private")]
+    #[arg(hide_short_help = true)]
     pub(crate) public: bool,
     /// Another name of the file or the top folder
     #[arg(short, long, value_name = "NAME", value_parser = name)]
@@ -73,4 +69,17 @@ pub(crate) struct EditArgs {
     /// Say what would change, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl EditArgs {
+    /// Tells whether any change is asked for.
+    pub(crate) fn changes_something(&self) -> bool {
+        let texts = [&self.comment, &self.source, &self.name];
+        let lists = [&self.delete, &self.replace, &self.web_seeds, &self.delete_web_seeds];
+        self.private
+            || self.public
+            || !self.add.is_empty()
+            || lists.iter().any(|list| !list.is_empty())
+            || texts.iter().any(|text| text.is_some())
+    }
 }

@@ -8,9 +8,11 @@ use swarmloop::disk::job::Alloc;
 
 use super::limits::{PatienceArgs, SeedGoalArgs};
 use super::network::{InstrumentArgs, NetworkArgs};
+use super::sections;
 use super::select::SelectArgs;
 use super::values;
 use crate::cli::after::Words;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::goals::SeedGoal;
 use crate::cli::state::StateArgs;
 
@@ -72,10 +74,12 @@ pub(crate) struct GetArgs {
 pub(crate) struct RoomArgs {
     /// Begin even if what is missing does not fit on the disk
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) no_space_check: bool,
     /// How to make room for a file: none (it grows), sparse (its length is set) or full (its space
     /// is taken, where that needs no writing)
     #[arg(long, value_name = "HOW", default_value = "sparse", value_parser = alloc)]
+    #[arg(hide_short_help = true)]
     pub(crate) alloc: Alloc,
 }
 
@@ -97,33 +101,49 @@ impl GetArgs {
     }
 }
 
-/// What the long help of `get` adds.
-pub(super) const GET_HELP: &str = "\
+/// Returns what the long help of `get` adds.
+pub(super) fn help() -> String {
+    sections(&[FILES, PEER_FLAGS, WHEN_COMPLETE, SIGNALS, EXAMPLES, EXIT_CODES])
+}
+
+const FILES: &str = "\
 Files (-s, -x, --priority):
   1-5,8     files 1 to 5 and 8, as `get -l X.torrent` and `show -f X.torrent` number them
   '*.iso'   * and ? are any characters of a name; without a slash, any name on the path may match
   'dir/**'  with a slash or **, the path from the torrent's folder on
   What is not wanted is not created: bytes that it shares with what is wanted are kept in one
   hidden file, .NAME.parts, until it is wanted too. Run the command again with other files to
-  change your mind: what is there is not downloaded again.
+  change your mind: what is there is not downloaded again.";
 
+/// What the letters of a peer's line mean.
+pub(super) const PEER_FLAGS: &str = "\
 Peer flags (-v):
   D    downloading from it           d    we would, but it chokes us
   U    uploading to it               u    it wants to, but we choke it
   K    it lets us, we want nothing   ?    we let it, it wants nothing
-  I    it dialled us                 S    it has stopped answering requests
+  I    it dialled us                 S    it has stopped answering requests";
 
+const WHEN_COMPLETE: &str = "\
 When a download is complete:
   Its files are moved (--move-to), then the program of --on-complete is run. It is split into words
   as a shell does, but no shell runs it, and it learns about the download from its environment:
   SWARMLOOP_NAME, SWARMLOOP_PATH (file or top folder), SWARMLOOP_DIR, SWARMLOOP_HASH,
   SWARMLOOP_SIZE, SWARMLOOP_TORRENT (as it was named here). What it prints goes to stderr. If it
   fails the exit code is 1, and the download is complete all the same. It is not run for what was
-  complete already.
+  complete already.";
 
+/// What signals do to a run.
+pub(super) const SIGNALS: &str = "\
 Signals:
   ^C and SIGTERM stop gracefully within --stop-timeout, a second one at once. So does SIGHUP if
-  there was a terminal; else it asks trackers again. SIGUSR1 prints the status.
+  there was a terminal; else it asks trackers again. SIGUSR1 prints the status.";
 
-Exit codes:
-  see `swarmloop --help`";
+const EXAMPLES: &str = "\
+Examples:
+  swarmloop get album.torrent
+  swarmloop get album.torrent -l
+  swarmloop get album.torrent -d music -s '*.flac' -x 'disc 2/**'
+  swarmloop get album.torrent --seed-ratio 1.5 --limit-up 500K
+  swarmloop get album.torrent --peer 127.0.0.2:6881 --no-trackers --timeout 10m
+  swarmloop get -i list.txt --move-to done --on-complete 'touch all-done'
+  swarmloop get album.torrent --json --log-file get.log --log-level tracker=debug";

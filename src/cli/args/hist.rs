@@ -85,5 +85,7 @@ of `swarmloop get --profile`. All that are named are added up by tag.
 `hist diff` prints the second log's figures in parts of the first's: 2.00x is twice as long. There
 is none where a log has too few values to tell. A file named diff is reached as ./diff.
 
-Exit codes:
-  see `swarmloop --help`";
+Examples:
+  swarmloop hist inside/profile.hlog
+  swarmloop hist inside/profile.hlog --tag request_to_block --hgrm - --html plots.html
+  swarmloop hist diff before.hlog after.hlog";

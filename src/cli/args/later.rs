@@ -18,7 +18,6 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("insecure", None, false),
     ("jobs", Some('j'), true),
     ("metadata-only", None, false),
-    ("no-webseeds", None, false),
     ("peer-id-prefix", None, true),
     ("port-map", None, false),
     ("proxy", None, true),

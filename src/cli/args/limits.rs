@@ -21,9 +21,11 @@ pub(crate) struct LimitArgs {
     pub(crate) limit_up: Option<u64>,
     /// Receive at most this much of each torrent
     #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(hide_short_help = true)]
     pub(crate) torrent_limit_down: Option<u64>,
     /// Send at most this much of each torrent
     #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(hide_short_help = true)]
     pub(crate) torrent_limit_up: Option<u64>,
 }
 
@@ -52,6 +54,7 @@ pub(crate) struct SeedGoalArgs {
     seed_time: Option<Duration>,
     /// Seed until nothing was uploaded for this time
     #[arg(long, value_name = "TIME", value_parser = values::time)]
+    #[arg(hide_short_help = true)]
     seed_idle: Option<Duration>,
 }
 
@@ -71,9 +74,11 @@ pub(crate) struct PatienceArgs {
     pub(crate) timeout: Option<Duration>,
     /// End the whole run after this time; what is not complete is given up
     #[arg(long, value_name = "TIME", value_parser = values::time)]
+    #[arg(hide_short_help = true)]
     deadline: Option<Duration>,
     /// Give a torrent up that is slower than RATE in the mean of TIME (such as 50K:2m)
     #[arg(long, value_name = "RATE:TIME", value_parser = slow)]
+    #[arg(hide_short_help = true)]
     stop_if_slow: Option<Slow>,
 }
 

@@ -31,18 +31,18 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use self::config::{ConfigArgs, SourceArgs};
+use self::config::{CONFIG_HELP, ConfigArgs, SourceArgs};
 use self::create::{CREATE_HELP, CreateArgs};
 use self::default::with_default_command;
-use self::demo::DemoArgs;
-use self::docs::{CompletionsArgs, ManArgs};
+use self::demo::{DEMO_HELP, DemoArgs};
+use self::docs::{COMPLETIONS_HELP, CompletionsArgs, MAN_HELP, ManArgs};
 use self::edit::{EDIT_HELP, EditArgs};
-use self::get::{GET_HELP, GetArgs};
+use self::get::GetArgs;
 use self::hist::{HIST_HELP, HistArgs};
 use self::output::{LogArgs, OutputArgs};
 use self::seed::SeedArgs;
 use self::share::{SHARE_HELP, ShareArgs};
-use self::show::{MagnetArgs, SHOW_HELP, ShowArgs};
+use self::show::{MAGNET_HELP, MagnetArgs, SHOW_HELP, ShowArgs};
 use self::tracker::{TRACKER_HELP, TrackerArgs};
 use self::verify::{VERIFY_HELP, VerifyArgs};
 use super::exit::{EXIT_CODES, Failure};
@@ -57,8 +57,9 @@ use super::settings::{Settings, Sources};
     long_version = LONG_VERSION,
     about = "A BitTorrent downloader on one event loop",
     long_about = "A BitTorrent downloader on one event loop.\n\n\
-        `swarmloop X.torrent` is short for `swarmloop get X.torrent`.",
-    after_help = EXIT_CODES,
+        `swarmloop X.torrent` is short for `swarmloop get X.torrent`. What a command takes and \
+        gives is in `swarmloop COMMAND --help`.",
+    after_long_help = sections(&[ROOT_EXAMPLES, EXIT_CODES]),
     arg_required_else_help = true,
     args_override_self = true,
     disable_help_subcommand = true
@@ -91,65 +92,66 @@ const LONG_VERSION: &str = concat!(
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Download torrents (the default: `swarmloop X.torrent`)
-    #[command(after_help = EXIT_CODES, after_long_help = GET_HELP)]
+    #[command(after_long_help = get::help())]
     Get(GetArgs),
     /// Check data, then upload it until interrupted
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_long_help = seed::help())]
     Seed(SeedArgs),
     /// Make a torrent of a file or folder
-    #[command(visible_alias = "new", after_help = EXIT_CODES, after_long_help = CREATE_HELP)]
+    #[command(visible_alias = "new", after_long_help = sections(&[CREATE_HELP, CODES]))]
     Create(CreateArgs),
     /// Show what a torrent file says
-    #[command(visible_alias = "info", after_help = EXIT_CODES, after_long_help = SHOW_HELP)]
+    #[command(visible_alias = "info", after_long_help = sections(&[SHOW_HELP, CODES]))]
     Show(ShowArgs),
     /// Hash data on disk and say which files are right
-    #[command(visible_alias = "check", after_help = EXIT_CODES, after_long_help = VERIFY_HELP)]
+    #[command(visible_alias = "check", after_long_help = sections(&[VERIFY_HELP, CODES]))]
     Verify(VerifyArgs),
     /// Print the magnet links of torrent files
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_long_help = sections(&[MAGNET_HELP, CODES]))]
     Magnet(MagnetArgs),
     /// Change trackers, web seeds and texts of a torrent file
-    #[command(after_help = EXIT_CODES, after_long_help = EDIT_HELP)]
+    #[command(after_long_help = sections(&[EDIT_HELP, CODES]))]
     Edit(EditArgs),
     /// Make a torrent, track it and seed it; prints what a receiver types
-    #[command(after_help = EXIT_CODES, after_long_help = SHARE_HELP)]
+    #[command(after_long_help = sections(&[SHARE_HELP, CODES]))]
     Share(ShareArgs),
     /// Run a small tracker for tests and local networks
-    #[command(after_long_help = TRACKER_HELP)]
+    #[command(after_long_help = sections(&[TRACKER_HELP, CODES]))]
     Tracker(TrackerArgs),
     /// Run a tracker, a seed and a downloader on loopback and check what arrives
+    #[command(after_long_help = sections(&[DEMO_HELP, CODES]))]
     Demo(DemoArgs),
     /// Print, merge, compare and plot latency histograms (.hlog)
-    #[command(after_help = EXIT_CODES, after_long_help = HIST_HELP)]
+    #[command(after_long_help = sections(&[HIST_HELP, CODES]))]
     Hist(HistArgs),
     /// Show the settings that hold, and where each comes from
-    #[command(after_long_help = CONFIG_HELP)]
+    #[command(after_long_help = sections(&[CONFIG_HELP, CODES]))]
     Config(ConfigArgs),
     /// Print a completion script for a shell
+    #[command(after_long_help = sections(&[COMPLETIONS_HELP, CODES]))]
     Completions(CompletionsArgs),
     /// Print the manual page, or write those of all commands
+    #[command(after_long_help = sections(&[MAN_HELP, CODES]))]
     Man(ManArgs),
 }
 
-/// What the long help of `config` adds.
-const CONFIG_HELP: &str = "\
-Later ones win:
-  defaults, /etc/swarmloop/config.toml, $XDG_CONFIG_HOME/swarmloop/config.toml (else ~/.config),
-  the environment, flags
+/// What the long help adds of no subcommand.
+const ROOT_EXAMPLES: &str = "\
+Examples:
+  swarmloop album.torrent
+  swarmloop album.torrent -d music --seed-time 2h
+  swarmloop create album -t http://127.0.0.1:6969/announce
+  swarmloop share album --once";
 
-In files, a key is a flag's long name with _ for -. Keys before the first table are for every
-command that has the flag, those in [network] for every command with network flags, those in a
-table named after a command for that command:
-  dir = \"~/Downloads\"
-  [network]
-  max_conns = 500
-  [get]
-  seed = true
+/// What the long help of a subcommand says of exit codes that is none of those with a list.
+const CODES: &str = "\
+Exit codes:
+  see `swarmloop --help`";
 
-In the environment, a variable is SWARMLOOP_ and the flag in capitals: SWARMLOOP_MAX_CONNS=500.
-Switches are true or false there; flags that may be repeated take several words.
-
-Every switch is taken back by --no-SWITCH (--no-trackers by --trackers).";
+/// Puts sections of a help together.
+fn sections(sections: &[&str]) -> String {
+    sections.join("\n\n")
+}
 
 /// Why the command line was not read.
 #[derive(Debug)]

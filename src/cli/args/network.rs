@@ -26,37 +26,47 @@ pub(crate) struct NetworkArgs {
     pub(crate) bind: Option<IpAddr>,
     /// Use IPv4 only
     #[arg(long, conflicts_with_all = ["ipv6", "bind"])]
+    #[arg(hide_short_help = true)]
     pub(crate) ipv4: bool,
     /// Use IPv6 only
     #[arg(long, conflicts_with = "bind")]
+    #[arg(hide_short_help = true)]
     pub(crate) ipv6: bool,
     /// Port that trackers are told, where it is forwarded to us [default: the one listened on]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true)]
     pub(crate) announce_port: Option<u16>,
     /// Address that trackers are told, where it is forwarded to us [default: the one they see]
     #[arg(long, value_name = "ADDR", value_parser = announce_ip)]
+    #[arg(hide_short_help = true)]
     pub(crate) announce_ip: Option<IpAddr>,
     /// Mark packets with this code point: le (gives way to all other traffic), default, cs0-cs7,
     /// af11-af43, ef, or 0-63 [default: le]
     #[arg(long, value_name = "DSCP", value_parser = dscp)]
+    #[arg(hide_short_help = true)]
     pub(crate) dscp: Option<u8>,
     /// Dial this peer besides those that trackers name; may be repeated
     #[arg(long = "peer", value_name = "HOST:PORT", value_parser = peer)]
     pub(crate) peers: Vec<(String, u16)>,
     /// Most connected peers of a torrent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true)]
     pub(crate) max_peers: Option<u16>,
     /// Most connections in all, trackers and handshakes included
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true)]
     pub(crate) max_conns: Option<u16>,
     /// Most dials under way at one time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true)]
     pub(crate) max_half_open: Option<u16>,
     /// Peers of a torrent that are uploaded to at one time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true)]
     pub(crate) unchoke_slots: Option<u16>,
     /// How long ending may take when a signal asks for it [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = values::time)]
+    #[arg(hide_short_help = true)]
     pub(crate) stop_timeout: Option<Duration>,
     /// Ask this tracker, too, after the torrent's own (not for private torrents); may be repeated
     #[arg(long = "tracker", value_name = "URL", value_parser = tracker)]
@@ -89,6 +99,8 @@ pub(crate) struct AbsentArgs {
     no_port_map: bool,
     #[arg(long, hide = true)]
     no_utp: bool,
+    #[arg(long, hide = true)]
+    no_webseeds: bool,
 }
 
 /// Arguments of `get` and `seed` for a look inside.
@@ -97,9 +109,11 @@ pub(crate) struct AbsentArgs {
 pub(crate) struct InstrumentArgs {
     /// Write latency histograms, a summary and a page with plots into this folder
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(hide_short_help = true)]
     pub(crate) profile: Option<PathBuf>,
     /// Write what was said and done last into this file, as a trace for ui.perfetto.dev
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(hide_short_help = true)]
     pub(crate) trace: Option<PathBuf>,
 }
 

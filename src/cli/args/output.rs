@@ -31,6 +31,7 @@ pub(crate) struct OutputArgs {
     pub(crate) progress: ProgressArg,
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_short_help = true)]
     pub(crate) color: When,
 }
 
@@ -41,14 +42,17 @@ pub(crate) struct OutputArgs {
 pub(crate) struct LogArgs {
     /// Add what happens to this file, a line each with its time; - is stderr
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(hide_short_help = true)]
     pub(crate) log_file: Option<PathBuf>,
     /// What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for one target
     /// [default: info]
     #[arg(long_help = LOG_LEVEL_HELP)]
     #[arg(long, global = true, value_name = "LEVELS", value_parser = filter)]
+    #[arg(hide_short_help = true)]
     pub(crate) log_level: Option<Filter>,
     /// How a line is written [default: text; json on stderr with --json]
     #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(hide_short_help = true)]
     pub(crate) log_format: Option<Format>,
 }
 
@@ -57,9 +61,9 @@ const LOG_LEVEL_HELP: &str = "\
 What is logged: off, error, warn, info, debug or trace, and TARGET=LEVEL for one target [default: \
 info]
 
-The targets are run, torrent, tracker, peer and piece, as in warn,tracker=debug. Without --log-file \
-the log goes to stderr. The environment may say it too: SWARMLOOP_LOG, or RUST_LOG where a file is \
-named.";
+The targets are run, torrent, tracker, peer and piece, as in warn,tracker=debug. Without \
+--log-file the log goes to stderr. The environment may say it too: SWARMLOOP_LOG, or RUST_LOG \
+where a file is named.";
 
 fn filter(text: &str) -> Result<Filter, String> {
     text.parse().map_err(|error: BadFilter| error.to_string())

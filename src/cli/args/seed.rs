@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::ValueHint;
 
+use super::get::{PEER_FLAGS, SIGNALS};
 use super::limits::SeedGoalArgs;
 use super::network::{InstrumentArgs, NetworkArgs};
+use super::sections;
+use crate::cli::exit::EXIT_CODES;
 use crate::cli::state::StateArgs;
 
 /// Arguments of `seed`.
@@ -35,3 +38,18 @@ pub(crate) struct SeedArgs {
     #[command(flatten)]
     pub(crate) instruments: InstrumentArgs,
 }
+
+/// Returns what the long help of `seed` adds.
+pub(super) fn help() -> String {
+    sections(&[ENDS, PEER_FLAGS, SIGNALS, EXAMPLES, EXIT_CODES])
+}
+
+const ENDS: &str = "\
+A signal is the normal end of seeding: the exit code is 0 if all of the data was there and no goal
+was left. What is missing is not downloaded: `get --seed` does that.";
+
+const EXAMPLES: &str = "\
+Examples:
+  swarmloop seed album.torrent
+  swarmloop seed album.torrent music/album --seed-time 2h
+  swarmloop seed album.torrent -d music --limit-up 500K --seed-ratio 2";

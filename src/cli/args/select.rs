@@ -18,12 +18,14 @@ pub(crate) struct SelectArgs {
     /// Download these before (high), with (normal) or after (low) all others; may be repeated, the
     /// last counts
     #[arg(long, value_name = "FILES=LEVEL", value_parser = priority)]
+    #[arg(hide_short_help = true)]
     pub(crate) priority: Vec<(FileSet, FilePriority)>,
     /// Fetch pieces in order
     #[arg(long)]
     pub(crate) sequential: bool,
     /// Fetch the first and the last MiB of each file before everything else
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) first_last: bool,
     /// Print the files that are wanted with their numbers, and end
     #[arg(short, long)]

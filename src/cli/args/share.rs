@@ -21,10 +21,7 @@ receiver counts for --once when it has told the tracker that it has everything.
 Examples:
   swarmloop share album
   swarmloop share album --once --bind 192.168.0.2
-  swarmloop share album -o album.torrent --limit-up 5M
-
-Exit codes:
-  see `swarmloop --help`";
+  swarmloop share album -o album.torrent --limit-up 5M";
 
 /// Arguments of `share`.
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,16 @@ them.
 size), trackers (by tier), web_seeds, comment, created_by, creation_date, magnet. --raw prints the
 whole file as JSON, in its own order; strings that are not UTF-8 are {\"base64\":\"...\"}.
 
-Exit codes:
-  see `swarmloop --help`";
+Examples:
+  swarmloop show album.torrent
+  swarmloop show -f -b album.torrent
+  swarmloop show --json album.torrent";
+
+/// What the long help of `magnet` adds.
+pub(crate) const MAGNET_HELP: &str = "\
+Examples:
+  swarmloop magnet album.torrent
+  swarmloop magnet album.torrent other.torrent --json";
 
 /// Arguments of `show`.
 #[derive(Debug, clap::Args)]

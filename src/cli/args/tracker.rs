@@ -15,7 +15,7 @@ whose .torrent files are tracked. It is read once, at the start.
 
 Examples:
   swarmloop tracker
-  swarmloop tracker --listen 192.168.0.2:6969 -w torrents/
+  swarmloop tracker --listen 192.168.0.2:6969 -w torrents
   swarmloop tracker --udp 0.0.0.0:6969 --interval 10m";
 
 /// Arguments of `tracker`.
@@ -26,9 +26,11 @@ pub(crate) struct TrackerArgs {
     listen: Vec<SocketAddr>,
     /// Address and port to answer on over HTTP alone; may be repeated
     #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(hide_short_help = true)]
     http: Vec<SocketAddr>,
     /// Address and port to answer on over UDP alone; may be repeated
     #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(hide_short_help = true)]
     udp: Vec<SocketAddr>,
     /// Time between two announces of a client (such as 30m)
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = interval)]
@@ -38,6 +40,7 @@ pub(crate) struct TrackerArgs {
     pub(crate) whitelist: Option<PathBuf>,
     /// Let clients name the address that they are listed with (ip=)
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) trust_ip: bool,
 }
 

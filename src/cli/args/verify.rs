@@ -20,8 +20,12 @@ Files that are not as they should be are printed, one a line; with --files, all 
 --repair deletes nothing. Bytes behind a file's end are moved to FILE.tail; a file without a right
 piece is renamed to FILE.bad. After that `get` fetches what is missing into the same folder.
 
-Exit codes:
-  see `swarmloop --help`";
+It exits with 3 if something is not as it should be.
+
+Examples:
+  swarmloop verify album.torrent
+  swarmloop verify album.torrent music --files
+  swarmloop verify album.torrent music/album --repair --dry-run";
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
