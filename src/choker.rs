@@ -37,6 +37,19 @@ pub const SEED_TURN_MIN: Duration = Duration::from_secs(15);
 /// so that slow downloaders cannot hold every slot. Ours: libtorrent waits for its quota.
 pub const SEED_TURN_MAX: Duration = Duration::from_secs(120);
 
+/// Returns how many peers to unchoke at one time for whoever sends at most `bytes_per_s`, at least
+/// 2: so many that the rate is used whatever some of them take, so few that a block does not take
+/// each of them half a minute (de facto: BitTorrent 4, `_max_uploads`; its steps are in KiB/s).
+pub const fn slots_for_rate(bytes_per_s: u64) -> usize {
+    match bytes_per_s >> 10 {
+        0..9 => 2,
+        9..15 => 3,
+        15..42 => 4,
+        // The root of six tenths of the rate: a peer's share grows with the number of peers.
+        kib_per_s => (kib_per_s / 10 * 6 + kib_per_s % 10 * 6 / 10).isqrt() as usize,
+    }
+}
+
 /// What the choker has to know of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChokeFacts {
@@ -361,6 +374,28 @@ mod tests {
     };
     /// Long after everybody connected.
     const LATE: Instant = Instant::from_secs(1_000);
+
+    #[test]
+    fn slots_grow_with_the_rate_as_those_of_bittorrent_4() {
+        for (kib_per_s, slots) in [
+            (0, 2),
+            (8, 2),
+            (9, 3),
+            (14, 3),
+            (15, 4),
+            (20, 4),
+            (41, 4),
+            (42, 5),
+            (100, 7),
+            (107, 8),
+            (1_024, 24),
+            (1 << 20, 793),
+        ] {
+            assert_eq!(slots_for_rate(kib_per_s << 10), slots, "{kib_per_s} KiB/s");
+        }
+        let rates = (0..64).flat_map(|bits| [(1_u64 << bits) - 1, 1 << bits]);
+        assert!(rates.map(slots_for_rate).is_sorted(), "more never means fewer");
+    }
 
     fn conn(index: u32) -> ConnId {
         ConnId { index, generation: 0 }

@@ -63,6 +63,8 @@ fn config(args: &NetworkArgs) -> Config {
     set(&mut config.max_peers, args.max_peers);
     set(&mut config.max_conns, args.max_conns);
     set(&mut config.unchoke_slots, args.unchoke_slots);
+    // Who says how many means it, whatever the limit.
+    config.slots_follow_limit = args.unchoke_slots.is_none();
     set(&mut config.max_half_open, args.max_half_open);
     config.limits = args.limits.in_all();
     let times = args.timeouts;

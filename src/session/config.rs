@@ -43,6 +43,9 @@ pub struct Config {
     pub max_conns_per_addr: usize,
     /// Peers unchoked at one time per torrent, the optimistic one included (libtorrent: 8).
     pub unchoke_slots: usize,
+    /// Whether fewer are unchoked while a limit on uploads leaves too little for each of so many:
+    /// see [`crate::choker::slots_for_rate`].
+    pub slots_follow_limit: bool,
     /// The most requests that a peer may have queued with us; more are rejected or dropped
     /// (libtorrent: 2000).
     pub max_queued_requests: usize,
@@ -111,6 +114,7 @@ impl Default for Config {
             max_pending_handshakes: 512,
             max_conns_per_addr: 3,
             unchoke_slots: 8,
+            slots_follow_limit: true,
             max_queued_requests: 2_000,
             max_outstanding_requests: 250,
             limits: RateLimits::default(),

@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub optimistic: Vec<ConnId>,
     /// When peers are to be ranked again; `None` while nobody is interested, so that an idle
     /// torrent makes no wake-ups.
-    pub rechoke_at: Option<Instant>,
+    rechoke_at: Option<Instant>,
     /// What we call ourselves in this torrent.
     pub peer_id: PeerId,
     /// Sent in announces; constant for the torrent, and secret (BEP 7).
@@ -126,11 +126,12 @@ impl Entry {
     }
 
     /// Drops what is of use only while the torrent runs. Its connections are closed.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn rest(&mut self, rechoking: &mut usize) {
+        self.rechoke_next(None, rechoking);
         self.choker = Choker::new(self.choke_config());
         self.optimistic = Vec::new();
         self.telling = Telling::default();
-        (self.tell_peers, self.rechoke_at, self.look_up_at) = (false, None, None);
+        (self.tell_peers, self.look_up_at) = (false, None);
         self.last_dial_error = None;
     }
 
@@ -139,6 +140,19 @@ impl Entry {
     pub(super) fn is_quiet(&self) -> bool {
         let told = self.announcing.is_none() && self.announcer.is_stopped();
         told && self.torrent.is_settled()
+    }
+
+    /// Returns when peers are to be ranked again.
+    pub(super) const fn rechoke_at(&self) -> Option<Instant> {
+        self.rechoke_at
+    }
+
+    /// Sets when peers are ranked again; `rechoking` counts the torrents of the session for which
+    /// that is some time.
+    pub(super) fn rechoke_next(&mut self, at: Option<Instant>, rechoking: &mut usize) {
+        *rechoking += usize::from(at.is_some());
+        *rechoking -= usize::from(self.rechoke_at.is_some());
+        self.rechoke_at = at;
     }
 
     /// Returns how peers are to be ranked now.

@@ -19,6 +19,7 @@ mod entry;
 mod gate;
 pub mod io;
 mod report;
+mod slots;
 pub mod status;
 mod streams;
 mod tell;
@@ -100,6 +101,9 @@ pub struct Session {
     /// Credit for open pieces that was left over when all who wanted some had been tried; more than
     /// that has come free since.
     credit_left: u32,
+    /// Torrents whose peers are to be ranked ([`Entry::rechoke_at`]): those that share a limit on
+    /// uploads.
+    rechoking: usize,
     /// Disk jobs that have not been answered.
     jobs_out: usize,
     shutting_down: bool,
@@ -236,6 +240,7 @@ impl Session {
             queues: Queues::default(),
             scratch: Scratch::new(),
             credit_left: 0,
+            rechoking: 0,
             jobs_out: 0,
             shutting_down: false,
             stage: TurnStage::Inputs,

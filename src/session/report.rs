@@ -143,6 +143,7 @@ impl Session {
         }
         self.check_throttle();
         self.check_counts();
+        self.check_rechoking();
         let memory = self.memory();
         assert_eq!(memory.pieces, credit, "credit of open pieces");
         let credits = memory.pieces + memory.endgame + memory.uploads;

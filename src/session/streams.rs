@@ -309,8 +309,9 @@ impl Session {
             };
             let ctx = &mut self.work.ctx(now);
             let useless = entry.torrent.on_peer_event(id, peer, event, ctx);
-            if peer.is_interested() && entry.rechoke_at.is_none() {
-                entry.rechoke_at = Some(now + crate::choker::RECHOKE_INTERVAL);
+            if peer.is_interested() && entry.rechoke_at().is_none() {
+                let at = now + crate::choker::RECHOKE_INTERVAL;
+                entry.rechoke_next(Some(at), &mut self.rechoking);
                 self.touch(torrent);
             }
             self.apply_cancels();
@@ -463,8 +464,8 @@ impl Session {
             if let Some(dialled) = &peer.dialled {
                 entry.torrent.candidates.ended(**dialled, fate(error, true), now);
             }
-            if vacant && entry.rechoke_at.is_some() {
-                entry.rechoke_at = Some(now);
+            if vacant && entry.rechoke_at().is_some() {
+                entry.rechoke_next(Some(now), &mut self.rechoking);
             }
         }
         self.touch(torrent);

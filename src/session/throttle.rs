@@ -15,6 +15,7 @@ use crate::time::Instant;
 use super::Session;
 use super::conns::{Conn, Kind};
 use super::gate::Gate;
+use super::slots::slots;
 
 /// The limits that there are.
 #[derive(Debug, Default)]
@@ -224,6 +225,7 @@ impl Session {
         self.apply_limits(None, limits, now);
         for entry in self.torrents.iter_mut().flatten() {
             entry.torrent.down_limit = lower(limits.down, entry.limits.down);
+            entry.torrent.unchoke_slots = slots(&self.config, entry.limits.up, self.rechoking);
         }
     }
 
@@ -235,6 +237,7 @@ impl Session {
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.limits = limits;
         entry.torrent.down_limit = lower(in_all, limits.down);
+        self.update_slots(torrent);
         self.apply_limits(Some(torrent), limits, now);
     }
 

@@ -281,7 +281,7 @@ impl Session {
         }
         self.close_conns_of(torrent, reason, now);
         if let Some(entry) = self.entry_mut(torrent) {
-            entry.rest();
+            entry.rest(&mut self.rechoking);
         }
         self.pass_on_news(torrent, now);
         self.touch(torrent);
@@ -310,7 +310,9 @@ impl Session {
         self.tops.remove(&storage);
         self.by_hash.remove(&info_hash);
         self.apply_limits(Some(torrent), RateLimits::default(), now);
-        self.torrents[torrent.0 as usize] = None;
+        if let Some(mut entry) = self.torrents[torrent.0 as usize].take() {
+            entry.rechoke_next(None, &mut self.rechoking);
+        }
         self.work.jobs.push_back(Job::Close { torrent });
         true
     }

@@ -157,9 +157,9 @@ impl Session {
         };
         // A rechoke also looks for credit that snubbed peers hold, which must not depend on
         // somebody's being interested in us.
-        let wants_rechoke = entry.torrent.is_starved() && entry.rechoke_at.is_none();
+        let wants_rechoke = entry.torrent.is_starved() && entry.rechoke_at().is_none();
         if wants_rechoke {
-            entry.rechoke_at = Some(now + RECHOKE_INTERVAL);
+            entry.rechoke_next(Some(now + RECHOKE_INTERVAL), &mut self.rechoking);
         }
         if waits && !std::mem::replace(&mut peer.in_upload_line, true) {
             self.queues.upload_waiters.push_back(id);
@@ -218,7 +218,7 @@ impl Session {
     fn look_at(&mut self, torrent: TorrentId, now: Instant) {
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.touched = false;
-        if entry.rechoke_at.is_some_and(|at| at <= now) {
+        if entry.rechoke_at().is_some_and(|at| at <= now) {
             self.rechoke(torrent, now);
         }
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
@@ -276,6 +276,7 @@ impl Session {
 
     /// Ranks a torrent's peers and chokes and unchokes them (BEP 3).
     fn rechoke(&mut self, torrent: TorrentId, now: Instant) {
+        self.update_slots(torrent);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         let mut facts = Vec::with_capacity(entry.torrent.peers.len());
         for id in entry.torrent.peers.values() {
@@ -309,7 +310,7 @@ impl Session {
         let decisions = entry.choker.rechoke(&facts, &mut self.work.rng, now);
         entry.optimistic = decisions.optimistic;
         let anybody = facts.iter().any(|peer| peer.interested);
-        entry.rechoke_at = anybody.then(|| now + RECHOKE_INTERVAL);
+        entry.rechoke_next(anybody.then(|| now + RECHOKE_INTERVAL), &mut self.rechoking);
         let count = |ids: &[ConnId]| u32::try_from(ids.len()).unwrap_or(u32::MAX);
         let (choked, unchoked) = (count(&decisions.choke), count(&decisions.unchoke));
         self.note(None, torrent, What::Rechoked { choked, unchoked }, now);

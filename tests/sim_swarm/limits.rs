@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use swarmloop::id::TorrentId;
 use swarmloop::rate::RateLimits;
-use swarmloop::sim::{AddOptions, HostId, HostOptions, Sim, SimOptions, Source};
+use swarmloop::sim::{AddOptions, HostId, HostOptions, Sim, SimOptions, Source, SourceFile};
 use swarmloop::time::Instant;
 
 use super::{MINUTE, ONLY, add_leechers, peer};
@@ -265,4 +266,77 @@ fn limits_wake_nobody_who_has_nothing_to_move() {
     let before = sim.turns(seeder);
     sim.run_for(60 * MINUTE);
     assert!(sim.turns(seeder) - before <= 10, "{} turns", sim.turns(seeder) - before);
+}
+
+/// Returns how many peers a host lets download from it.
+fn unchoked(sim: &Sim, host: HostId) -> usize {
+    let peers = sim.session(host).unwrap().peers(ONLY, sim.now());
+    peers.iter().filter(|peer| peer.unchoked).count()
+}
+
+#[test]
+fn a_low_upload_limit_goes_to_few_at_a_time_and_everybody_gets_through() {
+    let limit = 20 << 10;
+    for (slots, follows) in [(4, true), (8, false)] {
+        let mut sim = Sim::new(SimOptions::new(limit));
+        let source = source(5, limit, 40);
+        let mut options = limited(0, limit);
+        options.config.slots_follow_limit = follows;
+        let seeder = sim.add_seed(options, &source);
+        let mut strangers = peer();
+        // Who has nobody but the seed shows what that gives out.
+        strangers.listens = false;
+        let leechers: Vec<HostId> = (0..8)
+            .map(|_| {
+                let host = sim.add_host(strangers.clone());
+                sim.add_torrent(host, &source, AddOptions::from_peers(&[seeder]));
+                host
+            })
+            .collect();
+        let mut most = 0;
+        while !leechers.iter().all(|leecher| sim.is_complete(*leecher)) {
+            assert!(sim.now() < Instant::from_secs(3_600), "it takes too long\n{}", sim.dump());
+            sim.run_for(Duration::from_secs(1));
+            most = most.max(unchoked(&sim, seeder));
+            if sim.now() < Instant::from_secs(300) {
+                let snubbed = |leecher: &HostId| {
+                    let peers = sim.session(*leecher).unwrap().peers(ONLY, sim.now());
+                    peers.iter().any(|peer| peer.unchoked_us && peer.snubbed)
+                };
+                assert!(!follows || !leechers.iter().any(snubbed), "a slot has its share");
+            }
+        }
+        assert_eq!(most, slots);
+        assert!(leechers.iter().all(|leecher| sim.torrent(*leecher, ONLY).unwrap().wasted == 0));
+    }
+}
+
+#[test]
+fn a_limit_in_all_is_parted_among_the_torrents_that_are_wanted() {
+    let limit = 60 << 10;
+    let mut sim = Sim::new(SimOptions::new(limit));
+    let len = usize::try_from(limit).unwrap() * 60;
+    let files = ["a", "b", "c"].map(|name| [SourceFile { name, len, pad: false }]);
+    let sources = files.map(|files| Arc::new(Source::new(limit, &files, 64 << 10, None)));
+    let seeder = sim.add_seed(limited(0, limit), &sources[0]);
+    for source in &sources[1..] {
+        sim.put_files(seeder, source);
+        sim.add_torrent(seeder, source, AddOptions::seed());
+    }
+    let leech = |sim: &mut Sim, at: usize| {
+        for _ in 0..8 {
+            let host = sim.add_host(peer());
+            sim.add_torrent(host, &sources[at], AddOptions::from_peers(&[seeder]));
+        }
+        sim.run_for(Duration::from_secs(25));
+    };
+    let unchoked = |sim: &Sim| {
+        let of = |torrent| sim.session(seeder).unwrap().peers(torrent, sim.now());
+        [0, 1, 2].map(|at| of(TorrentId(at)).iter().filter(|peer| peer.unchoked).count())
+    };
+    leech(&mut sim, 0);
+    assert_eq!(unchoked(&sim), [6, 0, 0]);
+    leech(&mut sim, 1);
+    leech(&mut sim, 2);
+    assert_eq!(unchoked(&sim), [4, 4, 4], "20 KiB/s for each");
 }

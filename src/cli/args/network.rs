@@ -60,7 +60,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(hide_short_help = true)]
     pub(crate) max_half_open: Option<u16>,
-    /// Peers of a torrent that are uploaded to at one time
+    /// Peers of a torrent that are uploaded to at one time [default: 8, fewer if a limit is low]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(hide_short_help = true)]
     pub(crate) unchoke_slots: Option<u16>,
