@@ -51,7 +51,7 @@ impl Goal {
         now: Instant,
     ) -> Option<Met> {
         let goal = self.seeding().filter(|_| torrent.is_to_be_seeded())?;
-        let uploaded = torrent.snapshot.uploaded;
+        let uploaded = torrent.snapshot.uploaded_total;
         let seeding = torrent.seeding.get_or_insert_with(|| Seeding::new(uploaded, now));
         seeding.observe(uploaded, now);
         let deadline = match self {
@@ -74,7 +74,8 @@ pub(crate) struct SeedGoal {
     pub(crate) idle: Option<Duration>,
 }
 
-/// Payload uploaded over a torrent's life, in parts of its size, in thousandths.
+/// Payload uploaded over a torrent's life, in all runs that have kept its state, in parts of its
+/// size, in thousandths.
 ///
 /// The size is what was wanted and is there, whether it was downloaded or had been there before;
 /// what was received twice or in vain makes no ratio smaller.

@@ -118,7 +118,8 @@ pub(crate) fn status(id: usize, torrent: &Snapshot) -> String {
     line.with("progress", progress).end()
 }
 
-/// How a torrent stands, about once a second while it is not stopped.
+/// How a torrent stands, about once a second while it is not stopped. `uploaded` is of this run,
+/// `uploaded_total` and the `ratio` are of all runs that have kept the torrent's state.
 pub(crate) fn progress(id: usize, torrent: &Snapshot) -> String {
     let eta = eta(torrent.missing(), torrent.down_rate).map(|eta| eta.as_secs());
     let line = Line::new("progress")
@@ -129,6 +130,8 @@ pub(crate) fn progress(id: usize, torrent: &Snapshot) -> String {
         .with("down_rate", torrent.down_rate)
         .with("up_rate", torrent.up_rate)
         .with("uploaded", torrent.uploaded)
+        .with("uploaded_total", torrent.uploaded_total)
+        .with("ratio", ratio(torrent.uploaded_total, torrent.size))
         .with("peers", torrent.peers)
         .with("seeds", torrent.seeds)
         .with("eta", eta);
@@ -136,6 +139,12 @@ pub(crate) fn progress(id: usize, torrent: &Snapshot) -> String {
         Some(stall) => line.with("waiting", stall.text).end(),
         None => line.end(),
     }
+}
+
+/// Returns what was uploaded in parts of the size, to three decimals.
+fn ratio(uploaded: u64, size: u64) -> f64 {
+    let thousandths = (u128::from(uploaded) * 1_000).checked_div(u128::from(size)).unwrap_or(0);
+    f64::from(u32::try_from(thousandths).unwrap_or(u32::MAX)) / 1_000.0
 }
 
 /// How far work on files is, about once a second; `rate` in bytes a second.
@@ -182,6 +191,8 @@ pub(crate) fn seeded(id: usize, torrent: &Snapshot, elapsed: Duration, met: Met)
         .with("id", id)
         .with("elapsed", Duration::from_millis(ms).as_secs_f64())
         .with("uploaded", torrent.uploaded)
+        .with("uploaded_total", torrent.uploaded_total)
+        .with("ratio", ratio(torrent.uploaded_total, torrent.size))
         .with("met", met.code())
         .end()
 }
@@ -219,6 +230,8 @@ pub(crate) fn complete(
         .with("elapsed", Duration::from_millis(ms).as_secs_f64())
         .with("downloaded", torrent.downloaded)
         .with("uploaded", torrent.uploaded)
+        .with("uploaded_total", torrent.uploaded_total)
+        .with("ratio", ratio(torrent.uploaded_total, torrent.size))
         .with("wasted", torrent.wasted);
     match path {
         Some(path) => line.with("path", path).end(),

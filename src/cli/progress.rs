@@ -160,8 +160,8 @@ fn state_text(torrent: &Snapshot) -> String {
             "seeding {}  ↑ {}/s  up {} (ratio {})  peers {}{}",
             Size(torrent.have),
             Size(torrent.up_rate),
-            Size(torrent.uploaded),
-            ratio(torrent.uploaded, torrent.size),
+            Size(torrent.uploaded_total),
+            ratio(torrent.uploaded_total, torrent.size),
             torrent.peers,
             until_text(torrent)
         ),
@@ -265,8 +265,8 @@ pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> St
         Phase::Seeding | Phase::PartialSeeding => format!(
             "{time} {name} seeding up={}/s uploaded={} ratio={} peers={}{}",
             Size(torrent.up_rate).compact(),
-            Size(torrent.uploaded).compact(),
-            ratio(torrent.uploaded, torrent.size),
+            Size(torrent.uploaded_total).compact(),
+            ratio(torrent.uploaded_total, torrent.size),
             torrent.peers,
             until_text(torrent)
         ),
@@ -310,8 +310,8 @@ pub(crate) fn done_line(
     format!(
         "{done}  {name}  {size} in {}{rate}  up {} (ratio {})  {}  {}",
         brief(elapsed),
-        Size(torrent.uploaded),
-        ratio(torrent.uploaded, torrent.size),
+        Size(torrent.uploaded_total),
+        ratio(torrent.uploaded_total, torrent.size),
         count(peers, "peer", "peers"),
         count_u64(torrent.corrupt_pieces, "bad piece", "bad pieces"),
     )
@@ -328,8 +328,8 @@ pub(crate) fn seeded_line(
     format!(
         "{}  {name}  up {} (ratio {}) in {}: {met}",
         paint.good("seeded"),
-        Size(torrent.uploaded),
-        ratio(torrent.uploaded, torrent.size),
+        Size(torrent.uploaded_total),
+        ratio(torrent.uploaded_total, torrent.size),
         brief(took),
     )
 }
@@ -339,8 +339,8 @@ pub(crate) fn stopped_line(name: &str, torrent: &Snapshot) -> String {
     if torrent.is_complete() {
         return format!(
             "stopped  {name}  up {} (ratio {})",
-            Size(torrent.uploaded),
-            ratio(torrent.uploaded, torrent.size)
+            Size(torrent.uploaded_total),
+            ratio(torrent.uploaded_total, torrent.size)
         );
     }
     format!(

@@ -22,7 +22,10 @@ pub(crate) struct Snapshot {
     pub(crate) pieces_open: u32,
     pub(crate) pieces_checked: u32,
     pub(crate) downloaded: u64,
+    /// In this run.
     pub(crate) uploaded: u64,
+    /// In this run and in earlier ones, as far as they are known.
+    pub(crate) uploaded_total: u64,
     pub(crate) wasted: u64,
     pub(crate) corrupt_pieces: u64,
     pub(crate) down_rate: u64,
@@ -79,6 +82,7 @@ impl From<TorrentStatus> for Snapshot {
             pieces_checked: status.pieces_checked,
             downloaded: status.downloaded,
             uploaded: status.uploaded,
+            uploaded_total: status.uploaded_total,
             wasted: status.wasted,
             corrupt_pieces: status.corrupt_pieces,
             down_rate: status.down_rate,
@@ -114,6 +118,7 @@ pub(crate) fn sample() -> Snapshot {
         pieces_checked: 3016,
         downloaded: 311_000_000,
         uploaded: 19_000_000,
+        uploaded_total: 19_000_000,
         wasted: 0,
         corrupt_pieces: 0,
         down_rate: 50_541_363,

@@ -57,8 +57,8 @@ pub(crate) struct Torrent {
     pub(crate) seeding: Option<Seeding>,
     /// Whether it was seeded enough and has ended.
     pub(crate) is_seeded: bool,
-    /// Payload that it had sent when it was taken out of the engine.
-    sent_before: u64,
+    /// Payload that it had sent when it was taken out of the engine: in this run, and in all.
+    sent_before: (u64, u64),
     presence: Presence,
     /// How fast it came lately; kept while somebody asks for it.
     pub(crate) pace: Pace,
@@ -94,7 +94,7 @@ impl Torrent {
             is_seeding_told: false,
             seeding: None,
             is_seeded: false,
-            sent_before: 0,
+            sent_before: (0, 0),
             presence: Presence::Here,
             pace: Pace::default(),
             is_disk_full_told: false,
@@ -123,14 +123,17 @@ impl Torrent {
     /// Takes in how the torrent stands, which is no look at its progress.
     pub(crate) fn replace(&mut self, snapshot: Snapshot) {
         let until = self.snapshot.until.take();
-        let uploaded = snapshot.uploaded.saturating_add(self.sent_before);
-        self.snapshot = Snapshot { uploaded, until, ..snapshot };
+        let (in_run, in_all) = self.sent_before;
+        let uploaded = snapshot.uploaded.saturating_add(in_run);
+        // Its state may know of what was sent before, or not be kept.
+        let uploaded_total = snapshot.uploaded_total.max(snapshot.uploaded.saturating_add(in_all));
+        self.snapshot = Snapshot { uploaded, uploaded_total, until, ..snapshot };
     }
 
     /// Notes that it is taken out of the engine for a while.
     pub(crate) fn leave(&mut self) {
         self.presence = Presence::Away;
-        self.sent_before = self.snapshot.uploaded;
+        self.sent_before = (self.snapshot.uploaded, self.snapshot.uploaded_total);
     }
 
     /// Notes that it is in the engine again, under another name.

@@ -32,6 +32,8 @@ impl Session {
             pieces_checked: torrent.checked(),
             downloaded: torrent.totals.downloaded,
             uploaded: torrent.totals.uploaded,
+            downloaded_total: torrent.life_totals().0,
+            uploaded_total: torrent.life_totals().1,
             wasted: torrent.totals.wasted,
             corrupt_pieces: torrent.totals.corrupt_pieces,
             down_rate: torrent.totals.down.bytes_per_s(now),

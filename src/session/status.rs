@@ -33,10 +33,17 @@ pub struct TorrentStatus {
     pub pieces_open: u32,
     /// While checking: pieces looked at so far.
     pub pieces_checked: u32,
-    /// Payload received over its life, good or not, in bytes.
+    /// Payload received since it was added to this session, good or not, in bytes: what announces
+    /// say, too (BEP 3 counts from the `started` event).
     pub downloaded: u64,
-    /// Payload sent over its life in bytes.
+    /// Payload sent since it was added to this session, in bytes, as announces say it.
     pub uploaded: u64,
+    /// Payload received in all sessions that have kept its state, this one included, in bytes.
+    /// Until its state is loaded, as [`TorrentStatus::downloaded`].
+    pub downloaded_total: u64,
+    /// Payload sent in all sessions that have kept its state, this one included, in bytes: what a
+    /// ratio is made from.
+    pub uploaded_total: u64,
     /// Payload received that was of no use (duplicates, corrupt), in bytes.
     pub wasted: u64,
     /// Pieces that failed their hash.

@@ -280,7 +280,7 @@ impl Session {
             self.give_up_announce(torrent);
         }
         self.close_conns_of(torrent, reason, now);
-        if let Some(entry) = self.entry_mut(torrent) {
+        if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.rest(&mut self.rechoking);
         }
         self.pass_on_news(torrent, now);

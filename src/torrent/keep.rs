@@ -7,7 +7,8 @@
 //!                  └── a failed sync: hashed again, from the disk
 //! ```
 //!
-//! One job at a time is under way for a torrent. While nothing is written there is no deadline.
+//! One job at a time is under way for a torrent. While nothing is written or sent there is no
+//! deadline.
 //! **Invariant:** a piece is in the record's claims only if a sync that began after its write has
 //! succeeded, and was so before this process if nothing has changed since.
 
@@ -28,7 +29,7 @@ use crate::wire::frame::{Frame, Share};
 use super::phase::TorrentEvent;
 use super::resume::Record;
 use super::verify::After;
-use super::{Ctx, End, Stage, Torrent};
+use super::{Ctx, End, Stage, Torrent, Totals};
 
 /// Where a torrent's state is kept from one process to the next, and how far it is believed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +70,10 @@ impl Kept {
     }
 }
 
+/// The longest time that a record falls behind what was sent and received, if nothing else is to be
+/// saved: what a kill costs of a ratio (Transmission saves its statistics every 6 minutes).
+const TOTALS_INTERVAL: Duration = Duration::from_secs(300);
+
 /// How long after a failed save the next is tried.
 const SAVE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -102,6 +107,8 @@ pub(super) struct Keep {
     look_at_all: bool,
     /// When a save that failed is tried again.
     save_at: Option<Instant>,
+    /// When a record is saved for the sake of what was sent and received alone.
+    totals_at: Instant,
     /// Whether the application knows that saving fails.
     is_failure_told: bool,
     /// Whether blocks were put aside for the record that is saved next.
@@ -153,6 +160,7 @@ impl Keep {
             syncing_bytes: 0,
             look_at_all: false,
             save_at: None,
+            totals_at: added_at.0 + TOTALS_INTERVAL,
             is_failure_told: false,
             is_spilled: false,
             failed_syncs: 0,
@@ -245,6 +253,19 @@ impl Keep {
         (!self.check).then_some((record, loaded.saved_ns))
     }
 
+    /// Returns payload received and sent over the torrent's life, of which `totals` are this
+    /// session's.
+    const fn life_totals(&self, totals: &Totals) -> (u64, u64) {
+        let (downloaded, uploaded) = (self.record.downloaded, self.record.uploaded);
+        (downloaded + totals.downloaded, uploaded + totals.uploaded)
+    }
+
+    /// Tells whether the newest record on disk says something else of what was sent and received.
+    fn is_behind(&self, totals: &Totals) -> bool {
+        self.on_disk
+            .is_some_and(|said| (said.downloaded, said.uploaded) != self.life_totals(totals))
+    }
+
     fn takes_time(&self, now: Instant) -> bool {
         self.written_bytes < self.limits.bytes && self.sync_at.is_some_and(|at| at > now)
     }
@@ -265,7 +286,18 @@ impl Torrent {
     pub fn state_timeout(&self) -> Option<Instant> {
         // Before and after, it is looked after whenever a job is done.
         let keep = self.keep.as_ref().filter(|_| self.is_active())?;
-        keep.next_timeout()
+        let is_behind = keep.work == Work::Idle && keep.is_behind(&self.totals);
+        let totals_at = is_behind.then(|| keep.save_at.unwrap_or(keep.totals_at));
+        keep.next_timeout().into_iter().chain(totals_at).min()
+    }
+
+    /// Returns payload received and payload sent over the torrent's life, in bytes: in earlier
+    /// sessions, as far as its state was kept and is loaded, and in this one.
+    pub fn life_totals(&self) -> (u64, u64) {
+        let record = self.keep.as_ref().map(|keep| (keep.record.downloaded, keep.record.uploaded));
+        let resting = || self.kept.as_ref().and_then(|kept| kept.before);
+        let (downloaded, uploaded) = record.or_else(resting).unwrap_or_default();
+        (downloaded + self.totals.downloaded, uploaded + self.totals.uploaded)
     }
 
     /// Returns the payload that is verified and not known to be durable, in bytes; 0 if no state is
@@ -303,16 +335,13 @@ impl Torrent {
             return Some(self.spill(keep));
         }
         let clean = at_rest && keep.written.is_empty() && keep.failed_syncs == 0;
-        let said = Said {
-            clean,
-            downloaded: keep.record.downloaded + self.totals.downloaded,
-            uploaded: keep.record.uploaded + self.totals.uploaded,
-        };
+        let (downloaded, uploaded) = keep.life_totals(&self.totals);
+        let said = Said { clean, downloaded, uploaded };
         let differs = match keep.on_disk {
             // Without a record nothing is claimed, so nothing is to be taken back.
             None => stopped && !keep.record.claimed.is_empty(),
             Some(before) if stopped => before != said,
-            Some(before) => before.clean != said.clean,
+            Some(before) => before.clean != said.clean || (before != said && keep.totals_at <= now),
         };
         if !(keep.is_stale || differs) {
             if stopped {
@@ -348,6 +377,7 @@ impl Torrent {
     fn save(&self, keep: &mut Keep, said: Said, now: Instant) -> Job {
         keep.work = Work::Saving(said);
         (keep.is_stale, keep.save_at) = (false, None);
+        keep.totals_at = now + TOTALS_INTERVAL;
         if keep.record.completed_at == 0 && self.have().is_full() {
             let (at, wall) = keep.added_at;
             keep.record.completed_at = wall + (now - at).as_secs();

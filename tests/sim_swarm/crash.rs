@@ -275,3 +275,39 @@ fn a_seed_that_keeps_its_state_is_ready_without_hashing() {
     assert!(sim.is_complete(host));
     assert!(sim.turns(host) - before <= state_jobs_and_a_look, "it was not hashed");
 }
+
+#[test]
+fn what_was_uploaded_counts_on_through_kills_and_stops() {
+    let mut sim = Sim::new(SimOptions::new(7));
+    let source = source(7, 16 << 10);
+    let seeder = sim.add_host(peer());
+    sim.put_files(seeder, &source);
+    sim.add_torrent(seeder, &source, AddOptions { resume: true, ..AddOptions::seed() });
+    sim.run_for(MINUTE);
+    let leecher = sim.add_host(peer());
+    sim.add_torrent(leecher, &source, AddOptions::from_peers(&[seeder]));
+    sim.run_until_complete(&[leecher], MINUTE);
+    sim.run_for(6 * MINUTE);
+    let before = sim.turns(seeder);
+    sim.run_for(HOUR);
+    assert_eq!(sim.turns(seeder), before, "it is saved once, and then nothing wakes up");
+    // Whatever was saved by then outlives a kill; and the next session counts on from it.
+    for (life, graceful) in [(2, false), (3, true)] {
+        if graceful {
+            sim.command(seeder, swarmloop::session::Session::shutdown);
+            sim.run_until(MINUTE, |sim| sim.session(seeder).unwrap().is_idle());
+        }
+        sim.kill(seeder);
+        sim.restart(seeder);
+        sim.run_for(MINUTE);
+        let status = sim.torrent(seeder, ONLY).unwrap();
+        assert_eq!((status.uploaded, status.uploaded_total), (0, (life - 1) * LEN));
+        let other = sim.add_host(peer());
+        sim.add_torrent(other, &source, AddOptions::from_peers(&[seeder]));
+        sim.run_until_complete(&[other], MINUTE);
+        let status = sim.torrent(seeder, ONLY).unwrap();
+        assert_eq!((status.uploaded, status.uploaded_total), (LEN, life * LEN));
+    }
+    let status = sim.torrent(leecher, ONLY).unwrap();
+    assert_eq!((status.downloaded, status.downloaded_total), (LEN, LEN), "without a state");
+}

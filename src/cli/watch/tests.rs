@@ -522,7 +522,7 @@ fn half() -> SeedGoal {
 }
 
 fn uploaded() -> Snapshot {
-    Snapshot { uploaded: sample().size / 2, ..done() }
+    Snapshot { uploaded: 0, uploaded_total: sample().size / 2, ..done() }
 }
 
 #[test]
@@ -552,7 +552,13 @@ fn the_end_of_seeding_is_told_with_its_reason() {
     let json = OutputArgs { json: true, ..plain() };
     for (args, told) in [
         (plain(), "seeded  t1  up 377.0 MiB (ratio 0.50) in 0.0s: ratio 0.5 reached"),
-        (json, r#"{"type":"seeded","id":1,"elapsed":0.0,"uploaded":395313152,"met":"ratio"}"#),
+        (
+            json,
+            concat!(
+                r#"{"type":"seeded","id":1,"elapsed":0.0,"uploaded":0,"#,
+                r#""uploaded_total":395313152,"ratio":0.5,"met":"ratio"}"#
+            ),
+        ),
     ] {
         let script = Script::new(vec![], uploaded());
         let (end, exit, out, err) =
