@@ -147,3 +147,35 @@ fn what_cannot_be_shared_says_why() {
     }
     assert_eq!(fs::read(folder.join("there")).expect("it is there"), b"x");
 }
+
+/// Bytes that a process has had from files and pipes so far.
+#[cfg(target_os = "linux")]
+fn bytes_read(process: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{process}/io")).expect("it runs");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("a figure");
+    read.parse().expect("a number")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_shared_is_read_once_before_it_is_sent() {
+    const LEN: u64 = 16 << 20;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    fs::create_dir(folder.join("big")).expect("made");
+    for (name, byte) in [("a", 1), ("b", 2)] {
+        let half = usize::try_from(LEN / 2).expect("it fits");
+        fs::write(folder.join("big").join(name), vec![byte; half]).expect("written");
+    }
+    let args = ["big", "--bind", "127.7.14.1", "--tracker-port", "0", "--json"];
+    let mut share = Share::start(folder, &args);
+    let stdout = share.child.stdout.as_mut().expect("it is piped");
+    let mut lines = BufReader::new(stdout).lines();
+    let is_seeding = lines.any(|line| line.expect("text").contains("\"state\":\"seeding\""));
+    assert!(is_seeding, "it ended");
+    let read = bytes_read(share.child.id());
+    assert!((LEN..LEN + LEN / 4).contains(&read), "{read} bytes for {LEN}");
+    share.child.kill().expect("it runs");
+    share.wait();
+}

@@ -76,6 +76,8 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
         limits: args.network.limits.of_torrent(),
+        // It was all read to make the torrent.
+        hashed: Some(hashed.files()),
         ..AddTorrent::new(torrent.metainfo, dir, Mode::Seed)
     };
     watch.add(&client, ui, 1, to_add, torrent.source, None);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::job::{Alloc, Job, Outcome, Rules, Storage};
+use crate::disk::job::{Alloc, Job, OnDisk, Outcome, Rules, Storage};
 use crate::disk::layout::{FileSpec, Layout};
 use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
@@ -52,6 +52,10 @@ pub struct NewTorrent {
     pub limits: RateLimits,
     /// Where its state is kept from one process to the next; `None` keeps and believes nothing.
     pub resume: Option<Resume>,
+    /// What each of the metainfo's files was when all pieces were hashed and right, `None` for what
+    /// has no bytes of its own: pieces of files that are still the same (length, time, inode and
+    /// device) are not hashed again. `None` if nobody has hashed them.
+    pub hashed: Option<Vec<Option<OnDisk>>>,
     /// Peers to dial besides those that trackers name: host names or addresses, and ports.
     pub peers: Vec<(String, u16)>,
 }
@@ -72,6 +76,7 @@ impl NewTorrent {
             use_trackers: true,
             limits: RateLimits { down: 0, up: 0 },
             resume: None,
+            hashed: None,
             peers: Vec::new(),
         }
     }
@@ -141,6 +146,7 @@ impl Session {
             check_space: new.check_space,
             stopped: new.stopped,
             resume: new.resume,
+            hashed: new.hashed,
             sync: SyncLimits {
                 interval: self.config.sync_interval,
                 bytes: self.config.max_unsynced_bytes,

@@ -30,6 +30,8 @@ pub(super) struct Check {
     pub(super) is_loaded: bool,
     /// What the last process said and when, if it is to be believed.
     pub(super) record: Option<(Record, i64)>,
+    /// What each file was when every piece was hashed and right, in this process.
+    pub(super) hashed: Option<Vec<Option<OnDisk>>>,
     /// Blocks of open pieces that the last process has left.
     pub(super) blocks: Vec<(Block, Vec<u8>)>,
     /// Pieces that are believed to be durable; those among them that are hashed all the same must
@@ -67,6 +69,7 @@ impl Check {
             folders: Folders::default(),
             is_loaded,
             record: None,
+            hashed: None,
             blocks: Vec::new(),
             trusted: Bitfield::new(pieces),
             good: Bitfield::new(pieces),
@@ -167,7 +170,11 @@ impl Torrent {
         self.put_into_parts(absent);
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
         let files = check.files.as_deref().unwrap_or_default();
+        let hashed = check.hashed.take().map(|files| Record::of_hashed(&self.geometry, files));
         let believed = record.as_ref().map(|(record, saved_ns)| (record, *saved_ns));
+        // What was hashed just now says more than what the last process has left.
+        let is_hashed = hashed.is_some();
+        let believed = hashed.as_ref().map(|record| (record, 0)).or(believed);
         let Plan { mut trusted, mut to_hash } =
             trust::plan(&self.storage, files, believed, ctx.rng);
         for piece in ambiguous(&self.storage, files) {
@@ -178,7 +185,8 @@ impl Torrent {
         to_hash.sort_unstable();
         to_hash.dedup();
         check.have = trusted.clone();
-        check.trusted = trusted;
+        // What was read from memory may not be on the disk: it is right, but not claimed so far.
+        check.trusted = if is_hashed { Bitfield::new(trusted.len()) } else { trusted };
         if self.rest.is_wanted() {
             self.stop(None, ctx);
             return After::Stopped;

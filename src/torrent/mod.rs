@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{Job, Storage};
+use crate::disk::job::{Job, OnDisk, Storage};
 use crate::disk::selection::Selection;
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
@@ -73,6 +73,9 @@ pub struct TorrentParams {
     pub stopped: bool,
     /// Where its state is kept, if it is: as [`Storage::state`] says.
     pub resume: Option<Resume>,
+    /// What each of its files was when every piece of it was hashed and right, if somebody has done
+    /// that.
+    pub hashed: Option<Vec<Option<OnDisk>>>,
     /// When what was written is made durable, if its state is kept.
     pub sync: SyncLimits,
 }
@@ -252,6 +255,9 @@ impl Torrent {
             scratch: Bitfield::default(),
         };
         torrent.begin(ctx);
+        if let Stage::Checking(check) = &mut torrent.stage {
+            check.hashed = params.hashed;
+        }
         torrent
     }
 

@@ -7,6 +7,7 @@
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{FolderId, Folders, OnDisk};
+use crate::geometry::Geometry;
 use crate::id::InfoHash;
 use crate::proto::bencode::{self, Dict, Limits, Writer};
 
@@ -58,6 +59,13 @@ impl Record {
             added_at: 0,
             completed_at: 0,
         }
+    }
+
+    /// Returns what is known of a torrent whose pieces have all been found right while its files
+    /// were these; that they are durable is not.
+    pub(super) fn of_hashed(geometry: &Geometry, files: Vec<Option<OnDisk>>) -> Self {
+        let claimed = Bitfield::full(geometry.pieces());
+        Self { claimed, files, clean: true, ..Self::empty(geometry.pieces(), 0) }
     }
 
     /// Writes the record of the torrent `info_hash`.

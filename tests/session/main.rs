@@ -5,6 +5,7 @@
 mod common;
 mod exchange;
 mod handshake;
+mod hashed;
 mod haves;
 mod hostile;
 mod limits;

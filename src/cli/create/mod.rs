@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use swarmloop::disk::job::Storage;
+use swarmloop::disk::job::{OnDisk, Storage};
 use swarmloop::disk::layout::Layout;
 use swarmloop::id::{InfoHash, TorrentId};
 use swarmloop::proto::magnet::Magnet;
@@ -96,6 +96,11 @@ impl Hashed<'_> {
     /// Reads the torrent file as everybody will.
     pub(crate) fn metainfo(&self, torrent: &Bytes) -> Result<Metainfo, Failure> {
         self.plan.metainfo(torrent)
+    }
+
+    /// Returns what each of the torrent's files was when it was hashed.
+    pub(crate) fn files(&self) -> Vec<Option<OnDisk>> {
+        self.plan.source.files.iter().map(|file| Some(file.on_disk())).collect()
     }
 
     /// Returns where the torrent file goes.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use swarmloop::disk::job::OnDisk;
 use swarmloop::disk::layout::FileSpec;
 use swarmloop::proto::metainfo::MAX_PATH_LEVELS;
 
@@ -46,6 +47,15 @@ pub(super) struct SourceFile {
     /// Relative to [`Source::root`].
     pub(super) path: PathBuf,
     stamp: Stamp,
+}
+
+impl SourceFile {
+    /// Returns what it was when it was found, as a check of what there is would say it.
+    pub(super) fn on_disk(&self) -> OnDisk {
+        let Stamp { id: (device, inode), len, mtime: (s, ns) } = self.stamp;
+        let modified_ns = s.saturating_mul(1_000_000_000).saturating_add(ns);
+        OnDisk { len, modified_ns, inode, device, ours: false }
+    }
 }
 
 /// By what a change of a file shows.

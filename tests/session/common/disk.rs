@@ -31,6 +31,8 @@ pub(crate) struct Disk {
     pub(crate) times: Times,
     /// Blocks of each read job, as they were asked for.
     pub(crate) reads: Vec<(PieceIndex, u32, usize)>,
+    /// Pieces that were hashed to find out whether they are right.
+    pub(crate) checked: u32,
 }
 
 impl Disk {
@@ -48,6 +50,7 @@ impl Disk {
             kind: DiskErrorKind::Other,
             times: Times::default(),
             reads: Vec::new(),
+            checked: 0,
         }
     }
 
@@ -60,6 +63,7 @@ impl Disk {
                 Outcome::Stat { torrent: storage.torrent, files, folders: Folders::default() }
             }
             Job::Check { storage, first, count } => {
+                self.checked += count;
                 let piece_len = storage.layout.piece_len(PieceIndex(0)) as usize;
                 let good = (first.0..first.0 + count).map(|piece| {
                     let at = piece as usize * piece_len;

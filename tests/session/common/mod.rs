@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use swarmloop::disk::job::OnDisk;
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
@@ -55,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) mode: Mode,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) peers: Vec<(String, u16)>,
+    /// What the file was when somebody hashed all of it.
+    pub(crate) hashed: Option<OnDisk>,
     pub(crate) secret: u8,
 }
 
@@ -104,6 +107,7 @@ impl Default for Setup {
             mode: Mode::Download { overwrite: false },
             trackers: Vec::new(),
             peers: Vec::new(),
+            hashed: None,
             secret: 7,
         }
     }
@@ -154,6 +158,7 @@ impl Setup {
         let mut session = Session::new(self.config, seeds, Instant::ZERO);
         let new = NewTorrent {
             peers: self.peers,
+            hashed: self.hashed.map(|file| vec![Some(file)]),
             ..NewTorrent::new(metainfo, "/downloads".into(), self.mode)
         };
         let torrent = session.add_torrent(new, Instant::ZERO).expect("the first torrent");
