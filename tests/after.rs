@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -26,8 +27,13 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(200_000)
+    }
+
+    /// Returns a stage with so many bytes of data.
+    fn of(len: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let data: Vec<u8> = (0..200_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
+        let data: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
         let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
         let mut out = Vec::new();
         Writer::new(&mut out).dict(|torrent| {
@@ -54,7 +60,14 @@ impl Stage {
     }
 
     fn get(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+        self.get_by(&[], args)
+    }
+
+    /// Returns a download that another program runs, if there is one.
+    fn get_by(&self, wrapper: &[&str], args: &[&str]) -> Command {
+        let mut words = wrapper.iter().chain(&[env!("CARGO_BIN_EXE_swarmloop")]);
+        let mut command = Command::new(words.next().expect("at least one"));
+        command.args(words);
         command.args(["get", "data.torrent", "--no-trackers"]).args(args);
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("SWARMLOOP_NO_CONFIG", "1").env("XDG_STATE_HOME", self.path("state"));
@@ -118,18 +131,125 @@ fn data_is_moved_then_a_command_is_run() {
     assert!(!stage.path("learnt").exists(), "{err}");
 }
 
-#[test]
-fn a_move_to_another_file_system_copies() {
-    let stage = Stage::new();
+/// Returns a folder on another file system than the stage's; says so if there is none.
+fn elsewhere(stage: &Stage) -> Option<TempDir> {
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
         println!("skipped: there is no /dev/shm");
-        return;
+        return None;
     };
     let device = |path: &Path| fs::metadata(path).expect("it is there").dev();
     if device(other.path()) == device(stage.folder.path()) {
         println!("skipped: /dev/shm is the file system of temporary files");
-        return;
+        return None;
     }
+    Some(other)
+}
+
+/// What a move does to files and folders, by the names of the system's calls.
+const CALLS: [&str; 5] = ["/^rename", "/^unlink", "/^mkdir", "rmdir", "fsync"];
+
+/// Kills a move to a folder at each of its calls, and asserts that the data is whole in one of the
+/// two places, and that the same command then brings the move to its end. Returns at which calls.
+fn kill_moves(stage: &Stage, to: &Path) -> Vec<(&'static str, u32)> {
+    let to_arg = to.to_string_lossy();
+    // Nobody is there to download from.
+    let args = ["-d", "here", "--move-to", &to_arg, "--timeout", "9s"];
+    let under_trace = [&args[..], &["--port", "0", "--bind", "127.0.0.16", "-q"]].concat();
+    let is_whole = |dir: &Path| fs::read(dir.join(NAME)).is_ok_and(|data| data == stage.data);
+    let mut killed = Vec::new();
+    for call in CALLS {
+        for nth in 1.. {
+            assert!(nth < 60, "{call} is called {nth} times");
+            for dir in [to.to_owned(), stage.path("state")] {
+                let _ = fs::remove_dir_all(dir);
+            }
+            stage.put("here");
+            let (trace, inject) =
+                (format!("trace={call}"), format!("inject={call}:signal=KILL:when={nth}"));
+            let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let ran = stage.get_by(&wrapper, &under_trace).stdout(Stdio::null()).status();
+            let is_killed = !ran.expect("strace").success();
+            assert!(is_whole(&stage.path("here")) || is_whole(to), "killed at {call} {nth}");
+            if !is_killed {
+                break;
+            }
+            killed.push((call, nth));
+            let (code, out, err) = stage.run(&args);
+            let result = format!("{to_arg}/{NAME}\n");
+            assert_eq!((code, out), (Some(0), result), "killed at {call} {nth}: {err}");
+            assert!(is_whole(to) && !stage.path("here").join(NAME).exists(), "{call} {nth}");
+            let left: Vec<_> = fs::read_dir(to).expect("a folder").collect();
+            assert_eq!(left.len(), 1, "killed at {call} {nth}: {left:?}");
+        }
+    }
+    killed
+}
+
+#[test]
+fn a_move_that_is_killed_at_any_call_loses_nothing() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        let required = std::env::var_os("SWARMLOOP_REQUIRE_PEERS").is_some_and(|it| it == "1");
+        assert!(!required, "strace is missing");
+        return println!("skipped: strace is missing");
+    }
+    let stage = Stage::new();
+    let killed = kill_moves(&stage, &stage.path("done"));
+    println!("renaming: killed at {killed:?}");
+    assert!(killed.iter().any(|(call, _)| *call == "/^rename"), "{killed:?}");
+    let Some(other) = elsewhere(&stage) else { return };
+    let killed = kill_moves(&stage, &other.path().join("done"));
+    println!("copying: killed at {killed:?}");
+    for call in ["/^rename", "/^unlink", "/^mkdir", "fsync"] {
+        assert!(killed.iter().any(|killed| killed.0 == call), "{call} was never called");
+    }
+}
+
+/// Lets a download that moves its data seed, and returns how much it has read by then.
+fn bytes_read(stage: &Stage, from: &str, to: &str, is_moved: bool) -> u64 {
+    let args = ["-d", from, "--move-to", to, "--seed", "--json", "--bind", "127.0.0.17"];
+    let mut command = stage.get(&[&args[..], &["--port", "0"]].concat());
+    let mut run = Running(command.stdout(Stdio::piped()).spawn().expect("the binary was built"));
+    let stdout = BufReader::new(run.0.stdout.take().expect("it is piped"));
+    let mut lines = stdout.lines().map(|line| line.expect("text"));
+    let moved = "\"type\":\"moved\"";
+    assert!(is_moved || lines.any(|line| line.contains(moved)), "it ended");
+    assert!(lines.any(|line| line.contains("\"state\":\"seeding\"")), "it ended");
+    let io = fs::read_to_string(format!("/proc/{}/io", run.0.id())).expect("it runs");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("a figure");
+    let pid = rustix::process::Pid::from_child(&run.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    lines.for_each(drop);
+    assert_eq!(run.0.wait().expect("it ends").code(), Some(0));
+    let states = fs::read_dir(stage.path("state/swarmloop/resume")).expect("a folder");
+    assert_eq!(states.count(), 1, "that of the old place is gone");
+    read.parse().expect("a number")
+}
+
+#[test]
+fn what_was_moved_is_not_hashed_again() {
+    const LEN: u32 = 16 << 20;
+
+    let stage = Stage::of(LEN);
+    let Some(other) = elsewhere(&stage) else { return };
+    let far = other.path().to_string_lossy().into_owned();
+    for (from, to, is_moved, reads) in [
+        // To find it right; nothing for a name.
+        ("here", "near", false, 1),
+        ("here", "near", true, 0),
+        // To copy it, to compare the copy, and to hash that.
+        ("near", &*far, false, 3),
+        ("near", &*far, true, 0),
+    ] {
+        let read = bytes_read(&stage, from, to, is_moved);
+        let (least, len) = (u64::from(LEN) * reads, u64::from(LEN));
+        assert!((least..least + len / 4).contains(&read), "{read} bytes from {from} to {to}");
+    }
+}
+
+#[test]
+fn a_move_to_another_file_system_copies() {
+    let stage = Stage::new();
+    let Some(other) = elsewhere(&stage) else { return };
     let to = other.path().to_string_lossy().into_owned();
     let (code, out, err) = stage.run(&["-d", "here", "--move-to", &to]);
     assert_eq!((code, out), (Some(0), format!("{to}/{NAME}\n")), "{err}");

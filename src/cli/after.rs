@@ -4,16 +4,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::{PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use swarmloop::client::AddTorrent;
+use swarmloop::session::io::Resume;
 use swarmloop::text::Escaped;
 
 use super::exit::{Exit, Failure};
-use super::relocate::relocate;
+use super::relocate::Move;
 
 /// A program and its arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,7 +31,19 @@ pub(crate) struct Plan {
     pub(crate) top: OsString,
     /// Where it is to be.
     pub(crate) move_to: Option<PathBuf>,
+    /// Where its state is kept when it is there.
+    pub(crate) state_there: Option<Resume>,
     pub(crate) command: Option<Words>,
+}
+
+impl Plan {
+    /// Returns the move of the data from where `torrent` has it.
+    pub(crate) fn moving<'a>(&'a self, torrent: &'a AddTorrent, to: &'a Path) -> Move<'a> {
+        let states = torrent.resume.as_ref().zip(self.state_there.as_ref());
+        let states = states.map(|(here, there)| (&*here.file, &*there.file));
+        let (metainfo, selection) = (&torrent.metainfo, &torrent.selection);
+        Move { metainfo, selection, from: &torrent.dir, to, states }
+    }
 }
 
 /// A part of a plan that is to be carried out; the number is the torrent's.
@@ -43,8 +56,9 @@ enum Task {
 /// A part of a plan that was carried out; the number is the torrent's.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The data is where it was to be moved, or still where it was.
-    Moved(usize, Box<Plan>, Result<(), Failure>),
+    /// The data is where it was to be moved, and perhaps something is left where it was; or it is
+    /// still where it was.
+    Moved(usize, Box<Plan>, Result<Option<Failure>, Failure>),
     /// The command has ended well, or not.
     Ran(usize, Result<(), Failure>),
 }
@@ -135,7 +149,7 @@ fn carry_out(task: Task) -> Step {
         Task::Move(number, plan) => {
             let torrent = &plan.torrent;
             let to = plan.move_to.as_ref().unwrap_or(&torrent.dir);
-            let moved = relocate(&torrent.metainfo, &torrent.selection, &torrent.dir, to);
+            let moved = plan.moving(torrent, to).perform();
             Step::Moved(number, plan, moved)
         }
         Task::Run(number, plan) => Step::Ran(number, run(&plan)),

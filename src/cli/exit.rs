@@ -1,9 +1,10 @@
 //! Exit codes and the failures that lead to them.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
-use swarmloop::client::{AddTorrent, ClientError};
+use swarmloop::client::ClientError;
 use swarmloop::disk::job::{DiskError, DiskErrorKind};
 use swarmloop::session::io::{DiskFull, FileInTheWay, Phase};
 use swarmloop::text::Escaped;
@@ -103,6 +104,10 @@ pub(crate) struct Failure {
     /// What to do about it.
     pub(crate) hint: Option<String>,
 }
+
+/// What helps who has no space.
+const NO_SPACE_HINT: &str = "free some space, choose another folder with -d, or start all the same \
+                             with --no-space-check";
 
 impl Failure {
     /// Makes a failure without a hint; `message` must be safe to print.
@@ -218,10 +223,18 @@ impl Failure {
         let (free, needed) = (Size(free), Size(needed));
         let message =
             format!("no space for '{name}': {needed} needed, {free} free. Nothing was written");
-        Self::new(Exit::Disk, "no_space", message).hint(
-            "free some space, choose another folder with -d, or start all the same with \
-             --no-space-check",
-        )
+        Self::new(Exit::Disk, "no_space", message).hint(NO_SPACE_HINT)
+    }
+
+    /// What several downloads lack does not fit together where they go.
+    pub(crate) fn no_space_for_all(torrents: usize, dir: &Path, free: u64, needed: u64) -> Self {
+        let (free, needed) = (Size(free), Size(needed));
+        let message = format!(
+            "no space for {torrents} torrents in '{}': {needed} needed, {free} free. Nothing was \
+             written",
+            escaped_path(dir)
+        );
+        Self::new(Exit::Disk, "no_space", message).hint(NO_SPACE_HINT)
     }
 
     /// Files of somebody else are where the torrent's belong.

@@ -41,23 +41,22 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         return Ok(Exit::worst(lost));
     }
     let signals = network::listen_for_signals(&args.network)?;
-    let instruments = Instruments::create(&args.instruments, &title(&torrents))?;
+    let title = title(&torrents);
+    let downloads: Vec<Download> = torrents
+        .into_iter()
+        .map(|(number, torrent, selection)| {
+            let named = arguments.get(number - 1).cloned().unwrap_or_default();
+            Download::new(args, number, named, torrent, selection, ui)
+        })
+        .collect();
+    let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
     let mut watch = Watch::new(goal, lost, Instant::now());
-    for (number, mut torrent, selection) in torrents {
-        network::add_trackers(&args.network, number, &mut torrent.metainfo, ui);
-        let (top, source) = (torrent.top().to_owned(), torrent.source);
-        // What was moved already is gone on with from there.
-        let move_to = args.move_to.as_deref();
-        let moved = move_to.filter(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
-        let dir = moved.or(args.dir.as_deref());
-        let path = result_path(dir, &torrent);
-        let named = arguments.get(number - 1).cloned().unwrap_or_default();
-        let torrent = to_add(args, dir, torrent, selection);
-        if moved.is_none() {
-            let (move_to, command) = (args.move_to.clone(), args.on_complete.clone());
-            let plan = Plan { source: named, torrent: torrent.clone(), top, move_to, command };
+    for Download { number, source, torrent, path, plan, is_moved } in downloads {
+        if is_moved {
+            watch.resume_move(ui, number, &torrent, &plan);
+        } else {
             watch.plan(number, plan);
         }
         watch.add(&client, ui, number, torrent, source, Some(path));
@@ -124,6 +123,48 @@ pub(crate) fn warn_of_notes(number: usize, torrent: &Loaded, ui: &mut Ui) {
     }
     if let Some(more @ 1..) = notes.len().checked_sub(MAX_NOTES) {
         ui.warning("note", &format!("{more} more notes like these"), Some(number));
+    }
+}
+
+/// A download that is about to begin.
+struct Download {
+    number: usize,
+    source: &'static str,
+    torrent: AddTorrent,
+    /// Where its file or top folder will be, as the user would name it.
+    path: PathBuf,
+    plan: Plan,
+    /// Whether it is where the plan has it moved to: what is planned was done then, or as good as.
+    is_moved: bool,
+}
+
+impl Download {
+    fn new(
+        args: &GetArgs,
+        number: usize,
+        named: OsString,
+        mut loaded: Loaded,
+        selection: Selection,
+        ui: &mut Ui,
+    ) -> Self {
+        network::add_trackers(&args.network, number, &mut loaded.metainfo, ui);
+        let (top, source) = (loaded.top().to_owned(), loaded.source);
+        let there = args.move_to.as_deref();
+        let is_moved = there.is_some_and(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
+        let info_hash = loaded.metainfo.info_hash;
+        let state_there = there.and_then(|to| state::resume(args.state, info_hash, to));
+        let path = result_path(there.filter(|_| is_moved).or(args.dir.as_deref()), &loaded);
+        let here = to_add(args, args.dir.as_deref(), loaded, selection);
+        let (move_to, command) = (args.move_to.clone(), args.on_complete.clone());
+        let torrent = match &move_to {
+            // What was moved already is gone on with from there.
+            Some(to) if is_moved => {
+                AddTorrent { dir: to.clone(), resume: state_there.clone(), ..here.clone() }
+            }
+            _ => here.clone(),
+        };
+        let plan = Plan { source: named, torrent: here, top, move_to, state_there, command };
+        Self { number, source, torrent, path, plan, is_moved }
     }
 }
 

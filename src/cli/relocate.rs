@@ -2,13 +2,20 @@
 //! copying, checking the copy against the torrent's hashes, and only then removing what it came
 //! from.
 //!
-//! **Invariant:** at any time all of the data is whole in one of the two places, and nothing that
-//! was at the new one is overwritten.
+//! ```text
+//! rename:  state for the new place ─▶ rename ─▶ sync folders ─▶ forget the old state
+//! copy:    copy ─▶ sync ─▶ check hashes ─▶ state for the new place ─▶ rename into place
+//!          ─▶ sync folder ─▶ remove the source ─▶ forget the old state
+//! ```
+//!
+//! **Invariant:** at any time, whatever kills it, all of the data is whole in one of the two
+//! places, and nothing that was at the new one is overwritten.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -18,6 +25,7 @@ use swarmloop::disk::job::Storage;
 use swarmloop::id::PieceIndex;
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::reactor::files::Files;
+use swarmloop::reactor::state::moved::carry_state;
 
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
@@ -29,54 +37,136 @@ const CHUNK_LEN: usize = 1 << 20;
 /// The most files of the copy that are open at a time while it is checked, one after the other.
 const OPEN_FILES: usize = 8;
 
-/// Moves the wanted files of a torrent from one folder to another. `to` is made if it is not there.
-///
-/// After a failure everything is where it was.
-pub(crate) fn relocate(
-    metainfo: &Metainfo,
-    selection: &Selection,
-    from: &Path,
-    to: &Path,
-) -> Result<(), Failure> {
-    let storage = storage(metainfo, from);
-    let names = names(&storage);
-    let place = to.join(&names[0]);
-    let failed = |error: &io::Error| {
-        let (from, to) = (escaped_path(&from.join(&names[0])), escaped_path(to));
-        Failure::io(&format!("move '{from}' to '{to}'"), error)
-    };
-    fs::create_dir_all(to).map_err(|error| failed(&error))?;
-    if fs::symlink_metadata(&place).is_ok() {
-        return Err(in_the_way(&place));
-    }
-    match rename_new(&from.join(&names[0]), &place) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-            let copy = Copy { storage: &storage, selection, from, to };
-            return copy.perform(&names).map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => in_the_way(&place),
-                _ => failed(&error),
-            });
+/// A move of the wanted files of a torrent from one folder to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Move<'a> {
+    pub(crate) metainfo: &'a Metainfo,
+    pub(crate) selection: &'a Selection,
+    pub(crate) from: &'a Path,
+    pub(crate) to: &'a Path,
+    /// The torrent's state file for the one folder, and for the other.
+    pub(crate) states: Option<(&'a Path, &'a Path)>,
+}
+
+impl Move<'_> {
+    /// Moves; the folder is made if it is not there. What is returned is a failure to remove what
+    /// was copied: the data is in both places then.
+    ///
+    /// After an error everything is where it was.
+    pub(crate) fn perform(&self) -> Result<Option<Failure>, Failure> {
+        let Self { metainfo, from, to, .. } = *self;
+        let storage = Arc::new(storage(metainfo, from));
+        let names = names(&storage);
+        let place = to.join(&names[0]);
+        fs::create_dir_all(to).map_err(|error| self.failed(&error, &names))?;
+        if fs::symlink_metadata(&place).is_ok() {
+            return Err(in_the_way(&place));
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_the_way(&place)),
-        Err(error) => return Err(failed(&error)),
+        let left = match self.rename(&storage, &names) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                self.copy(&storage).perform(&names)
+            }
+            Err(error) => Err(error),
+        };
+        let left = left.map_err(|error| {
+            // Nothing came of it, so nothing is to be believed of what is there.
+            self.states.into_iter().for_each(|(_, new)| forget(new));
+            match error.kind() {
+                ErrorKind::AlreadyExists => in_the_way(&place),
+                _ => self.failed(&error, &names),
+            }
+        })?;
+        Ok(left.map(|error| self.left_behind(&error, &names)))
     }
-    for name in &names[1..] {
-        rename_new(&from.join(name), &to.join(name)).map_err(|error| failed(&error))?;
+
+    /// Brings a move to its end that was killed when the data was at its new place already. What it
+    /// had not come to before that begins anew with [`Move::perform`].
+    pub(crate) fn resume(&self) -> Option<Failure> {
+        let storage = Arc::new(storage(self.metainfo, self.from));
+        let names = every_name(&storage);
+        let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
+        let copy = self.to.join(hidden(&names[0]));
+        let resumed = if is_there(copy.clone()) {
+            self.copy(&storage).finish(&copy, &names)
+        } else if is_there(self.from.join(&names[0])) {
+            // Nobody was moving: it is in both places.
+            return None;
+        } else {
+            self.rename_rest(&names)
+        };
+        resumed.err().map(|error| self.left_behind(&error, &names))
     }
-    sync_folder(to).and_then(|()| sync_folder(from)).map_err(|error| failed(&error))
+
+    /// Moves within a file system.
+    fn rename(&self, storage: &Arc<Storage>, names: &[OsString]) -> io::Result<()> {
+        // Before the data: a state without data claims nothing, data without a state is hashed.
+        self.carry_state(storage, storage);
+        rename_new(&self.from.join(&names[0]), &self.to.join(&names[0]))?;
+        self.rename_rest(names)
+    }
+
+    /// Moves what comes after the data itself, if that is at its new place.
+    fn rename_rest(&self, names: &[OsString]) -> io::Result<()> {
+        rename_all(&names[1..], self.from, self.to)?;
+        sync_folder(self.to).and_then(|()| sync_folder(self.from))?;
+        self.states.into_iter().for_each(|(old, _)| forget(old));
+        Ok(())
+    }
+
+    /// Writes the state for the new place. Without one the data is hashed there, no more.
+    fn carry_state(&self, before: &Storage, after: &Arc<Storage>) {
+        if let Some((old, new)) = self.states {
+            let _ = carry_state(old, new, before, after);
+        }
+    }
+
+    fn copy<'a>(&'a self, storage: &'a Arc<Storage>) -> Copy<'a> {
+        Copy { plan: self, storage }
+    }
+
+    fn failed(&self, error: &io::Error, names: &[OsString]) -> Failure {
+        let (from, to) = (escaped_path(&self.from.join(&names[0])), escaped_path(self.to));
+        Failure::io(&format!("move '{from}' to '{to}'"), error)
+    }
+
+    fn left_behind(&self, error: &io::Error, names: &[OsString]) -> Failure {
+        let from = escaped_path(&self.from.join(&names[0]));
+        Failure::io(&format!("remove '{from}', which was copied"), error)
+    }
+}
+
+/// Removes a state file that says nothing of use any more.
+fn forget(state: &Path) {
+    // Who finds it finds that the files are not as it says.
+    let _ = fs::remove_file(state);
 }
 
 /// Returns the names in the download folder that are the torrent's: its file or top folder, and
 /// where it keeps what belongs to files that are not wanted, if that is there.
 fn names(storage: &Storage) -> Vec<OsString> {
+    let is_there = |name: &OsString| fs::symlink_metadata(storage.root.join(name)).is_ok();
+    let (mut parts, names) = (false, every_name(storage));
+    let is_named = |name: &OsString| !std::mem::replace(&mut parts, true) || is_there(name);
+    names.into_iter().filter(is_named).collect()
+}
+
+/// Returns the names that a torrent may have in a download folder, its file or top folder first.
+fn every_name(storage: &Storage) -> Vec<OsString> {
     let first = storage.layout.files().iter().find(|file| !file.pad);
     let top = first.and_then(|file| file.path.components().next());
     let top = top.map_or(OsStr::new("."), Component::as_os_str).to_owned();
     let [named, hashed] = storage.parts_names().map(PathBuf::into_os_string);
-    let parts = if named == hashed { vec![named] } else { vec![named, hashed] };
-    let is_there = |name: &OsString| fs::symlink_metadata(storage.root.join(name)).is_ok();
-    [top].into_iter().chain(parts.into_iter().filter(is_there)).collect()
+    if named == hashed { vec![top, named] } else { vec![top, named, hashed] }
+}
+
+/// Returns the name of the folder that a copy is made in. It is there for as long as the move is
+/// not at its end.
+fn hidden(top: &OsStr) -> OsString {
+    let mut hidden = OsString::from(".");
+    hidden.push(top);
+    hidden.push(".moving");
+    hidden
 }
 
 /// Something is where the data is to be moved to.
@@ -96,44 +186,65 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Renames those of some files that are in a folder into another one.
+fn rename_all(names: &[OsString], from: &Path, to: &Path) -> io::Result<()> {
+    let there = names.iter().filter(|name| fs::symlink_metadata(from.join(name)).is_ok());
+    there.map(|name| rename_new(&from.join(name), &to.join(name))).collect()
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 /// A move from one file system to another.
 struct Copy<'a> {
-    storage: &'a Storage,
-    selection: &'a Selection,
-    from: &'a Path,
-    to: &'a Path,
+    plan: &'a Move<'a>,
+    storage: &'a Arc<Storage>,
 }
 
 impl Copy<'_> {
-    fn perform(&self, names: &[OsString]) -> io::Result<()> {
-        let mut hidden = OsString::from(".");
-        hidden.push(&names[0]);
-        hidden.push(".moving");
-        let copy = self.to.join(hidden);
+    /// Copies, checks the copy, puts it in its place and removes what it was made of. What is
+    /// returned is why that could not be removed.
+    fn perform(&self, names: &[OsString]) -> io::Result<Option<io::Error>> {
+        let Move { from, to, .. } = *self.plan;
+        let copy = to.join(hidden(&names[0]));
         remove_old(&copy)?;
         fs::create_dir(&copy)?;
         let copied = self.copy_into(&copy, names).and_then(|()| self.check(&copy));
         let placed = copied.and_then(|()| {
-            names.iter().try_for_each(|name| rename_new(&copy.join(name), &self.to.join(name)))
+            self.plan.carry_state(self.storage, &Arc::new(self.storage_at(&copy)));
+            rename_new(&copy.join(&names[0]), &to.join(&names[0]))
         });
         if let Err(error) = placed {
             // What is left of the copy is nobody's; the data is where it was.
             let _ = remove_old(&copy);
             return Err(error);
         }
-        fs::remove_dir(&copy)?;
-        sync_folder(self.to)?;
-        self.remove_source(names)
+        debug_assert!(from != to, "a folder is on one file system");
+        Ok(self.finish(&copy, names).err())
+    }
+
+    /// Ends a move whose copy is in its place, but for what belongs to other files.
+    fn finish(&self, copy: &Path, names: &[OsString]) -> io::Result<()> {
+        let Move { to, states, .. } = *self.plan;
+        rename_all(&names[1..], copy, to)?;
+        sync_folder(to)?;
+        self.remove_source(names)?;
+        states.into_iter().for_each(|(old, _)| forget(old));
+        // Last of all: it says that there is something to be brought to an end.
+        remove_old(copy)?;
+        sync_folder(to)
+    }
+
+    fn storage_at(&self, root: &Path) -> Storage {
+        Storage { root: root.to_owned(), ..self.storage.with_parts(None) }
     }
 
     /// Returns the files that are wanted and there, by their paths below a download folder.
     fn files(&self) -> impl Iterator<Item = &Path> {
         let files = self.storage.layout.files().iter().enumerate();
-        let wanted = files.filter(|(index, file)| !file.pad && self.selection.wants(*index));
+        let selection = self.plan.selection;
+        let wanted = files.filter(|(index, file)| !file.pad && selection.wants(*index));
         wanted.map(|(_, file)| file.path.as_path())
     }
 
@@ -146,21 +257,21 @@ impl Copy<'_> {
             fs::create_dir_all(folder)?;
             let above = folder.ancestors().take_while(|folder| folder.starts_with(copy));
             folders.extend(above.map(Path::to_owned));
-            copy_file(&self.from.join(path), &target)?;
+            copy_file(&self.plan.from.join(path), &target)?;
         }
         folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 
     /// Checks the copy against the torrent's hashes, as far as pieces are of wanted files alone.
     fn check(&self, copy: &Path) -> io::Result<()> {
-        let storage = Storage { root: copy.to_owned(), ..self.storage.with_parts(None) };
+        let storage = self.storage_at(copy);
         let files = Files::new(OPEN_FILES);
         let mut chunk = vec![0; CHUNK_LEN];
         for index in 0..storage.layout.piece_count() {
             let piece = PieceIndex(index);
             let len = storage.layout.piece_len(piece);
             let mut spans = storage.layout.spans(piece, 0, len);
-            if !spans.all(|span| span.pad || self.selection.wants(span.file)) {
+            if !spans.all(|span| span.pad || self.plan.selection.wants(span.file)) {
                 continue;
             }
             let mut sha1 = Sha1::new();
@@ -181,20 +292,34 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// Removes what was copied, and the folders that are empty then.
+    /// Removes what was copied, and the folders that are empty then. What is not as it was copied
+    /// stays.
     fn remove_source(&self, names: &[OsString]) -> io::Result<()> {
+        let Move { from, to, .. } = *self.plan;
         for path in self.files().chain(names[1..].iter().map(Path::new)) {
-            fs::remove_file(self.from.join(path))?;
+            if !is_copy(&from.join(path), &to.join(path)) {
+                continue;
+            }
+            fs::remove_file(from.join(path))?;
             let above = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
             for folder in above {
                 // One that holds something else stays.
-                if fs::remove_dir(self.from.join(folder)).is_err() {
+                if fs::remove_dir(from.join(folder)).is_err() {
                     break;
                 }
             }
         }
-        sync_folder(self.from)
+        sync_folder(from)
     }
+}
+
+/// Tells whether a file is as it was when it was copied.
+fn is_copy(source: &Path, copy: &Path) -> bool {
+    let [source, copy] = [source, copy].map(|path| {
+        let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some((metadata.len(), metadata.modified().ok()?))
+    });
+    source.is_some() && source == copy
 }
 
 /// Copies a file to what is not there yet, down to the disk, and makes sure that what can be read
@@ -294,7 +419,7 @@ mod tests {
         let torrent = torrent(&from);
         fs::write(from.join(".top.parts"), "parts").expect("written");
         fs::write(from.join("other"), "other").expect("written");
-        relocate(&torrent, &Selection::all(), &from, &to).expect("moved");
+        assert!(relocate(&torrent, &from, &to).expect("moved").is_none());
         assert_eq!(listing(&to), [&[".top.parts"], &ALL[..]].concat());
         assert_eq!(listing(&from), ["other"]);
     }
@@ -305,19 +430,25 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         let torrent = torrent(&from);
         fs::create_dir_all(to.join("top")).expect("made");
-        let failure = relocate(&torrent, &Selection::all(), &from, &to).expect_err("in the way");
+        let failure = relocate(&torrent, &from, &to).expect_err("in the way");
         assert_eq!((failure.exit, failure.code), (Exit::Disk, "move_in_the_way"));
         assert!(failure.message.ends_with("to/top' exists already; the data stays where it is"));
         assert_eq!(listing(&from), ALL);
         assert_eq!(listing(&to), ["top"]);
     }
 
+    fn relocate(torrent: &Metainfo, from: &Path, to: &Path) -> Result<Option<Failure>, Failure> {
+        let selection = &Selection::all();
+        Move { metainfo: torrent, selection, from, to, states: None }.perform()
+    }
+
     /// Moves by copying, whatever the file systems are.
-    fn copy(torrent: &Metainfo, from: &Path, to: &Path) -> io::Result<()> {
-        let storage = storage(torrent, from);
+    fn copy(torrent: &Metainfo, from: &Path, to: &Path) -> io::Result<Option<io::Error>> {
+        let storage = Arc::new(storage(torrent, from));
         fs::create_dir_all(to).expect("made");
-        let copy = Copy { storage: &storage, selection: &Selection::all(), from, to };
-        copy.perform(&names(&storage))
+        let selection = &Selection::all();
+        let plan = Move { metainfo: torrent, selection, from, to, states: None };
+        plan.copy(&storage).perform(&names(&storage))
     }
 
     #[test]
@@ -328,7 +459,7 @@ mod tests {
         fs::write(from.join("top/foreign"), "kept").expect("written");
         // What a killed move has left.
         fs::create_dir_all(to.join(".top.moving/top")).expect("made");
-        copy(&torrent, &from, &to).expect("moved");
+        assert!(copy(&torrent, &from, &to).expect("moved").is_none());
         assert_eq!(listing(&to), ALL);
         assert_eq!(listing(&from), ["top", "top/foreign"]);
     }
@@ -343,5 +474,54 @@ mod tests {
         assert!(error.to_string().starts_with("the copy of piece "), "{error}");
         assert_eq!(listing(&from), ALL);
         assert!(listing(&to).is_empty());
+    }
+
+    #[test]
+    fn a_copy_whose_source_was_not_removed_is_brought_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&from);
+        fs::write(from.join(".top.parts"), "parts").expect("written");
+        let kept = folder.path().join("kept");
+        let hard_links = |from: &Path, to: &Path| {
+            for name in listing(from) {
+                if from.join(&name).is_dir() {
+                    fs::create_dir_all(to.join(name)).expect("made");
+                } else {
+                    fs::hard_link(from.join(&name), to.join(&name)).expect("linked");
+                }
+            }
+        };
+        fs::create_dir_all(&kept).expect("made");
+        hard_links(&from, &kept);
+        copy(&torrent, &from, &to).expect("moved");
+        // As if it had been killed when the copy had come to its place, and one file been removed.
+        hard_links(&kept, &from);
+        fs::remove_file(from.join("top/a")).expect("removed");
+        fs::write(from.join("top/in/b"), "changed since").expect("written");
+        fs::create_dir(to.join(".top.moving")).expect("made");
+        fs::rename(to.join(".top.parts"), to.join(".top.moving/.top.parts")).expect("moved");
+        let selection = &Selection::all();
+        let plan = Move { metainfo: &torrent, selection, from: &from, to: &to, states: None };
+        assert!(plan.resume().is_none());
+        assert_eq!(listing(&from), ["top", "top/in", "top/in/b"], "it is not what was copied");
+        assert_eq!(listing(&to), [&[".top.parts"], &ALL[..]].concat());
+        // And then there is nothing more to do.
+        assert!(plan.resume().is_none());
+        assert_eq!(listing(&to), [&[".top.parts"], &ALL[..]].concat());
+    }
+
+    #[test]
+    fn a_rename_is_brought_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&to);
+        fs::create_dir(&from).expect("made");
+        fs::write(from.join(".top.parts"), "parts").expect("written");
+        let selection = &Selection::all();
+        let plan = Move { metainfo: &torrent, selection, from: &from, to: &to, states: None };
+        assert!(plan.resume().is_none());
+        assert!(listing(&from).is_empty());
+        assert_eq!(listing(&to), [&[".top.parts"], &ALL[..]].concat());
     }
 }

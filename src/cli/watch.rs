@@ -112,7 +112,7 @@ impl Watch {
         match self.locks.claim(state_dir::key(torrent.metainfo.info_hash, &torrent.dir)) {
             Ok(Claim::Ours) => {}
             Ok(Claim::Taken(process)) => {
-                let failure = Failure::taken(&torrent, &process);
+                let failure = Failure::taken(&torrent.metainfo.name, &torrent.dir, &process);
                 self.lost.push(failure.exit);
                 return ui.count_failed(&failure, number);
             }

@@ -12,7 +12,7 @@ pub mod hashing;
 pub mod limits;
 pub mod net;
 pub mod resolver;
-mod state;
+pub mod state;
 mod udp;
 pub mod workers;
 

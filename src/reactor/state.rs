@@ -4,6 +4,8 @@
 //! is written while the other one stands, and a file that is new, or too small for its record, is
 //! made under another name and put in its place when it is whole.
 
+pub mod moved;
+
 use std::fs::File;
 use std::io::{IoSlice, Read};
 use std::path::{Path, PathBuf};

@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use swarmloop::client::{AddTorrent, ClientError, Mode};
+use swarmloop::session::io::Resume;
 
 use super::{Engine, Watch, record_files};
 use crate::cli::after::{Plan, Step};
 use crate::cli::exit::Failure;
 use crate::cli::input::escaped_path;
 use crate::cli::json;
+use crate::cli::lock::Claim;
 use crate::cli::progress::done_line;
+use crate::cli::state_dir;
 use crate::cli::torrent::Outcome;
 use crate::cli::ui::Ui;
 
@@ -26,6 +29,26 @@ impl Watch {
     /// Plans what happens to a torrent when it is complete.
     pub(crate) fn plan(&mut self, number: usize, plan: Plan) {
         self.after.plan(number, plan);
+    }
+
+    /// Brings a move to its end that an earlier run was killed in, of a torrent that is about to be
+    /// added where it was moved to.
+    pub(crate) fn resume_move(
+        &mut self,
+        ui: &mut Ui,
+        number: usize,
+        torrent: &AddTorrent,
+        plan: &Plan,
+    ) {
+        let keys = [&plan.torrent, torrent]
+            .map(|torrent| state_dir::key(torrent.metainfo.info_hash, &torrent.dir));
+        let is_free = |key| matches!(self.locks.claim(key), Ok(Claim::Ours));
+        // Whoever has it may be moving it now.
+        if keys.into_iter().all(is_free)
+            && let Some(failure) = plan.moving(&plan.torrent, &torrent.dir).resume()
+        {
+            self.failed_after(number, &failure, ui);
+        }
     }
 
     /// Ends a download as complete and hands over the result.
@@ -82,7 +105,9 @@ impl Watch {
             }
             let Leaving { place, number, plan } = leaving;
             self.moving.insert(number, place);
-            if let Err(failure) = self.after.begin_move(number, plan.clone()) {
+            let claimed = self.claim_new_place(&plan);
+            let begun = claimed.and_then(|()| self.after.begin_move(number, plan.clone()));
+            if let Err(failure) = begun {
                 self.moved(number, plan, Err(failure), engine, ui);
             }
         }
@@ -96,12 +121,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Claims the torrent in the folder that its data is to be moved to.
+    fn claim_new_place(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let Some(to) = &plan.move_to else { return Ok(()) };
+        match self.locks.claim(state_dir::key(plan.torrent.metainfo.info_hash, to)) {
+            Ok(Claim::Taken(process)) => {
+                Err(Failure::taken(&plan.torrent.metainfo.name, to, &process))
+            }
+            // Who cannot lock has been told so.
+            Ok(Claim::Ours) | Err(_) => Ok(()),
+        }
+    }
+
     /// Takes in that data was moved, or could not be; it is seeded from where it is.
     fn moved(
         &mut self,
         number: usize,
         mut plan: Plan,
-        moved: Result<(), Failure>,
+        moved: Result<Option<Failure>, Failure>,
         engine: &impl Engine,
         ui: &mut Ui,
     ) {
@@ -109,19 +146,26 @@ impl Watch {
         let is_moved = moved.is_ok();
         match (moved, plan.move_to.take()) {
             (Err(failure), _) => self.failed_after(number, &failure, ui),
-            (Ok(()), None) => {}
-            (Ok(()), Some(to)) => {
+            (Ok(_), None) => {}
+            (Ok(left), Some(to)) => {
+                if let Some(failure) = left {
+                    self.failed_after(number, &failure, ui);
+                }
                 let torrent = self.roster.torrent_mut(place);
                 torrent.path = Some(to.join(&plan.top));
                 let shown = escaped_path(&to);
                 ui.record(|| json::moved(number, &shown));
                 ui.say(&format!("moved  {}  to {shown}", torrent.name));
                 plan.torrent.dir = to;
+                plan.torrent.resume = plan.state_there.take();
             }
         }
         self.tell_result(place, ui);
         if self.goal.seeding().is_some() {
-            let torrent = AddTorrent { mode: Mode::Seed, resume: None, ..plan.torrent.clone() };
+            // Everything was checked a moment ago, wherever it was then.
+            let resume =
+                plan.torrent.resume.clone().map(|resume| Resume { check: false, ..resume });
+            let torrent = AddTorrent { mode: Mode::Seed, resume, ..plan.torrent.clone() };
             match engine.add(torrent) {
                 Ok((id, snapshot)) => self.roster.come_back(place, id, snapshot),
                 Err(error) => self.failed_after(number, &Failure::client(&error), ui),
