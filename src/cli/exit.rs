@@ -160,8 +160,8 @@ impl Failure {
     }
 
     /// Another process, by its number, works on the torrent in the same folder.
-    pub(crate) fn taken(torrent: &AddTorrent, process: &str) -> Self {
-        let (name, dir) = (Escaped(&torrent.metainfo.name), escaped_path(&torrent.dir));
+    pub(crate) fn taken(name: &str, dir: &Path, process: &str) -> Self {
+        let (name, dir) = (Escaped(name), escaped_path(dir));
         let message =
             format!("'{name}' is being worked on in '{dir}' by process {}", Escaped(process));
         Self::new(Exit::Failed, "locked", message)

@@ -17,6 +17,7 @@ use super::input::{self, Loaded};
 use super::instruments::Instruments;
 use super::list;
 use super::network;
+use super::room;
 use super::select;
 use super::state;
 use super::ui::Ui;
@@ -49,6 +50,9 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
             Download::new(args, number, named, torrent, selection, ui)
         })
         .collect();
+    if !args.room.no_space_check {
+        room::check(downloads.iter().map(|download| &download.torrent))?;
+    }
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, instruments.trace_records())?;
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };

@@ -40,6 +40,7 @@ mod peers;
 mod profile;
 mod progress;
 mod relocate;
+mod room;
 mod roster;
 mod screen;
 mod seed;

@@ -37,6 +37,42 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     stage.finish("out");
 }
 
+/// Makes another torrent, of one file of so many bytes.
+fn another_torrent(stage: &Stage, name: &str, len: usize) {
+    std::fs::write(stage.path(name), vec![7; len]).unwrap();
+    let mut command = stage.command(&[]);
+    command.args(["create", name, "-q"]);
+    assert_eq!(stage.run(command).code, Some(0));
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_before_anything_is_written() {
+    let stage = Stage::new(&[("a", 4 * MIB)]);
+    another_torrent(&stage, "more", 3 * MIB);
+    another_torrent(&stage, "yet more", MIB);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=6m") else { return };
+    let all = || {
+        let mut command = stage.get("out");
+        command.args(["more.torrent", "yet more.torrent", "--timeout", "1s"]);
+        command
+    };
+    let ended = stage.run(all());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+    assert_eq!(
+        ended.words(),
+        "swarmloop: error: no space for 3 torrents in 'out': 8.0 MiB needed, 6.0 MiB free. \
+         Nothing was written\n\
+         hint: free some space, choose another folder with -d, or start all the same with \
+         --no-space-check"
+    );
+    assert_eq!(std::fs::read_dir(stage.path("out")).unwrap().count(), 0);
+    // One alone fits, and what is there then is not needed any more.
+    stage.finish("out");
+    tmpfs.remount("size=9m");
+    let ended = stage.run(all());
+    assert_eq!((ended.code, ended.out.as_str()), (Some(5), "out/data\n"), "{}", ended.err);
+}
+
 #[test]
 fn what_is_there_already_needs_no_space() {
     let stage = Stage::new(&[("a", 8 * MIB), ("b", 4 * MIB)]);
