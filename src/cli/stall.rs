@@ -61,14 +61,15 @@ pub(crate) fn stall(torrent: &Snapshot) -> Option<Stall> {
         Phase::Downloading if torrent.down_rate > 0 || torrent.missing() == 0 => None,
         Phase::Downloading if torrent.peers == 0 => Some(without_peers(torrent)),
         Phase::Downloading => Some(with_peers(torrent)),
+        Phase::Seeding | Phase::PartialSeeding if torrent.peers == 0 => unknown(torrent),
         _ => None,
     }
 }
 
 /// Returns why a torrent waits that is to get something.
 pub(crate) fn waiting(torrent: &Snapshot) -> Option<Stall> {
-    let waits = matches!(torrent.phase, Phase::Downloading | Phase::DiskFull(_));
-    stall(torrent).filter(|_| waits)
+    let waits = |stall: &Stall| !matches!(stall.cause, Cause::Stopped | Cause::Checking);
+    stall(torrent).filter(waits)
 }
 
 fn without_space(full: &DiskFull) -> String {
@@ -127,6 +128,16 @@ fn without_peers(torrent: &Snapshot) -> Stall {
         return without_addresses(&torrent.trackers);
     };
     Stall { cause, text }
+}
+
+/// Names the cause why nobody comes to a seed, if that is more than that nobody wants to: no
+/// tracker names it.
+fn unknown(torrent: &Snapshot) -> Option<Stall> {
+    let is_failed = |tracker: &&TrackerView| matches!(tracker.state, TrackerState::Failed { .. });
+    let is_named = |tracker: &TrackerView| matches!(tracker.state, TrackerState::Working { .. });
+    let failed: Vec<&TrackerView> = torrent.trackers.iter().filter(is_failed).collect();
+    let text = failures(&failed).filter(|_| !torrent.trackers.iter().any(is_named))?;
+    Some(Stall { cause: Cause::TrackersFailed, text })
 }
 
 /// Names the cause while not even an address is known.
@@ -239,6 +250,27 @@ mod tests {
         for snapshot in [sample(), seeding, done] {
             assert_eq!(stall(&snapshot), None, "{snapshot:?}");
         }
+    }
+
+    #[test]
+    fn a_seed_that_no_tracker_names_says_so() {
+        let seed = |trackers: Vec<TrackerView>| Snapshot {
+            phase: Phase::Seeding,
+            have: sample().size,
+            trackers,
+            ..waiting()
+        };
+        let a = || failed("http://a.example/x", "connection refused", 30);
+        let stall = stall(&seed(vec![a()])).expect("a stall");
+        let text =
+            "no peers yet, 1 tracker failed (a.example: connection refused); next try in 30s";
+        assert_eq!((stall.cause, stall.text.as_str()), (Cause::TrackersFailed, text));
+        assert_eq!(super::waiting(&seed(vec![a()])), Some(stall));
+        let asked = tracker("http://b.example/x", TrackerState::Announcing);
+        for trackers in [vec![], vec![asked], vec![a(), working(60)]] {
+            assert_eq!(super::stall(&seed(trackers)), None, "nobody wants it, as far as we know");
+        }
+        assert_eq!(super::stall(&Snapshot { peers: 1, ..seed(vec![a()]) }), None);
     }
 
     #[test]
