@@ -117,7 +117,7 @@ impl Move<'_> {
     /// Writes the state for the new place. Without one the data is hashed there, no more.
     fn carry_state(&self, before: &Storage, after: &Arc<Storage>) {
         if let Some((old, new)) = self.states {
-            let _ = carry_state(old, new, before, after);
+            let _ = carry_state(old, new, before, after, self.to);
         }
     }
 

@@ -6,6 +6,7 @@
 mod engine;
 mod finish;
 mod tell;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,9 +14,8 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant, SystemTime};
 
 use swarmloop::client::{AddTorrent, Client, ClientError};
-use swarmloop::disk::job::DiskError;
 use swarmloop::id::TorrentId;
-use swarmloop::session::io::{DiskFull, Event, Phase, StopReason};
+use swarmloop::session::io::{Event, Phase, StopReason};
 
 use super::after::After;
 use super::exit::{Exit, Failure};
@@ -26,7 +26,7 @@ use super::peers::PeerView;
 use super::progress::{MAX_TORRENT_LINES, seeded_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
 use super::signals::{Notice, Signals};
-use super::size::{Size, percent};
+use super::size::Size;
 use super::snapshot::Snapshot;
 use super::state;
 use super::state_dir::{self, state_dir};
@@ -35,6 +35,7 @@ use super::ui::{Picture, Row, Ui};
 
 pub(crate) use self::engine::Engine;
 use self::finish::Leaving;
+use self::trouble::{judge_seed, tell_disk_full, tell_lost};
 
 /// The longest wait for an event, so that signals are noticed: 100 ms is what people take for at
 /// once.
@@ -43,8 +44,9 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two looks at how things stand: 4 a second, as often as progress is drawn.
 const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The least time between two lines that tell of lost pieces: one failing disk has many.
-const LOST_INTERVAL: Duration = Duration::from_secs(30);
+/// A wait for an event that takes this much longer than it should was one of a process that was
+/// stopped: as the reactor takes it.
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// Why a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +70,8 @@ pub(crate) struct Watch {
     lost: Vec<Exit>,
     locks: Locks,
     started: Instant,
+    /// Time in which the process was stopped (^Z) and nothing could get on.
+    stopped_for: Duration,
     /// What happens to downloads that are complete.
     after: After,
     /// Torrents that the engine has not let go of yet.
@@ -86,6 +90,7 @@ impl Watch {
             lost,
             locks,
             started: now,
+            stopped_for: Duration::ZERO,
             after: After::default(),
             leaving: Vec::new(),
             moving: BTreeMap::new(),
@@ -152,7 +157,7 @@ impl Watch {
     }
 
     fn run_to_end(&mut self, engine: &impl Engine, signals: &Signals, ui: &mut Ui) -> End {
-        let mut next_tick = Instant::now();
+        let mut next_tick = self.now();
         loop {
             if let Some(end) = self.end(ui) {
                 return end;
@@ -160,7 +165,7 @@ impl Watch {
             if self.finish(engine, ui).is_err() {
                 return End::EngineEnded;
             }
-            let now = Instant::now();
+            let now = self.now();
             if now >= next_tick {
                 if self.tick(engine, ui, now).is_err() {
                     return End::EngineEnded;
@@ -183,7 +188,7 @@ impl Watch {
                 None => {}
             }
             let wait = next_tick.saturating_duration_since(now).min(WAKE_INTERVAL);
-            match engine.next_event(wait) {
+            match self.next_event(engine, wait) {
                 Ok(event) => {
                     if self.handle_event(engine, ui, &event).is_err() {
                         return End::EngineEnded;
@@ -193,6 +198,26 @@ impl Watch {
                 Err(RecvTimeoutError::Disconnected) => return End::EngineEnded,
             }
         }
+    }
+
+    /// Returns the time by which the run is judged: time in which it was stopped has not passed.
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.stopped_for).unwrap_or(now)
+    }
+
+    fn next_event(
+        &mut self,
+        engine: &impl Engine,
+        wait: Duration,
+    ) -> Result<Event, RecvTimeoutError> {
+        let since = Instant::now();
+        let event = engine.next_event(wait);
+        let late = since.elapsed().saturating_sub(wait);
+        if late >= STOPPED {
+            self.stopped_for += late;
+        }
+        event
     }
 
     /// Tells whether somebody was told that a torrent failed.
@@ -516,63 +541,11 @@ fn torrent_of(event: &Event) -> Option<TorrentId> {
     }
 }
 
-/// Tells that the disk is full: once, until something could be written again.
-fn tell_disk_full(torrent: &mut Torrent, ui: &mut Ui, full: &DiskFull) {
-    if !std::mem::replace(&mut torrent.is_disk_full_told, true) {
-        let (have, size) = (torrent.snapshot.have, torrent.snapshot.size);
-        ui.error(&Failure::disk_full(full, have, size), Some(torrent.number));
-    }
-}
-
-/// Tells that pieces cannot be read any more: at most once in [`LOST_INTERVAL`], counted.
-fn tell_lost(torrent: &mut Torrent, ui: &mut Ui, pieces: u32, error: &DiskError, now: Instant) {
-    let (untold, told_at) = &mut torrent.lost;
-    *untold += u64::from(pieces);
-    if told_at.is_some_and(|at| now.saturating_duration_since(at) < LOST_INTERVAL) {
-        return;
-    }
-    let pieces = std::mem::take(untold);
-    *told_at = Some(now);
-    let failure = Failure::pieces_lost(error, pieces, &torrent.snapshot);
-    ui.error(&failure, Some(torrent.number));
-}
-
 fn record_files(number: usize, done: &[(usize, String)], ui: &mut Ui) {
     for (index, path) in done {
         ui.record(|| json::file(number, *index, path));
         tell::file(number, path, ui);
     }
-}
-
-/// Looks at what a seed has once it has been checked: says so, warns if it is not everything, fails
-/// if it is nothing.
-fn judge_seed(torrent: &mut Torrent, ui: &mut Ui) -> Option<Failure> {
-    let snapshot = &torrent.snapshot;
-    let is_checked = match snapshot.phase {
-        Phase::Seeding | Phase::PartialSeeding | Phase::Downloading => true,
-        Phase::Stopped(None) => snapshot.pieces_checked >= snapshot.pieces,
-        _ => false,
-    };
-    if !is_checked || torrent.is_seeding_told {
-        return None;
-    }
-    if snapshot.have == 0 {
-        let message = format!("none of the data of '{}' is there", torrent.name);
-        let hint = "name the folder that holds it, or the data itself, after the torrent";
-        return Some(Failure::new(Exit::Input, "no_data", message).hint(hint));
-    }
-    torrent.is_seeding_told = true;
-    let (name, have, size) = (&torrent.name, snapshot.have, snapshot.size);
-    if snapshot.is_complete() {
-        ui.say(&format!("seeding  {name}  {}", Size(size)));
-    } else {
-        let missing = Size(snapshot.missing());
-        let share = percent(have, size);
-        let text =
-            format!("'{name}' is incomplete, {missing} missing; seeding the {share} there is");
-        ui.warning("incomplete", &text, Some(torrent.number));
-    }
-    None
 }
 
 #[cfg(test)]

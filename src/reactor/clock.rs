@@ -35,6 +35,12 @@ impl Clock {
         self.start.elapsed().saturating_sub(self.skipped)
     }
 
+    /// Lets time pass at once, for tests of what is late.
+    #[cfg(test)]
+    pub(super) fn jump(&mut self, time: Duration) {
+        self.start = self.start.checked_sub(time).expect("the machine is not that young");
+    }
+
     /// Leaves out so much of the time that has just passed, in which this process did not run: it
     /// was stopped. What was to happen meanwhile is as far away as before, and nothing comes in a
     /// burst.
@@ -82,7 +88,7 @@ mod tests {
     fn skipped_time_has_not_passed() {
         let mut clock = Clock::start();
         let hour = Duration::from_secs(3_600);
-        clock.start = clock.start.checked_sub(hour * 2).expect("the machine is not that young");
+        clock.jump(hour * 2);
         let before = clock.now();
         clock.skip(hour);
         let after = clock.now();

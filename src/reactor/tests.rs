@@ -193,3 +193,33 @@ fn bytes_that_are_gone_from_the_disk_are_withdrawn_as_a_worker_finds_it() {
     let Event::PiecesLost { pieces, error, .. } = event else { unreachable!() };
     assert_eq!((pieces, error.kind), (1, DiskErrorKind::Missing));
 }
+
+#[test]
+fn a_loop_that_was_stopped_goes_on_where_it_was() {
+    let mut seed = Seed::new(2);
+    let quiet = Some(Duration::ZERO);
+    // The last time for far longer than a silent peer is kept.
+    for stop in [STOPPED, Duration::from_secs(10), Duration::from_secs(600)] {
+        seed.reactor.turn(quiet).unwrap();
+        let before = seed.reactor.session().1;
+        seed.reactor.clock.jump(stop);
+        seed.reactor.turn(quiet).unwrap();
+        let passed = seed.reactor.session().1.saturating_since(before);
+        assert!(passed < STOPPED, "{passed:?} for {stop:?}");
+    }
+    // No deadline has passed: the peer is there, and is served.
+    seed.say(&[Message::Request(Block { piece: PieceIndex(1), begin: 0, len: BLOCK_LEN })]);
+    let heard = seed.hear(BLOCK_MESSAGE_LEN);
+    assert_eq!(heard[PIECE_HEADER_LEN..], seed.bytes[PIECE_LEN as usize..][..BLOCK_LEN as usize]);
+}
+
+#[test]
+fn time_that_a_loop_was_merely_busy_for_has_passed() {
+    let mut seed = Seed::new(2);
+    let quiet = Some(Duration::ZERO);
+    seed.reactor.turn(quiet).unwrap();
+    let before = seed.reactor.session().1;
+    seed.reactor.clock.jump(STOPPED / 2);
+    seed.reactor.turn(quiet).unwrap();
+    assert!(seed.reactor.session().1.saturating_since(before) >= STOPPED / 2);
+}

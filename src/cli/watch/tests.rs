@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use swarmloop::disk::job::{DiskError, DiskErrorKind, DiskOp};
 use swarmloop::id::PieceIndex;
-use swarmloop::session::io::FileInTheWay;
+use swarmloop::session::io::{DiskFull, FileInTheWay};
 
 use super::*;
 use crate::cli::args::output::OutputArgs;

@@ -1,0 +1,271 @@
+//! When a run is over: how much was uploaded, and when a download is given up.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use sha1::{Digest, Sha1};
+use swarmloop::proto::bencode::Writer;
+use tempfile::TempDir;
+
+/// Bytes of the torrent.
+const LEN: usize = 1 << 20;
+
+/// A folder with `data.torrent`, and the data itself in `here`.
+struct Stage {
+    folder: TempDir,
+    /// An address of its own for each test.
+    ip: &'static str,
+    port: u16,
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Returns the first JSON line of a type.
+    fn line(&self, kind: &str) -> Value {
+        let lines = self.out.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let found = lines.into_iter().find(|line: &Value| line["type"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind} line: {}{}", self.out, self.err))
+    }
+}
+
+impl Stage {
+    fn new(ip: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data: Vec<u8> = (0..LEN).map(|i| i.to_le_bytes()[i % 3]).collect();
+        let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
+        let mut out = Vec::new();
+        Writer::new(&mut out).dict(|torrent| {
+            torrent.key(b"info").dict(|info| {
+                info.key(b"length").int(i64::try_from(data.len()).expect("small"));
+                info.key(b"name").bytes(b"data");
+                info.key(b"piece length").int(16 << 10);
+                info.key(b"pieces").bytes(&hashes);
+            });
+        });
+        fs::write(folder.path().join("data.torrent"), out).expect("written");
+        fs::create_dir(folder.path().join("here")).expect("made");
+        fs::write(folder.path().join("here/data"), data).expect("written");
+        let listener = TcpListener::bind((ip, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        Self { folder, ip, port }
+    }
+
+    fn path(&self, below: &str) -> std::path::PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+        command.args(args).args(["--no-trackers", "--bind", self.ip]);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env("SWARMLOOP_NO_CONFIG", "1").env("XDG_STATE_HOME", self.path("state"));
+        command.stderr(Stdio::piped());
+        command
+    }
+
+    /// Returns a seed of what is there.
+    fn seed(&self, args: &[&str]) -> Command {
+        let port = self.port.to_string();
+        let seed = ["seed", "data.torrent", "-d", "here", "--port", &port];
+        self.command(&[&seed, args].concat())
+    }
+
+    /// Returns a download from the seed into a folder.
+    fn get(&self, to: &str, args: &[&str]) -> Command {
+        let peer = format!("{}:{}", self.ip, self.port);
+        let get = ["get", "data.torrent", "-d", to, "--peer", &peer];
+        let any_port = if args.contains(&"--port") { &[][..] } else { &["--port", "0"] };
+        self.command(&[&get, any_port, args].concat())
+    }
+}
+
+fn run(mut command: Command) -> Ran {
+    Ran::new(command.output().expect("the binary was built"))
+}
+
+fn start(mut command: Command) -> Running {
+    Running(command.spawn().expect("the binary was built"))
+}
+
+/// Starts a command whose output nobody reads.
+fn start_silent(mut command: Command) -> Running {
+    start({
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    })
+}
+
+/// Waits until a program has printed a line with this text.
+fn wait_for(from: impl Read + Send + 'static, text: &str) {
+    let mut lines = BufReader::new(from).lines();
+    assert!(lines.any(|line| line.expect("text").contains(text)), "it ended before '{text}'");
+    // Somebody has to read the rest.
+    std::thread::spawn(move || lines.for_each(drop));
+}
+
+/// Waits until a program that prints JSON seeds.
+fn wait_until_it_seeds(running: &mut Running) {
+    wait_for(running.0.stdout.take().expect("it is piped"), "\"state\":\"seeding\"");
+}
+
+#[test]
+fn a_ratio_counts_what_earlier_runs_have_uploaded() {
+    let stage = Stage::new("127.7.21.1");
+    let slowly = ["--limit-up", "512K", "--json", "--progress", "never"];
+    let mut uploaded = 0;
+    for (goal, to, least) in [("0.5", "one", LEN / 2), ("1", "two", LEN)] {
+        let _leech = start_silent(stage.get(to, &["--timeout", "60s"]));
+        let ran = run(stage.seed(&[&["--seed-ratio", goal], &slowly[..]].concat()));
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let line = ran.line("seeded");
+        let number = |field: &str| line[field].as_u64().expect("a number");
+        let (in_run, in_all) = (number("uploaded"), number("uploaded_total"));
+        assert_eq!(line["met"], "ratio");
+        assert_eq!(in_all, uploaded + in_run, "{line}");
+        assert!(in_run > 0 && in_run < LEN as u64, "no run has uploaded it all: {line}");
+        assert!(in_all >= least as u64 && line["ratio"].as_f64() >= goal.parse().ok(), "{line}");
+        uploaded = in_all;
+    }
+    // Enough is enough: a third run has nothing to do, and says so.
+    let ran = run(stage.seed(&["--seed-ratio", "1"]));
+    let told = ran.err.lines().find(|line| line.starts_with("seeded  ")).unwrap_or_default();
+    assert!(told.contains("(ratio 1.") && told.ends_with(": ratio 1.0 reached"), "{}", ran.err);
+    // What nobody keeps begins anew.
+    let ran = run(stage.seed(&["--seed-ratio", "1", "--seed-idle", "1s", "--no-resume"]));
+    let told = ran.err.lines().find(|line| line.starts_with("seeded  ")).unwrap_or_default();
+    assert!(told.contains("up 0 B (ratio 0.00)"), "{}", ran.err);
+}
+
+#[test]
+fn who_gives_up_says_why_and_exits_with_5() {
+    let stage = Stage::new("127.7.21.2");
+    // A seed that crawls: one block a second at most.
+    let mut seed = start(stage.seed(&["--limit-up", "16K", "--json"]));
+    wait_until_it_seeds(&mut seed);
+    for (to, args, told) in [
+        ("slow", ["--stop-if-slow", "1M:1s"], "slower than 1.0 MiB/s for 1s ("),
+        ("late", ["--deadline", "2s"], "not complete after 2."),
+    ] {
+        let ran = run(stage.get(to, &args));
+        let start = format!("swarmloop: error: gave up on 'data': {told}");
+        let line = ran.err.lines().find(|line| line.starts_with(&start)).unwrap_or_default();
+        assert!(line.ends_with("% is verified and kept"), "{}", ran.err);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(5), ""));
+        check_partial(&stage.path(to));
+    }
+    drop(seed);
+    let ran = run(stage.get("idle", &["--timeout", "1s"]));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(5), ""));
+    let end = "s: 1 peer known, none could be reached so far (last: closed: connection refused). \
+               0.0% is verified and kept";
+    let start = "swarmloop: error: gave up on 'data': no progress for ";
+    let is_told = |line: &str| line.starts_with(start) && line.ends_with(end);
+    assert!(ran.err.lines().any(is_told), "{}", ran.err);
+}
+
+/// What was downloaded is kept, whether it is a piece or none.
+fn check_partial(dir: &Path) {
+    let len = fs::metadata(dir.join("data")).map_or(0, |file| file.len());
+    assert!(len <= LEN as u64);
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it runs");
+    }
+
+    /// Stops it as ^Z does, and waits until it stands still.
+    fn suspend(&self) {
+        self.signal(Signal::TSTP);
+        let stat = format!("/proc/{}/stat", self.0.id());
+        let is_stopped = || {
+            let stat = fs::read_to_string(&stat).expect("it is there");
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        let until = Instant::now() + Duration::from_secs(30);
+        while !is_stopped() {
+            assert!(Instant::now() < until, "it goes on");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Starts a download that tells what it does on stderr, in a process group that can be stopped: a
+/// signal of the terminal does nothing to one that no shell looks after.
+fn start_download(stage: &Stage, args: &[&str]) -> Running {
+    let mut command = stage.get("got", args);
+    command.process_group(0).stdout(Stdio::null());
+    start(command)
+}
+
+#[test]
+fn time_in_which_it_is_stopped_does_not_count() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+
+    let stage = Stage::new("127.7.21.3");
+    let mut seed = start(stage.seed(&["--limit-up", "256K", "--json"]));
+    wait_until_it_seeds(&mut seed);
+    let mut get = start_download(&stage, &["--timeout", "3s", "-vv"]);
+    wait_for(get.0.stderr.take().expect("it is piped"), "connected to");
+    get.suspend();
+    // What is to be shown is that this much time does nothing.
+    std::thread::sleep(TIMEOUT + Duration::from_secs(2));
+    get.signal(Signal::CONT);
+    assert!(get.0.wait().expect("it ends").success());
+    let [source, copy] = ["here/data", "got/data"].map(|path| fs::read(stage.path(path)));
+    assert!(source.expect("there") == copy.expect("there"));
+}
+
+#[test]
+fn a_peer_that_died_meanwhile_is_noticed_and_another_one_serves() {
+    let stage = Stage::new("127.7.21.4");
+    let mut seed = start(stage.seed(&["--limit-up", "64K", "--json"]));
+    wait_until_it_seeds(&mut seed);
+    let listener = TcpListener::bind((stage.ip, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    drop(listener);
+    let mut get = start_download(&stage, &["--port", &port, "--timeout", "60s", "-vv"]);
+    let stderr = get.0.stderr.take().expect("it is piped");
+    let mut lines = BufReader::new(stderr).lines().map(|line| line.expect("text"));
+    assert!(lines.any(|line| line.contains("connected to")), "it ended");
+    get.suspend();
+    drop(seed);
+    get.signal(Signal::CONT);
+    let closed = lines.find(|line| line.contains("closed 127.7.21.4")).expect("it is noticed");
+    assert!(closed.contains("reset") || closed.contains("remote"), "{closed}");
+    std::thread::spawn(move || lines.for_each(drop));
+    // One that comes by itself: whom it dials next is not the matter here.
+    let download = format!("{}:{port}", stage.ip);
+    let _seed = start_silent(stage.seed(&["--peer", &download, "--no-resume"]));
+    assert!(get.0.wait().expect("it ends").success());
+}
