@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -268,4 +268,66 @@ fn a_peer_that_died_meanwhile_is_noticed_and_another_one_serves() {
     let download = format!("{}:{port}", stage.ip);
     let _seed = start_silent(stage.seed(&["--peer", &download, "--no-resume"]));
     assert!(get.0.wait().expect("it ends").success());
+}
+
+/// Returns where a peer is that answers a handshake (BEP 3) with these messages, and with nothing
+/// ever after.
+fn mute_peer(ip: &str, messages: Vec<u8>) -> String {
+    let listener = TcpListener::bind((ip, 0)).expect("a port");
+    let addr = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut hello = [0; 68];
+        stream.read_exact(&mut hello).expect("a handshake");
+        // No extensions, and another name.
+        hello[20..28].fill(0);
+        hello[48..].fill(b'x');
+        stream.write_all(&hello).and_then(|()| stream.write_all(&messages)).expect("sent");
+        // Whatever is said to it, until the other side hangs up.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    addr
+}
+
+#[test]
+fn whatever_keeps_a_download_waiting_is_named() {
+    let stage = Stage::new("127.7.21.5");
+    let bitfield = [&[0, 0, 0, 9, 5][..], &[0xff; LEN / (16 << 10) / 8]].concat();
+    let unchoke = [0, 0, 0, 1, 1];
+    let nobody = "no peers known and no trackers to ask";
+    let refused = TcpListener::bind((stage.ip, 0)).and_then(|it| it.local_addr()).expect("a port");
+    let (tracker, refused) = (format!("http://{refused}/announce"), refused.to_string());
+    let failed = format!("no peers yet, 1 tracker failed ({refused}: ");
+    let peer = |messages: &[u8]| mute_peer(stage.ip, messages.to_vec());
+    for (number, (args, cause)) in [
+        (vec!["--no-trackers".to_owned()], nobody),
+        (vec!["--tracker".to_owned(), tracker], &failed),
+        (vec!["--peer".to_owned(), refused], "1 peer known, none could be reached so far (last: "),
+        (vec!["--peer".to_owned(), peer(&[])], "1 connected peer has nothing that is missing here"),
+        (
+            vec!["--peer".to_owned(), peer(&bitfield)],
+            "1 peer has what is missing, but all choke us",
+        ),
+        (
+            vec!["--peer".to_owned(), peer(&[&bitfield[..], &unchoke].concat())],
+            "1 peer took our requests and did not answer yet",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+        command.args(["get", "data.torrent", "-d", &format!("out{number}"), "--timeout", "2s"]);
+        command.args(["--bind", stage.ip, "--port", "0", "--progress", "line:1s"]).args(&args);
+        command.current_dir(stage.folder.path()).stdin(Stdio::null());
+        command.env("SWARMLOOP_NO_CONFIG", "1").env("XDG_STATE_HOME", stage.path("state"));
+        let ran = run(command);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(5), ""), "{args:?}: {}", ran.err);
+        let (last, before) =
+            ran.err.trim_end().rsplit_once('\n').map(|(a, b)| (b, a)).expect("two");
+        let start = "swarmloop: error: gave up on 'data': no progress for ";
+        assert!(last.starts_with(start) && last.contains(cause), "{args:?}: {}", ran.err);
+        assert!(before.contains(&format!(" waiting: {cause}")), "{args:?}: {}", ran.err);
+        assert!(ran.err.lines().count() <= 8, "one line a condition: {}", ran.err);
+    }
 }

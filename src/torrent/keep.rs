@@ -260,12 +260,6 @@ impl Keep {
         (downloaded + totals.downloaded, uploaded + totals.uploaded)
     }
 
-    /// Tells whether the newest record on disk says something else of what was sent and received.
-    fn is_behind(&self, totals: &Totals) -> bool {
-        self.on_disk
-            .is_some_and(|said| (said.downloaded, said.uploaded) != self.life_totals(totals))
-    }
-
     fn takes_time(&self, now: Instant) -> bool {
         self.written_bytes < self.limits.bytes && self.sync_at.is_some_and(|at| at > now)
     }
@@ -286,18 +280,21 @@ impl Torrent {
     pub fn state_timeout(&self) -> Option<Instant> {
         // Before and after, it is looked after whenever a job is done.
         let keep = self.keep.as_ref().filter(|_| self.is_active())?;
-        let is_behind = keep.work == Work::Idle && keep.is_behind(&self.totals);
-        let totals_at = is_behind.then(|| keep.save_at.unwrap_or(keep.totals_at));
+        let life = keep.life_totals(&self.totals);
+        let on_disk = keep.on_disk.filter(|_| keep.work == Work::Idle);
+        let behind = on_disk.filter(|said| (said.downloaded, said.uploaded) != life);
+        let totals_at = behind.map(|_| keep.save_at.unwrap_or(keep.totals_at));
         keep.next_timeout().into_iter().chain(totals_at).min()
     }
 
     /// Returns payload received and payload sent over the torrent's life, in bytes: in earlier
     /// sessions, as far as its state was kept and is loaded, and in this one.
     pub fn life_totals(&self) -> (u64, u64) {
-        let record = self.keep.as_ref().map(|keep| (keep.record.downloaded, keep.record.uploaded));
-        let resting = || self.kept.as_ref().and_then(|kept| kept.before);
-        let (downloaded, uploaded) = record.or_else(resting).unwrap_or_default();
-        (downloaded + self.totals.downloaded, uploaded + self.totals.uploaded)
+        if let Some(keep) = &self.keep {
+            return keep.life_totals(&self.totals);
+        }
+        let (down, up) = self.kept.as_ref().and_then(|kept| kept.before).unwrap_or_default();
+        (down + self.totals.downloaded, up + self.totals.uploaded)
     }
 
     /// Returns the payload that is verified and not known to be durable, in bytes; 0 if no state is
