@@ -7,8 +7,7 @@
 //!                  └── a failed sync: hashed again, from the disk
 //! ```
 //!
-//! One job at a time is under way for a torrent. While nothing is written or sent there is no
-//! deadline.
+//! One job at a time is under way for a torrent. While nothing is moved there is no deadline.
 //! **Invariant:** a piece is in the record's claims only if a sync that began after its write has
 //! succeeded, and was so before this process if nothing has changed since.
 
