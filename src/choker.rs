@@ -40,13 +40,16 @@ pub const SEED_TURN_MAX: Duration = Duration::from_secs(120);
 /// Returns how many peers to unchoke at one time for whoever sends at most `bytes_per_s`, at least
 /// 2: so many that the rate is used whatever some of them take, so few that a block does not take
 /// each of them half a minute (de facto: BitTorrent 4, `_max_uploads`; its steps are in KiB/s).
-pub const fn slots_for_rate(bytes_per_s: u64) -> usize {
+pub fn slots_for_rate(bytes_per_s: u64) -> usize {
     match bytes_per_s >> 10 {
         0..9 => 2,
         9..15 => 3,
         15..42 => 4,
         // The root of six tenths of the rate: a peer's share grows with the number of peers.
-        kib_per_s => (kib_per_s / 10 * 6 + kib_per_s % 10 * 6 / 10).isqrt() as usize,
+        kib_per_s => {
+            let slots = (kib_per_s / 10 * 6 + kib_per_s % 10 * 6 / 10).isqrt();
+            usize::try_from(slots).unwrap_or(usize::MAX)
+        }
     }
 }
 

@@ -71,7 +71,9 @@ impl Move<'_> {
         };
         let left = left.map_err(|error| {
             // Nothing came of it, so nothing is to be believed of what is there.
-            self.states.into_iter().for_each(|(_, new)| forget(new));
+            if let Some((_, new)) = self.states {
+                forget(new);
+            }
             match error.kind() {
                 ErrorKind::AlreadyExists => in_the_way(&place),
                 _ => self.failed(&error, &names),
@@ -110,7 +112,9 @@ impl Move<'_> {
     fn rename_rest(&self, names: &[OsString]) -> io::Result<()> {
         rename_all(&names[1..], self.from, self.to)?;
         sync_folder(self.to).and_then(|()| sync_folder(self.from))?;
-        self.states.into_iter().for_each(|(old, _)| forget(old));
+        if let Some((old, _)) = self.states {
+            forget(old);
+        }
         Ok(())
     }
 
@@ -188,8 +192,8 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Renames those of some files that are in a folder into another one.
 fn rename_all(names: &[OsString], from: &Path, to: &Path) -> io::Result<()> {
-    let there = names.iter().filter(|name| fs::symlink_metadata(from.join(name)).is_ok());
-    there.map(|name| rename_new(&from.join(name), &to.join(name))).collect()
+    let mut there = names.iter().filter(|name| fs::symlink_metadata(from.join(name)).is_ok());
+    there.try_for_each(|name| rename_new(&from.join(name), &to.join(name)))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -230,7 +234,9 @@ impl Copy<'_> {
         rename_all(&names[1..], copy, to)?;
         sync_folder(to)?;
         self.remove_source(names)?;
-        states.into_iter().for_each(|(old, _)| forget(old));
+        if let Some((old, _)) = states {
+            forget(old);
+        }
         // Last of all: it says that there is something to be brought to an end.
         remove_old(copy)?;
         sync_folder(to)

@@ -46,7 +46,9 @@ pub fn carry_state(
     let moved = Files::stat(after)?;
     let left_behind = |file: &usize| there[*file].is_some() && moved[*file].is_none();
     for file in (0..layout.files().len()).filter(left_behind) {
-        layout.pieces_of_file(file).for_each(|piece| _ = record.claimed.remove(piece));
+        for piece in layout.pieces_of_file(file) {
+            record.claimed.remove(piece);
+        }
     }
     if left_behind(&before.parts_index()) {
         // Only pieces of several files have bytes there.
@@ -56,7 +58,9 @@ pub fn carry_state(
             spans.filter(|span| !span.pad).count() > 1
         };
         let shared: Vec<u32> = record.claimed.ones().filter(is_shared).collect();
-        shared.into_iter().for_each(|piece| _ = record.claimed.remove(piece));
+        for piece in shared {
+            record.claimed.remove(piece);
+        }
     }
     let place = Storage { root: root.to_owned(), ..after.with_parts(None) };
     record.folders = Folders { root: folders(&place).root, own: folders(after).own };
