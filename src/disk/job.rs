@@ -14,7 +14,7 @@ pub use super::hash::Midstate;
 use super::layout::Layout;
 use super::parts::Parts;
 use super::selection::Selection;
-use super::state::{Save, Spill, StateOutcome, Sync};
+use super::state::{Restore, Save, Spill, StateOutcome, Sync};
 use crate::id::{ConnId, InfoHash, PieceIndex, TorrentId};
 use crate::time::Duration;
 use crate::wire::frame::Frame;
@@ -134,6 +134,8 @@ pub enum Job {
     Save(Save),
     /// Save blocks of open pieces.
     Spill(Spill),
+    /// Read blocks of open pieces that were saved.
+    Restore(Restore),
     /// Close every open file of a torrent that rests, and forget what its files were.
     LetGo {
         /// Whose files.
@@ -152,7 +154,12 @@ impl Job {
     pub const fn may_wait_long(&self) -> bool {
         matches!(
             self,
-            Self::Space { .. } | Self::Load { .. } | Self::Sync(_) | Self::Save(_) | Self::Spill(_)
+            Self::Space { .. }
+                | Self::Load { .. }
+                | Self::Sync(_)
+                | Self::Save(_)
+                | Self::Spill(_)
+                | Self::Restore(_)
         )
     }
 }

@@ -49,6 +49,19 @@ pub struct Spill {
     pub frames: Vec<Frame>,
 }
 
+/// Read blocks of open pieces that were put aside.
+#[derive(Debug)]
+pub struct Restore {
+    /// Whose blocks; it has a [`Storage::state`].
+    pub storage: Arc<Storage>,
+    /// The generation of the record that they were put aside for.
+    pub generation: u64,
+    /// Which blocks: some of [`Loaded::blocks`], in the same order.
+    pub blocks: Vec<Block>,
+    /// A frame for each, of its length.
+    pub frames: Vec<Frame>,
+}
+
 /// What a job of this module came to.
 #[derive(Debug)]
 pub enum StateOutcome {
@@ -87,6 +100,17 @@ pub enum StateOutcome {
         /// Whether the blocks are where a power cut cannot reach them.
         result: Result<(), DiskError>,
     },
+    /// Of [`Restore`].
+    Restored {
+        /// The job's torrent.
+        torrent: TorrentId,
+        /// The job's blocks.
+        blocks: Vec<Block>,
+        /// The job's frames.
+        frames: Vec<Frame>,
+        /// Whether the frames hold what was put aside. What cannot be read is asked for again.
+        is_whole: bool,
+    },
 }
 
 /// What there is of a torrent after a sync.
@@ -110,8 +134,8 @@ pub struct Loaded {
     pub record: Vec<u8>,
     /// When the state file was written last, in nanoseconds since 1970.
     pub saved_ns: i64,
-    /// Blocks of open pieces with their payloads, as long as theirs. Not verified.
-    pub blocks: Vec<(Block, Vec<u8>)>,
+    /// Blocks of open pieces that seem to have been put aside with it.
+    pub blocks: Vec<Block>,
 }
 
 impl StateOutcome {
@@ -121,7 +145,8 @@ impl StateOutcome {
             Self::Synced { torrent, .. }
             | Self::Loaded { torrent, .. }
             | Self::Saved { torrent, .. }
-            | Self::Spilled { torrent, .. } => *torrent,
+            | Self::Spilled { torrent, .. }
+            | Self::Restored { torrent, .. } => *torrent,
         }
     }
 }

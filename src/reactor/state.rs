@@ -7,17 +7,16 @@
 pub mod moved;
 
 use std::fs::File;
-use std::io::{IoSlice, Read};
+use std::io::{BufReader, IoSlice, Read};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp};
 use crate::disk::slots::{self, Slot};
 use crate::disk::spill;
-use crate::disk::state::{Loaded, Save, Spill};
-use crate::id::Block;
+use crate::disk::state::{Loaded, Restore, Save, Spill};
 
 use super::files::fault::failed;
 use super::files::open::{FILE, modified_ns};
@@ -30,6 +29,9 @@ const FOLDER_MODE: Mode = Mode::from_raw_mode(0o700);
 /// The longest state file that is read: two slots of the longest record, with their room to grow.
 const MAX_STATE_LEN: u64 = 3 * slots::MAX_RECORD_LEN as u64;
 
+/// How much of the blocks of open pieces is read at a time, in bytes.
+const READ_LEN: usize = 256 << 10;
+
 /// Returns the newest record of a state file with what belongs to it; `None` if there is none.
 ///
 /// # Errors
@@ -38,12 +40,13 @@ const MAX_STATE_LEN: u64 = 3 * slots::MAX_RECORD_LEN as u64;
 pub(super) fn load(path: &Path) -> Result<Option<Loaded>, DiskError> {
     let Some((file, saved_ns)) = read_file(path, MAX_STATE_LEN)? else { return Ok(None) };
     let Some(newest) = slots::newest(&file) else { return Ok(None) };
-    let max_spill = spill::MAX_SPILL_LEN as u64;
     // Blocks that cannot be read are asked for again.
-    let spilled = read_file(&spill_path(path), max_spill).ok().flatten().unwrap_or_default().0;
-    let blocks = spill::decode(&spilled, newest.generation);
-    let blocks: Vec<(Block, Vec<u8>)> =
-        blocks.into_iter().map(|(block, payload)| (block, payload.to_vec())).collect();
+    let mut head = Vec::new();
+    if let Ok(Some((file, _))) = open_file(&spill_path(path)) {
+        let read = file.take(spill::MAX_HEAD_LEN as u64).read_to_end(&mut head);
+        head.truncate(read.unwrap_or(0));
+    }
+    let blocks = spill::index(&head, newest.generation);
     let (slot, generation) = (newest.slot, newest.generation);
     Ok(Some(Loaded { slot, generation, record: newest.record.to_vec(), saved_ns, blocks }))
 }
@@ -100,6 +103,14 @@ pub(super) fn put_aside(path: &Path, job: &Spill) -> Result<(), DiskError> {
     sync_folder_of(&path)
 }
 
+/// Reads blocks that were put aside beside a state file; tells whether they are those.
+pub(super) fn restore(path: &Path, job: &mut Restore) -> bool {
+    let Ok(Some((file, _))) = open_file(&spill_path(path)) else { return false };
+    let mut file = BufReader::with_capacity(READ_LEN, file);
+    let next = |out: &mut [u8]| file.read_exact(out).is_ok();
+    spill::restore(next, job.generation, &job.blocks, &mut job.frames)
+}
+
 /// Returns the length of the slots of a state file if it has two that hold `len` bytes each.
 fn slot_len_of(file: &File, len: usize) -> Option<u64> {
     let stat = rustix::fs::fstat(file).ok()?;
@@ -126,15 +137,18 @@ fn make(path: &Path, bytes: &[u8], slot: Slot) -> Result<(), DiskError> {
     sync_folder_of(path)
 }
 
-/// Takes `len` bytes of the disk for a file, so that they can be written when it is full.
+/// Writes `len` zeros to a file that is new, so that all of it can be written when the disk is full:
+/// what is only set apart may still need room for where it is.
 fn reserve(file: &File, len: u64, path: &Path) -> Result<(), DiskError> {
-    match again(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-            let zeros = vec![0; usize::try_from(len).unwrap_or(0)];
-            write_at(file, &zeros, 0, path)
-        }
-        reserved => reserved.map_err(|errno| failed(DiskOp::Write, path.to_owned(), errno)),
+    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+    let mut at = 0;
+    while at < len {
+        let part = usize::try_from(len - at).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        write_at(file, &ZEROS[..part], at, path)?;
+        at += part as u64;
     }
+    Ok(())
 }
 
 fn write_at(file: &File, bytes: &[u8], at: u64, path: &Path) -> Result<(), DiskError> {
@@ -184,6 +198,20 @@ fn sync_folder_of(path: &Path) -> Result<(), DiskError> {
 /// Reads a file of at most `max_len` bytes and when it was written; `None` if there is none, or a
 /// longer one.
 fn read_file(path: &Path, max_len: u64) -> Result<Option<(Vec<u8>, i64)>, DiskError> {
+    let Some((file, stat)) = open_file(path)? else { return Ok(None) };
+    if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > max_len {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(max_len).read_to_end(&mut bytes).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        failed(DiskOp::Read, path.to_owned(), errno)
+    })?;
+    Ok(Some((bytes, modified_ns(&stat))))
+}
+
+/// Opens a regular file for reading; `None` if there is none.
+fn open_file(path: &Path) -> Result<Option<(File, Stat)>, DiskError> {
     let fault = |op| move |errno| failed(op, path.to_owned(), errno);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | FILE;
     let opened = match again(|| rustix::fs::openat(CWD, path, flags, Mode::empty())) {
@@ -195,13 +223,7 @@ fn read_file(path: &Path, max_len: u64) -> Result<Option<(Vec<u8>, i64)>, DiskEr
         let (op, path, kind) = (DiskOp::Open, path.to_owned(), DiskErrorKind::InTheWay);
         return Err(DiskError { op, path, kind, message: "not a regular file".to_owned() });
     }
-    if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > max_len {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    let read = File::from(opened).take(max_len).read_to_end(&mut bytes);
-    read.map_err(|error| fault(DiskOp::Read)(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    Ok(Some((bytes, modified_ns(&stat))))
+    Ok(Some((File::from(opened), stat)))
 }
 
 /// Returns where the blocks of open pieces are.

@@ -230,6 +230,11 @@ impl Sim {
         &self.hosts[host.0].root
     }
 
+    /// Returns what a host's next life begins with; its disk and its line have their own.
+    pub fn options_mut(&mut self, host: HostId) -> &mut HostOptions {
+        &mut self.hosts[host.0].options
+    }
+
     /// Returns the options of a host's line, to be changed from now on.
     pub fn link_mut(&mut self, host: HostId) -> &mut LinkOptions {
         self.net.link_mut(host)

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::job::{DiskErrorKind, DiskOp, Storage};
 use crate::disk::slots::{self, Slot};
 use crate::disk::spill;
-use crate::disk::state::{Loaded, Looked, Save, Spill, StateOutcome, Sync};
-use crate::id::Block;
+use crate::disk::state::{Loaded, Looked, Restore, Save, Spill, StateOutcome, Sync};
 use crate::rng::Rng;
 use crate::torrent::resume::Record;
 use crate::wire::frame::Frame;
@@ -26,9 +25,7 @@ impl SimDisk {
             let file = self.files.get(path)?;
             let newest = slots::newest(file)?;
             let spilled = self.files.get(&spill_path(path)).unwrap_or_default();
-            let blocks = spill::decode(spilled, newest.generation);
-            let blocks: Vec<(Block, Vec<u8>)> =
-                blocks.into_iter().map(|(block, payload)| (block, payload.to_vec())).collect();
+            let blocks = spill::index(spilled, newest.generation);
             let (slot, generation) = (newest.slot, newest.generation);
             let saved_ns = self.files.look(path).map_or(0, |file| file.modified_ns);
             Some(Loaded { slot, generation, record: newest.record.to_vec(), saved_ns, blocks })
@@ -86,6 +83,16 @@ impl SimDisk {
         let Spill { storage, blocks, frames, .. } = job;
         let torrent = storage.torrent;
         StateOutcome::Spilled { torrent, blocks, frames, result: Ok(()) }
+    }
+
+    pub(super) fn restore(&self, job: Restore) -> StateOutcome {
+        let Restore { storage, generation, blocks, mut frames } = job;
+        let is_whole = storage.state.as_deref().is_some_and(|path| {
+            let mut spilled = self.files.get(&spill_path(path)).unwrap_or_default();
+            let next = |out: &mut [u8]| spill::read_from(&mut spilled, out);
+            spill::restore(next, generation, &blocks, &mut frames)
+        });
+        StateOutcome::Restored { torrent: storage.torrent, blocks, frames, is_whole }
     }
 
     /// Writes as much of a record as a kill in the middle of it would.

@@ -384,6 +384,7 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::Sync(_) => u64::MAX - 6,
         Job::Save(job) => u64::MAX - 8 - job.generation,
         Job::Spill(job) => 3 << 60 | job.blocks.len() as u64,
+        Job::Restore(job) => 5 << 60 | job.blocks.len() as u64,
         Job::LetGo { .. } => 4 << 60,
         Job::Close { .. } => u64::MAX - 3,
         Job::Carry { .. } => u64::MAX - 5,

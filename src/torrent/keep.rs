@@ -16,14 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Folders, Job, OnDisk};
+use crate::disk::job::{DiskError, Folders, Job, OnDisk, Storage};
 use crate::disk::slots::Slot;
 use crate::disk::spill::MAX_SPILL_BLOCKS;
-use crate::disk::state::{Loaded, Looked, Save, Spill, StateOutcome, Sync};
-use crate::id::{Block, ConnId, PieceIndex};
-use crate::picker::Progress;
+use crate::disk::state::{Loaded, Looked, Restore, Save, Spill, StateOutcome, Sync};
+use crate::id::{Block, PieceIndex};
 use crate::time::{Duration, Instant};
-use crate::wire::frame::{Frame, Share};
+use crate::wire::frame::Frame;
 
 use super::phase::TorrentEvent;
 use super::resume::Record;
@@ -129,6 +128,7 @@ struct Said {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Work {
     Loading,
+    Restoring,
     Idle,
     Syncing,
     Spilling,
@@ -185,6 +185,7 @@ impl Keep {
     pub(super) fn lost(&mut self, pieces: &[PieceIndex]) {
         for piece in pieces {
             self.is_stale |= self.record.claimed.remove(piece.0);
+            self.record.recent.remove(piece.0);
         }
         self.written.retain(|piece| !pieces.contains(piece));
         if self.written.is_empty() {
@@ -198,8 +199,12 @@ impl Keep {
         let again: BTreeSet<PieceIndex> = self.written.iter().copied().collect();
         pieces.retain(|piece| !again.contains(piece));
         self.is_stale |= !pieces.is_empty();
+        if self.record.recent.is_empty() && !pieces.is_empty() {
+            self.record.recent = Bitfield::new(self.record.claimed.len());
+        }
         for piece in pieces {
             self.record.claimed.insert(piece.0);
+            self.record.recent.insert(piece.0);
         }
     }
 
@@ -226,6 +231,22 @@ impl Keep {
     /// Returns the payload that is verified and not known to be durable, in bytes.
     pub(super) const fn unsynced_bytes(&self) -> u64 {
         self.written_bytes + self.syncing_bytes
+    }
+
+    /// Tells whether blocks are being read that were put aside.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.work == Work::Restoring
+    }
+
+    /// Returns the job that reads blocks which were put aside for the newest record.
+    pub(super) const fn restore(
+        &mut self,
+        storage: Arc<Storage>,
+        blocks: Vec<Block>,
+        frames: Vec<Frame>,
+    ) -> Job {
+        self.work = Work::Restoring;
+        Job::Restore(Restore { storage, generation: self.newest.1, blocks, frames })
     }
 
     /// Notes that the torrent has stopped before anything was known that could be saved.
@@ -334,8 +355,10 @@ impl Torrent {
         let (downloaded, uploaded) = keep.life_totals(&self.totals);
         let said = Said { clean, downloaded, uploaded };
         let differs = match keep.on_disk {
+            // Before anything is written, so that there is room for it on a disk that fills up.
+            None if self.is_downloading() => true,
             // Without a record nothing is claimed, so nothing is to be taken back.
-            None => stopped && !keep.record.claimed.is_empty(),
+            None => stopped && keep.record.claimed.count() > 0,
             Some(before) if stopped => before != said,
             Some(before) => before.clean != said.clean || (before != said && keep.totals_at <= now),
         };
@@ -381,6 +404,9 @@ impl Torrent {
         let mut record = keep.record.clone();
         (record.clean, record.downloaded, record.uploaded) =
             (said.clean, said.downloaded, said.uploaded);
+        if said.clean {
+            record.recent = Bitfield::default();
+        }
         let (slot, generation) = (keep.newest.0.other(), keep.newest.1 + 1);
         let record = record.encode(self.info_hash);
         let has_blocks = std::mem::take(&mut keep.is_spilled);
@@ -393,13 +419,16 @@ impl Torrent {
         let said = if let Work::Saving(said) = keep.work { Some(said) } else { None };
         keep.work = match (keep.work, &self.stage) {
             // Nothing is known that could be saved.
-            (Work::Loading, Stage::Stopped { .. }) => Work::Done,
+            (Work::Loading | Work::Restoring, Stage::Stopped { .. }) => Work::Done,
             _ => Work::Idle,
         };
         match outcome {
             StateOutcome::Loaded { result, .. } => self.on_loaded(result, ctx),
             StateOutcome::Synced { pieces, result, .. } => self.on_synced(pieces, result, ctx),
             StateOutcome::Spilled { frames, result, .. } => self.on_spilled(frames, result, ctx),
+            StateOutcome::Restored { blocks, frames, is_whole, .. } => {
+                self.on_restored(blocks, frames, is_whole, ctx)
+            }
             StateOutcome::Saved { result, .. } => self.on_saved(said, result, ctx),
         }
     }
@@ -418,7 +447,7 @@ impl Torrent {
             keep.newest = (loaded.slot, loaded.generation);
             let pieces = self.geometry.pieces();
             if let Some(record) = Record::decode(&loaded.record, info_hash, pieces, files) {
-                check.blocks = std::mem::take(&mut loaded.blocks);
+                check.spilled = std::mem::take(&mut loaded.blocks);
                 check.record = keep.take_in(record, &loaded);
             }
         }
@@ -447,9 +476,8 @@ impl Torrent {
             if index < self.storage.parts_index() && is_gone(*was, there) {
                 continue;
             }
-            // What was not there when the torrent was checked has been made for it.
-            let made = self.storage.writable && was.is_none_or(|was| was.ours);
-            let there = there.map(|there| OnDisk { ours: there.ours || made, ..there });
+            let was_ours = was.is_some_and(|was| was.ours);
+            let there = there.map(|there| OnDisk { ours: there.ours || was_ours, ..there });
             keep.is_stale |= *was != there;
             *was = there;
         }
@@ -501,7 +529,7 @@ impl Torrent {
         match (result, &mut self.keep) {
             // The blocks belong to the record that is saved next.
             (Ok(()), Some(keep)) => (keep.is_stale, keep.is_spilled) = (true, true),
-            (Err(error), _) => self.tell_state_error(error, ctx),
+            // They are asked for again; of pieces nothing is lost.
             _ => {}
         }
         After::Nothing
@@ -520,6 +548,9 @@ impl Torrent {
                 keep.newest = (keep.newest.0.other(), keep.newest.1 + 1);
                 keep.on_disk = Some(said);
                 keep.is_failure_told = false;
+                if said.clean {
+                    keep.record.recent = Bitfield::default();
+                }
             }
             Err(error) => {
                 keep.is_stale = true;
@@ -554,39 +585,6 @@ impl Torrent {
         keep.is_stale |= keep.on_disk.is_some() && keep.record.claimed != trusted;
         keep.record.claimed = trusted;
     }
-
-    /// Puts blocks of pieces that were open when the last process stopped back to where they were.
-    pub(super) fn restore(&mut self, blocks: Vec<(Block, Vec<u8>)>, ctx: &mut Ctx<'_>) {
-        for (block, payload) in blocks {
-            let is_ours = self.geometry.is_block(block) && payload.len() == block.len as usize;
-            if !is_ours || !(self.pieces.contains(block.piece) || self.reopen(block.piece, ctx)) {
-                continue;
-            }
-            let Stage::Active { picker, .. } = &mut self.stage else { return };
-            let Some(open) = self.pieces.find(block.piece).filter(|open| !open.holds(block)) else {
-                continue;
-            };
-            let Ok(progress) = picker.received(block, FROM_DISK, ctx.cancels) else { continue };
-            let mut frame = ctx.pool.take(block.len);
-            frame.payload_mut().copy_from_slice(&payload);
-            open.fill(block, frame, super::blame::NOBODY);
-            self.piece_grew(block.piece, progress == Progress::Complete, ctx);
-        }
-    }
-
-    /// Opens a piece for blocks that are there; `false` if it is not wanted, too long to be kept or
-    /// there is no credit for it.
-    fn reopen(&mut self, piece: PieceIndex, ctx: &mut Ctx<'_>) -> bool {
-        let Stage::Active { picker, .. } = &mut self.stage else { return false };
-        let blocks = self.geometry.blocks_of(piece);
-        let is_whole = blocks <= super::piece_window(&self.geometry, ctx.pool);
-        if !is_whole || !picker.is_openable(piece) || !ctx.pool.reserve(Share::Pieces, blocks) {
-            return false;
-        }
-        picker.reopen(piece);
-        self.pieces.open(piece, blocks, blocks);
-        true
-    }
 }
 
 /// Tells whether a file that pieces were claimed of is not there any more, or another is in its
@@ -594,9 +592,6 @@ impl Torrent {
 fn is_gone(was: Option<OnDisk>, there: Option<OnDisk>) -> bool {
     was.is_some_and(|was| there.is_none_or(|there| !there.is_same_file(&was)))
 }
-
-/// Who has sent the blocks that were found on disk: no connection has this name.
-const FROM_DISK: ConnId = ConnId { index: u32::MAX, generation: u32::MAX };
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,9 @@ use crate::proto::bencode::{self, Dict, Limits, Writer};
 pub struct Record {
     /// Pieces that are verified and durable.
     pub claimed: Bitfield,
+    /// Those among them that have come since the last record that was clean: a process that did not
+    /// end as it should has them hashed. Empty, of no length, if there are none.
+    pub recent: Bitfield,
     /// Each file of the layout as it was when the claims were made; `None` for what was not there
     /// and for pad files.
     pub files: Vec<Option<OnDisk>>,
@@ -51,6 +54,7 @@ impl Record {
     pub fn empty(pieces: u32, files: usize) -> Self {
         Self {
             claimed: Bitfield::new(pieces),
+            recent: Bitfield::default(),
             files: vec![None; files],
             folders: Folders::default(),
             clean: false,
@@ -90,6 +94,9 @@ impl Record {
             record.key(b"files").bytes(&files);
             record.key(b"folders").bytes(&write_folders(&self.folders));
             record.key(b"hash").bytes(&info_hash.0);
+            let mut recent = Vec::new();
+            self.recent.write_wire(&mut recent);
+            record.key(b"recent").bytes(&recent);
             record.key(b"uploaded").int(as_int(self.uploaded));
             record.key(b"version").int(VERSION);
         });
@@ -109,14 +116,24 @@ impl Record {
         if rows.len() != files.checked_mul(FILE_LEN)? {
             return None;
         }
+        let claimed = Bitfield::from_wire(record.get(b"claimed")?.as_bytes()?, pieces).ok()?;
+        let clean = record.get(b"clean")?.as_int()? == 1;
+        let recent = match record.get(b"recent") {
+            Some(recent) if recent.as_bytes()?.is_empty() => Bitfield::default(),
+            Some(recent) => Bitfield::from_wire(recent.as_bytes()?, pieces).ok()?,
+            // An earlier version does not say.
+            None if clean => Bitfield::default(),
+            None => claimed.clone(),
+        };
         Some(Self {
-            claimed: Bitfield::from_wire(record.get(b"claimed")?.as_bytes()?, pieces).ok()?,
+            claimed,
+            recent,
             files: rows.chunks_exact(FILE_LEN).map(read_file).collect(),
             folders: match record.get(b"folders") {
                 Some(folders) => read_folders(folders.as_bytes()?)?,
                 None => Folders::default(),
             },
-            clean: record.get(b"clean")?.as_int()? == 1,
+            clean,
             downloaded: count(record, b"downloaded")?,
             uploaded: count(record, b"uploaded")?,
             added_at: count(record, b"added")?,
@@ -186,8 +203,11 @@ mod tests {
             let (modified_ns, inode, device) = (1_700_000_000_123_456_789, 42, 2049);
             Some(OnDisk { len, modified_ns, inode, device, ours: len > 0 })
         };
+        let mut recent = Bitfield::new(21);
+        recent.insert(3);
         Record {
             claimed,
+            recent,
             files: vec![file(100), None, file(0)],
             folders: Folders { root: Some(FolderId { device: 2049, inode: 2 }), own: None },
             clean: true,
@@ -229,11 +249,17 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_is_read() {
         let record = record();
-        let mut bytes = record.encode(HASH);
-        let folders = bytes.windows(9).position(|key| key == b"7:folders").unwrap();
-        bytes.drain(folders..folders + b"7:folders32:".len() + FOLDERS_LEN);
-        let expected = Record { folders: Folders::default(), ..record };
-        assert_eq!(Record::decode(&bytes, HASH, 21, 3), Some(expected));
+        for clean in [false, true] {
+            let record = Record { clean, ..record.clone() };
+            let mut bytes = record.encode(HASH);
+            for (key, len) in [(&b"7:folders"[..], "32:".len() + FOLDERS_LEN), (b"6:recent", 5)] {
+                let at = bytes.windows(key.len()).position(|there| there == key).unwrap();
+                bytes.drain(at..at + key.len() + len);
+            }
+            let recent = if clean { Bitfield::default() } else { record.claimed.clone() };
+            let expected = Record { folders: Folders::default(), recent, ..record };
+            assert_eq!(Record::decode(&bytes, HASH, 21, 3), Some(expected));
+        }
     }
 
     #[test]

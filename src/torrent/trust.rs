@@ -2,7 +2,8 @@
 //!
 //! Pure: from the record and what there is of each file now. A file that is as the record says is
 //! believed. One that was being downloaded when the process was killed has been written to since;
-//! it is believed for what it claimed then, if that can have been us, and a sample of it is hashed.
+//! it is believed for what it claimed then, if that can have been us; but what was claimed since the
+//! last time that all was at rest is hashed, and a sample of the rest.
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{Folders, OnDisk, Storage};
@@ -19,9 +20,9 @@ use super::resume::Record;
 const MAX_WRITTEN_AFTER: Duration = Duration::from_secs(120);
 
 /// After a kill one piece in so many of those that are believed is hashed (security.md 3.4: 1 %).
-const SAMPLE_ONE_IN: u32 = 100;
+const SAMPLE_ONE_IN: usize = 100;
 /// And at least so many.
-const MIN_SAMPLE: u32 = 16;
+const MIN_SAMPLE: usize = 16;
 
 /// What is to be done with each piece of a torrent.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,6 +78,9 @@ pub(super) fn plan(
             && all(|standing| standing != Standing::Changed)
         {
             plan.trusted.insert(piece);
+            if record.is_some_and(|record| !record.clean && record.recent.contains(piece)) {
+                plan.to_hash.push(piece);
+            }
         } else if !(record.is_some_and(|record| record.clean)
             && all(|standing| standing == Standing::Same))
         {
@@ -139,10 +143,11 @@ fn spans(storage: &Storage, piece: PieceIndex) -> impl Iterator<Item = Span> + u
 impl Plan {
     /// Has some of the pieces that are believed hashed all the same.
     fn sample(&mut self, rng: &mut Rng) {
-        let count = (self.trusted.count() / SAMPLE_ONE_IN).max(MIN_SAMPLE);
-        let mut trusted: Vec<u32> = self.trusted.ones().collect();
-        rng.shuffle(&mut trusted);
-        self.to_hash.extend(trusted.into_iter().take(count as usize));
+        let is_hashed = |piece: &u32| self.to_hash.binary_search(piece).is_ok();
+        let mut rest: Vec<u32> = self.trusted.ones().filter(|piece| !is_hashed(piece)).collect();
+        let count = (rest.len() / SAMPLE_ONE_IN).max(MIN_SAMPLE);
+        rng.shuffle(&mut rest);
+        self.to_hash.extend(rest.into_iter().take(count));
         self.to_hash.sort_unstable();
     }
 }
@@ -272,7 +277,7 @@ mod tests {
         let (trusted, to_hash) = plan_of(&[record.files[0], Some(written)], &record);
         assert_eq!(trusted, all(0..40));
         let sampled = to_hash.iter().filter(|piece| **piece < 40).count();
-        assert_eq!(sampled, MIN_SAMPLE as usize);
+        assert_eq!(sampled, MIN_SAMPLE);
         assert_eq!(to_hash[sampled..], all(40..50));
     }
 
@@ -293,6 +298,22 @@ mod tests {
         // All of the first file was claimed, so it was not being written to.
         let touched = OnDisk { modified_ns: SAVED + 1, ..on_disk(1, 98) };
         assert_eq!(plan_of(&[Some(touched), Some(there)], &record).0, all(25..40));
+    }
+
+    #[test]
+    fn after_a_kill_what_was_claimed_since_all_was_at_rest_is_hashed() {
+        let mut record = record(0..40, false);
+        record.recent = Bitfield::new(50);
+        (5..30).for_each(|piece| _ = record.recent.insert(piece));
+        let files = record.files.clone();
+        let (trusted, to_hash) = plan_of(&files, &record);
+        assert_eq!(trusted, all(0..40));
+        assert!((5..30).chain(40..50).all(|piece| to_hash.contains(&piece)), "{to_hash:?}");
+        // All that is left is less than the least sample.
+        assert_eq!(to_hash.len(), 35 + 15);
+        assert!(to_hash.is_sorted());
+        record.clean = true;
+        assert_eq!(plan_of(&files, &record), (all(0..40), vec![]));
     }
 
     #[test]

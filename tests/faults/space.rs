@@ -1,8 +1,15 @@
 //! No room for what is to be written.
 
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 
-use crate::stage::{Stage, Tmpfs};
+use swarmloop::disk::slots;
+use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::torrent::resume::Record;
+
+use crate::stage::{Stage, Tmpfs, eventually};
 
 const MIB: usize = 1 << 20;
 
@@ -154,4 +161,34 @@ fn a_limit_on_the_length_of_files_is_waited_for_like_a_full_disk() {
     let ended = run.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     stage.check("out");
+}
+
+/// Returns the newest record in a folder of state files, if there is one.
+fn record(stage: &Stage, folder: &Path, pieces: u32) -> Option<Record> {
+    let mut entries = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
+    let file = entries.find(|path| path.extension().is_some_and(|it| it == "resume"))?;
+    let torrent = fs::read(stage.path("t.torrent")).unwrap();
+    let info_hash = Metainfo::parse(&torrent.into()).unwrap().info_hash;
+    let bytes = fs::read(file).unwrap();
+    Record::decode(slots::newest(&bytes)?.record, info_hash, pieces, 2)
+}
+
+#[test]
+fn state_is_saved_where_the_disk_has_filled_up_since_the_start() {
+    let stage = Stage::new(&[("a", 4 * MIB)]);
+    let Some(_tmpfs) = Tmpfs::mount(stage.path("state"), "size=256k") else { return };
+    let mut command = stage.get("out");
+    command.args(["--limit-down", "500K", "--progress", "line:1s"]);
+    let run = stage.start(command);
+    let folder = stage.path("state/swarmloop/resume");
+    assert!(eventually(|| record(&stage, &folder, 64).is_some()), "{}", run.err());
+    let mut filler = File::create(stage.path("state/filler")).unwrap();
+    while filler.write_all(&[1; 4096]).is_ok() {}
+    assert!(eventually(|| stage.path("out/data/a").exists()), "{}", run.err());
+    let ended = run.interrupt_whatever_it_says();
+    assert_eq!(ended.code, Some(130), "{}", ended.err);
+    assert!(!ended.err.contains("warning"), "{}", ended.err);
+    let record = record(&stage, &folder, 64).unwrap();
+    assert!(record.clean && record.claimed.count() > 0, "{record:?}");
+    stage.finish("out");
 }

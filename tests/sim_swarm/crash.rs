@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::random::{Named, seeds};
 use super::*;
+use swarmloop::disk::job::DiskErrorKind;
 use swarmloop::disk::slots;
 use swarmloop::session::io::StopReason;
 use swarmloop::sim::{DiskOptions, SourceFile};
@@ -180,6 +181,61 @@ fn what_a_graceful_stop_has_is_not_downloaded_again() {
         // Open pieces were put aside, so that not a block came twice.
         assert_eq!(swarm.finish(), LEN);
     }
+}
+
+#[test]
+fn blocks_that_were_put_aside_come_back_within_the_bounds_of_the_pool() {
+    for (pool, is_enough) in [(POOL, true), (4 * (16 << 10), false)] {
+        let mut swarm = Swarm::new(9, 64 << 10);
+        swarm.sim.run_for(Duration::from_millis(700));
+        swarm.stop();
+        let have = swarm.claimed().len();
+        swarm.sim.kill(swarm.leecher);
+        swarm.sim.options_mut(swarm.leecher).config.pool_bytes = pool;
+        swarm.restart();
+        let leecher = swarm.leecher;
+        let held = |sim: &Sim| sim.session(leecher).unwrap().memory();
+        let mut most = 0;
+        swarm.sim.run_until(MINUTE, |sim| {
+            most = most.max(held(sim).pieces);
+            sim.torrent(leecher, ONLY).unwrap().phase != Phase::Checking
+        });
+        // The simulation asserts after each turn that what is lent is within what is reserved.
+        assert_eq!(most > 0, is_enough, "{most} blocks while it was looked at");
+        assert!(swarm.sim.torrent(leecher, ONLY).unwrap().pieces_have as usize >= have);
+        swarm.finish();
+    }
+}
+
+#[test]
+fn another_folder_stops_it_and_a_copy_does_not() {
+    let mut swarm = Swarm::new(3, 20_000);
+    swarm.sim.run_for(Duration::from_secs(3));
+    swarm.stop();
+    let claimed = swarm.claimed();
+    swarm.sim.kill(swarm.leecher);
+    swarm.sim.disk_mut(swarm.leecher).replace_folder();
+    swarm.restart();
+    assert_eq!(swarm.settle() as usize, claimed.len(), "all of it is there");
+    swarm.stop();
+    swarm.sim.kill(swarm.leecher);
+    swarm.sim.disk_mut(swarm.leecher).replace_folder();
+    let path = swarm.sim.root(swarm.leecher).join(swarm.source.files().next().unwrap().0);
+    let bytes = swarm.sim.disk(swarm.leecher).file(&path).unwrap().to_vec();
+    swarm.sim.disk_mut(swarm.leecher).remove(&path);
+    let record = swarm.record();
+    swarm.restart();
+    assert_eq!(swarm.settle() as usize, claimed.len(), "what is with the other folder");
+    let status = swarm.sim.torrent(swarm.leecher, ONLY).unwrap();
+    assert_eq!(status.phase, Phase::Stopped(Some(StopReason::Disk)));
+    let vanished = |event: &&Event| matches!(event, Event::Disk { error, .. } if error.kind == DiskErrorKind::Vanished);
+    assert_eq!(swarm.sim.events(swarm.leecher).filter(vanished).count(), 1);
+    swarm.stop();
+    assert_eq!((swarm.record(), swarm.sim.disk(swarm.leecher).file(&path)), (record, None));
+    swarm.sim.kill(swarm.leecher);
+    swarm.sim.disk_mut(swarm.leecher).put(path, bytes);
+    swarm.restart();
+    swarm.finish();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::disk::job::{Append, Job, Read, Verify};
 use crate::disk::sha1_lanes::MAX_LANES;
-use crate::disk::state::{Save, Spill, Sync};
+use crate::disk::state::{Restore, Save, Spill, Sync};
 use crate::id::TorrentId;
 
 /// The most jobs that a thread takes at a time: as many as can be hashed side by side.
@@ -147,6 +147,7 @@ pub(super) const fn class(job: &Job) -> usize {
         | Job::Sync(_)
         | Job::Save(_)
         | Job::Spill(_)
+        | Job::Restore(_)
         | Job::LetGo { .. }
         | Job::Close { .. } => 2,
     }
@@ -171,6 +172,7 @@ pub(super) fn torrent_of(job: &Job) -> TorrentId {
         | Job::Sync(Sync { storage, .. })
         | Job::Save(Save { storage, .. })
         | Job::Spill(Spill { storage, .. })
+        | Job::Restore(Restore { storage, .. })
         | Job::Load { storage }
         | Job::Append(Append { storage, .. })
         | Job::Read(Read { storage, .. })

@@ -15,7 +15,7 @@ use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
     Append, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict, Verify,
 };
-use crate::disk::state::{Spill, StateOutcome, Sync};
+use crate::disk::state::{Restore, Spill, StateOutcome, Sync};
 use crate::disk::verdict;
 use crate::id::PieceIndex;
 use crate::reactor::files::Files;
@@ -134,7 +134,8 @@ pub(super) fn run(
             let space = guarded(DiskOp::Reserve, &storage, look);
             Outcome::Space { torrent: storage.torrent, space }
         }
-        job @ (Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_)) => {
+        job
+        @ (Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) | Job::Restore(_)) => {
             Outcome::State(run_state(files, job)?)
         }
         Job::LetGo { storage } => {
@@ -173,6 +174,13 @@ fn run_state(files: &Files, job: Job) -> Option<StateOutcome> {
             let result = guarded(DiskOp::Write, &job.storage, spill);
             let Spill { storage, blocks, frames, .. } = job;
             StateOutcome::Spilled { torrent: storage.torrent, blocks, frames, result }
+        }
+        Job::Restore(mut job) => {
+            let path = job.storage.state.clone();
+            let restore = || path.is_some_and(|path| state::restore(&path, &mut job));
+            let is_whole = caught(restore).unwrap_or(false);
+            let Restore { storage, blocks, frames, .. } = job;
+            StateOutcome::Restored { torrent: storage.torrent, blocks, frames, is_whole }
         }
         _ => return None,
     })

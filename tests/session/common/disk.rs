@@ -88,7 +88,7 @@ impl Disk {
                 let space = if fails { Err(self.error(DiskOp::Reserve)) } else { Ok(found) };
                 Outcome::Space { torrent: storage.torrent, space }
             }
-            Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) => {
+            Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) | Job::Restore(_) => {
                 panic!("no state is kept")
             }
             Job::LetGo { storage } => Outcome::LetGo { torrent: storage.torrent },
