@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, Outcome, Read,
-    Space, Storage, Times, Verdict, Verify,
+    Append, Appended, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, OnDisk, Outcome,
+    Read, Space, Storage, Times, Verdict, Verify,
 };
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
@@ -35,6 +35,8 @@ pub struct DiskOptions {
     pub read_only: bool,
     /// The bytes that fit on it; a write that needs more fails with [`DiskErrorKind::Full`].
     pub capacity: u64,
+    /// Whether files keep the mark of what they were made for.
+    pub marks: bool,
     /// Which syncs of payload fail (counted from 0), and lose what they were to carry over.
     pub fail_syncs: (u64, u64),
 }
@@ -48,6 +50,7 @@ impl Default for DiskOptions {
             fail_read: None,
             read_only: false,
             capacity: u64::MAX,
+            marks: true,
             fail_syncs: (0, 0),
         }
     }
@@ -147,7 +150,10 @@ impl SimDisk {
             }
             Job::Stat { storage } => {
                 let files = storage.layout.files().iter();
-                let look = |path: &Path| self.files.look(path);
+                let look = |path: &Path| {
+                    let there = self.files.look(path)?;
+                    Some(OnDisk { ours: there.ours && self.options.marks, ..there })
+                };
                 let files = files
                     .map(|f| if f.pad { None } else { look(&storage.root.join(&f.path)) })
                     .chain(std::iter::once(look(&storage.path_of(storage.parts_index()))));
@@ -187,6 +193,7 @@ impl SimDisk {
             Job::Sync(job) => Outcome::State(self.sync(job)),
             Job::Save(job) => Outcome::State(self.save(&job)),
             Job::Spill(job) => Outcome::State(self.spill(job)),
+            Job::Restore(job) => Outcome::State(self.restore(job)),
             Job::LetGo { storage } => Outcome::LetGo { torrent: storage.torrent },
             Job::Close { .. } => return None,
         })

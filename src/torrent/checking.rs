@@ -32,8 +32,8 @@ pub(super) struct Check {
     pub(super) record: Option<(Record, i64)>,
     /// What each file was when every piece was hashed and right, in this process.
     pub(super) hashed: Option<Vec<Option<OnDisk>>>,
-    /// Blocks of open pieces that the last process has left.
-    pub(super) blocks: Vec<(Block, Vec<u8>)>,
+    /// Blocks of open pieces that the last process has put aside.
+    pub(super) spilled: Vec<Block>,
     /// Pieces that are believed to be durable; those among them that are hashed all the same must
     /// be right.
     trusted: Bitfield,
@@ -70,7 +70,7 @@ impl Check {
             is_loaded,
             record: None,
             hashed: None,
-            blocks: Vec::new(),
+            spilled: Vec::new(),
             trusted: Bitfield::new(pieces),
             good: Bitfield::new(pieces),
             todo: Vec::new(),
@@ -166,6 +166,7 @@ impl Torrent {
             }
             keep.record.files.clone_from(files);
         }
+        self.made = there(files);
         let absent = self.absent();
         self.put_into_parts(absent);
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
@@ -317,7 +318,8 @@ impl Torrent {
             check.out += 1;
         }
         // Before a second check, blocks may still be with the disk.
-        if check.out > 0 || !self.pieces.is_empty() || !check.is_begun() {
+        let is_restoring = self.keep.as_ref().is_some_and(|keep| keep.is_restoring());
+        if check.out > 0 || !self.pieces.is_empty() || !check.is_begun() || is_restoring {
             return After::Nothing;
         }
         // Nor is what leaves the parts file looked for in two places at once.
@@ -337,7 +339,7 @@ impl Torrent {
             self.carry(strays, ctx);
             return After::Nothing;
         }
-        if self.asks_for_room(ctx) {
+        if self.asks_for_room(ctx) || self.asks_for_blocks(ctx) {
             return After::Nothing;
         }
         self.activate(ctx);
@@ -368,9 +370,9 @@ impl Torrent {
     fn activate(&mut self, ctx: &mut Ctx<'_>) {
         let Stage::Checking(check) = &mut self.stage else { return };
         let have = std::mem::take(&mut check.have);
-        let (trusted, blocks) =
-            (std::mem::take(&mut check.trusted), std::mem::take(&mut check.blocks));
+        let trusted = std::mem::take(&mut check.trusted);
         self.keep_checked(trusted, &have);
+        self.make_no_more();
         let mut picker = Picker::new(self.geometry, have);
         picker.set_order(self.order);
         if let Some(wanted) = self.selection.pieces(&self.storage.layout) {
@@ -391,9 +393,7 @@ impl Torrent {
         } else if end == End::Seeding && complete {
             ctx.events.push(TorrentEvent::Complete(false));
         }
-        if end == End::Downloading {
-            self.restore(blocks, ctx);
-        }
+        self.restore(ctx);
         if matches!(self.carrying, Some(Carrying::Waiting)) {
             self.want_selected(ctx);
         }
@@ -411,6 +411,15 @@ fn ambiguous(storage: &Storage, files: &[Option<OnDisk>]) -> Vec<u32> {
     let files = (0..storage.layout.files().len()).filter(is_anybodys);
     let pieces = files.map(|file| storage.layout.pieces_of_file(file));
     pieces.filter(|pieces| !pieces.is_empty()).flat_map(|all| [all.start, all.end - 1]).collect()
+}
+
+/// Returns which of the files are there.
+fn there(files: &[Option<OnDisk>]) -> Bitfield {
+    let len = u32::try_from(files.len()).expect("fewer than 2^32 files");
+    let mut there = Bitfield::new(len);
+    let indices = (0..len).zip(files).filter(|(_, file)| file.is_some());
+    indices.for_each(|(index, _)| _ = there.insert(index));
+    there
 }
 
 /// Returns the most pieces of `piece_len` bytes that one job hashes.

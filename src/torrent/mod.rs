@@ -17,6 +17,7 @@ mod lost;
 pub mod phase;
 pub mod pieces;
 mod rest;
+mod restoring;
 pub mod resume;
 mod selecting;
 mod space;
@@ -50,6 +51,7 @@ use lost::Trouble;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
 use rest::{Jobs, Rest};
+use restoring::Restored;
 use selecting::Carrying;
 
 /// What a torrent is made from.
@@ -107,6 +109,8 @@ pub struct Torrent {
     mode: Mode,
     order: Order,
     selection: Selection,
+    /// Files that are on disk or may be, as far as they were looked at or written to.
+    made: Bitfield,
     /// Files that are wanted and leave the parts file; `None` while there are none.
     carrying: Option<Carrying>,
     stage: Stage,
@@ -118,6 +122,8 @@ pub struct Torrent {
     keep: Option<Box<Keep>>,
     /// What is left of `keep` while the torrent rests.
     kept: Option<Kept>,
+    /// Blocks of open pieces that were put aside and are on their way back.
+    restoring: Restored,
     /// What is with the disk.
     jobs: Jobs,
     rest: Rest,
@@ -233,10 +239,12 @@ impl Torrent {
             mode: params.mode,
             order: params.order,
             selection: params.selection,
+            made: Bitfield::default(),
             carrying: None,
             stage: Stage::Stopped { reason: None, have: Bitfield::new(geometry.pieces()) },
             keep: None,
             kept: params.resume.map(|resume| Kept::new(&resume, params.sync, ctx.now)),
+            restoring: Restored::default(),
             jobs: Jobs::default(),
             rest: Rest::new(params.stopped),
             finishing: 0,
@@ -511,7 +519,7 @@ impl Torrent {
 
     /// Returns the credit, in blocks, that the open pieces hold.
     pub fn credit_held(&self) -> u32 {
-        self.pieces.iter().map(|open| open.credit).sum()
+        self.pieces.iter().map(|open| open.credit).sum::<u32>() + self.restoring.credit()
     }
 }
 

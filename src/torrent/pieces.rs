@@ -170,6 +170,11 @@ impl OpenPieces {
         self.open.iter().filter(|open| !open.in_job).map(|open| open.piece)
     }
 
+    /// Returns the open pieces of which a job has blocks.
+    pub fn in_jobs(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.open.iter().filter(|open| open.in_job).map(|open| open.piece)
+    }
+
     /// Takes blocks out of all pieces that no job has, at most `most`, for one that puts them
     /// aside; pieces that leave in runs have none that could be.
     pub fn take_blocks(

@@ -66,6 +66,9 @@ impl Torrent {
             return;
         }
         self.close_idle(reason.is_none() && self.keep.is_some(), ctx);
+        if !self.keep.as_ref().is_some_and(|keep| keep.is_restoring()) {
+            std::mem::take(&mut self.restoring).give(ctx.pool);
+        }
         if let (Stage::Checking(_), Some(keep)) = (&self.stage, &mut self.keep) {
             keep.give_up();
         }
@@ -130,6 +133,7 @@ impl Torrent {
         self.pieces.shrink();
         self.blame = Blame::default();
         self.completed = Vec::new();
+        self.made = Bitfield::default();
         self.hungry = VecDeque::new();
         self.picked = Vec::new();
         self.scratch = Bitfield::default();

@@ -56,6 +56,7 @@ impl Torrent {
     /// Has the picker want what is selected, as far as it can be written; begins to see to the
     /// rest.
     pub(super) fn want_selected(&mut self, ctx: &mut Ctx<'_>) -> After {
+        self.make_no_more();
         let wanted = self.wanted_pieces();
         let must_carry = self.strays().next().is_some();
         let before = self.phase(ctx.now);
@@ -79,6 +80,45 @@ impl Torrent {
         }
         self.carry_if_due(ctx);
         After::LookAgain
+    }
+
+    /// Notes that there are files for the bytes of a piece.
+    pub(super) fn note_made(&mut self, piece: PieceIndex) {
+        let spans = self.storage.spans(piece, 0, self.geometry.len_of(piece));
+        for span in spans.filter(|span| !span.pad) {
+            self.made.insert(u32::try_from(span.file).expect("fewer than 2^32 files"));
+        }
+    }
+
+    /// Notes that there may be files for the bytes of a piece of which nothing may be claimed: the
+    /// record has to tell the next process that they are ours.
+    pub(super) fn may_have_made(&mut self, piece: PieceIndex) {
+        self.note_made(piece);
+        if let Some(keep) = &mut self.keep {
+            keep.touched_files();
+        }
+    }
+
+    /// Has files that are not wanted and not there stay so: what belongs there goes into the parts
+    /// file from now on.
+    pub(super) fn make_no_more(&mut self) {
+        if !self.storage.writable {
+            return;
+        }
+        let (layout, parts) = (&self.storage.layout, self.storage.parts.as_ref());
+        // What the disk has in hand is made for what was wanted then.
+        let with_disk: Vec<u32> = self.pieces.in_jobs().map(|piece| piece.0).collect();
+        let is_safe = |file: usize| {
+            let pieces = layout.pieces_of_file(file);
+            !with_disk.iter().any(|piece| pieces.contains(piece))
+        };
+        let is_made = |file: usize| u32::try_from(file).is_ok_and(|file| self.made.contains(file));
+        let files = layout.files().iter().enumerate();
+        let files = files.filter(|(_, file)| !file.pad && file.len > 0).map(|(at, _)| at);
+        let unmade = files.filter(|at| !self.selection.wants(*at) && !is_made(*at) && is_safe(*at));
+        let held: Vec<usize> = parts.iter().flat_map(|parts| parts.files()).collect();
+        let all: Vec<usize> = unmade.chain(held).collect();
+        self.put_into_parts(all);
     }
 
     /// Tells whether a piece is to be downloaded.
@@ -147,6 +187,9 @@ impl Torrent {
         match result {
             Ok(()) => {
                 self.was_written();
+                for file in &files {
+                    self.made.insert(u32::try_from(*file).expect("fewer than 2^32 files"));
+                }
                 if let Some(keep) = &mut self.keep {
                     keep.touched_files();
                 }

@@ -95,6 +95,7 @@ impl Torrent {
             self.pieces.recycle(closed);
         }
         self.was_written();
+        self.note_made(piece);
         for addr in self.blame.settle(piece, hashes) {
             self.ban(addr, Misbehaviour::CorruptBlock, ctx);
         }
@@ -202,6 +203,7 @@ impl Torrent {
     }
 
     fn on_failed(&mut self, piece: PieceIndex, error: DiskError, ctx: &mut Ctx<'_>) -> After {
+        self.may_have_made(piece);
         // Of a piece that leaves in runs, blocks may be on their way still.
         self.close_piece(piece, ctx);
         if error.kind == DiskErrorKind::Full {
@@ -233,6 +235,7 @@ impl Torrent {
             Ok(done) => done,
             Err(error) => return self.on_failed(piece, error, ctx),
         };
+        self.may_have_made(piece);
         let goes_on = matches!(self.stage, Stage::Active { .. }) && !self.is_short_of_space();
         if !goes_on && matches!(appended, Appended::Partial(_)) {
             self.close_piece(piece, ctx);

@@ -380,3 +380,61 @@ fn files_on_their_way_out_of_the_parts_file_survive_a_sync_that_fails() {
         assert_at_rest(&sim, leecher);
     }
 }
+
+#[test]
+fn a_file_that_is_not_wanted_any_more_is_not_made_for_its_neighbours() {
+    // At once, while files are looked at, and when the first pieces are asked for.
+    for wait in [0, 45, 90] {
+        let mut sim = Sim::new(SimOptions::new(wait));
+        let source = five_files(wait);
+        let mut slow = peer();
+        slow.link.up_rate = 200_000;
+        let seeder = sim.add_seed(slow, &source);
+        let mut options = peer();
+        options.disk.latency = (Duration::from_millis(20), Duration::from_millis(40));
+        let leecher = sim.add_host(options);
+        let add = AddOptions { sequential: true, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(leecher, &source, add);
+        sim.run_for(Duration::from_millis(wait));
+        let selection = Selection::new([Normal, Skip, Normal, Skip, Normal, Normal]);
+        sim.set_selection(leecher, ONLY, selection);
+        sim.run_until_complete(&[leecher], MINUTE);
+        sim.run_for(MINUTE);
+        assert_eq!(there(&sim, leecher, &source), [0, 2, 4, 5], "after {wait} ms");
+        // And back: what is of it in the parts file leaves that.
+        sim.set_selection(leecher, ONLY, Selection::all());
+        sim.run_until_complete(&[leecher], MINUTE);
+        sim.run_for(MINUTE);
+        assert_eq!(there(&sim, leecher, &source), [0, 1, 2, 3, 4, 5]);
+        assert!(sim.disk(leecher).file(&parts_path(&sim, leecher, &source)).is_none());
+    }
+}
+
+#[test]
+fn a_file_of_which_no_piece_came_is_known_again_where_files_keep_no_mark() {
+    let mut sim = Sim::new(SimOptions::new(7));
+    // Pieces so long that they leave in runs.
+    let file = |name, len| SourceFile { name, len, pad: false };
+    let files = [file("a", 1_000_000), file("b", 1_048_576)];
+    let source = Arc::new(Source::new(7, &files, 1 << 20, None));
+    let mut slow = peer();
+    slow.link.up_rate = 300_000;
+    let seeder = sim.add_seed(slow, &source);
+    let mut options = peer();
+    options.config.pool_bytes = 512 << 10;
+    options.disk.marks = false;
+    let leecher = sim.add_host(options);
+    let add = AddOptions { resume: true, sequential: true, ..AddOptions::from_peers(&[seeder]) };
+    sim.add_torrent(leecher, &source, add.clone());
+    sim.run_until(MINUTE, |sim| there(sim, leecher, &source).contains(&0));
+    sim.set_selection(leecher, ONLY, Selection::new([Skip, Normal]));
+    sim.run_for(Duration::from_millis(100));
+    sim.command(leecher, Session::shutdown);
+    sim.run_until(MINUTE, |sim| sim.session(leecher).unwrap().is_idle());
+    assert_eq!(sim.torrent(leecher, ONLY).unwrap().pieces_have, 0);
+    sim.kill(leecher);
+    sim.restart_without(leecher);
+    sim.add_torrent(leecher, &source, add);
+    sim.run_until_complete(&[leecher], MINUTE);
+    assert_eq!(there(&sim, leecher, &source), [0, 1]);
+}

@@ -34,6 +34,8 @@ struct SeenFile {
     inode: u64,
     len: u64,
     modified_ns: i64,
+    /// Whether it was made here since the first look.
+    is_made: bool,
 }
 
 /// Returns what the torrent's folders are now.
@@ -53,15 +55,16 @@ fn folder(path: &Path) -> Option<FolderId> {
 }
 
 impl SeenFile {
-    fn of(stat: &Stat) -> Self {
+    fn of(stat: &Stat, is_made: bool) -> Self {
         let len = u64::try_from(stat.st_size).unwrap_or(0);
-        Self { inode: stat.st_ino, len, modified_ns: modified_ns(stat) }
+        Self { inode: stat.st_ino, len, modified_ns: modified_ns(stat), is_made }
     }
 }
 
 impl From<&OnDisk> for SeenFile {
     fn from(there: &OnDisk) -> Self {
-        Self { inode: there.inode, len: there.len, modified_ns: there.modified_ns }
+        let OnDisk { inode, len, modified_ns, .. } = *there;
+        Self { inode, len, modified_ns, is_made: false }
     }
 }
 
@@ -91,8 +94,15 @@ impl Files {
         if let (Ok(stat), Some(seen)) = (stat, self.known().get_mut(&storage.torrent))
             && let Some(file) = seen.files.get_mut(index)
         {
-            *file = SeenFile::of(&stat);
+            *file = SeenFile::of(&stat, true);
         }
+    }
+
+    /// Tells whether the file with this index and inode was made here, not by another program.
+    pub(super) fn has_made(&self, storage: &Storage, index: usize, inode: u64) -> bool {
+        let known = self.known();
+        let file = known.get(&storage.torrent).and_then(|seen| seen.files.get(index));
+        file.is_some_and(|file| file.is_made && file.inode == inode)
     }
 
     /// Opens a file of the layout that is the one it was; for [`Access::Write`], one that may be
@@ -133,7 +143,8 @@ impl Files {
                 }
             }
             if storage.writable || before.inode == 0 {
-                *before = SeenFile::of(&stat);
+                let is_made = is_made || before.is_made && before.inode == stat.st_ino;
+                *before = SeenFile::of(&stat, is_made);
             }
         }
         drop(known);
@@ -161,10 +172,10 @@ impl Files {
         if !storage.writable
             && let Some(before) =
                 self.known().get_mut(&storage.torrent).and_then(|seen| seen.files.get_mut(index))
-            && *before != SeenFile::of(&stat)
+            && *before != SeenFile::of(&stat, false)
         {
             // From now on it is held to what it has become.
-            *before = SeenFile::of(&stat);
+            *before = SeenFile::of(&stat, false);
             let message = "it was changed by another program".to_owned();
             let (op, kind) = (DiskOp::Read, DiskErrorKind::Changed);
             return Err(DiskError { op, path: path(), kind, message });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskOp, Storage};
+use crate::disk::job::{DiskError, DiskOp, OnDisk, Storage};
 use crate::disk::state::{Looked, Sync};
 
 use super::Files;
@@ -41,7 +41,13 @@ impl Files {
         }
         let all = 0..=storage.parts_index();
         let looked_at = all.filter(|index| job.look_at_all || files.contains(index));
-        let files = looked_at.map(|index| Ok((index, Self::look(storage, index)?)));
+        let look = |index| {
+            let there = Self::look(storage, index)?;
+            let is_made = |there: &OnDisk| self.has_made(storage, index, there.inode);
+            let there = there.map(|it| OnDisk { ours: it.ours || is_made(&it), ..it });
+            Ok((index, there))
+        };
+        let files = looked_at.map(look);
         Ok(Looked { folders: folders(storage), files: files.collect::<Result<_, DiskError>>()? })
     }
 
@@ -317,6 +323,24 @@ mod tests {
         let error = write(&files, &storage, 1).expect_err("it is not there");
         assert_eq!(error.kind, DiskErrorKind::Vanished);
         assert!(!root.join("b").exists());
+    }
+
+    #[test]
+    fn only_what_was_made_here_is_ours_after_a_sync() {
+        // A file system without extended attributes would say nothing of either.
+        let root = TempDir::new().unwrap();
+        let storage = Arc::new(storage(root.path(), &[("a", LEN), ("b", LEN), ("c", LEN)]));
+        fs::write(root.path().join("a"), "before").unwrap();
+        let files = Files::new(8);
+        files.look_at(&storage).unwrap();
+        write(&files, &storage, 0).unwrap();
+        write(&files, &storage, 1).unwrap();
+        let unmarked = rustix::fs::removexattr(root.path().join("b"), "user.swarmloop.unfinished");
+        let _ = unmarked;
+        fs::write(root.path().join("c"), "another program's").unwrap();
+        let looked = files.sync(&Sync { look_at_all: true, ..job(&storage, &[0, 1]) }).unwrap();
+        let ours = |index: usize| looked.files[index].1.unwrap().ours;
+        assert_eq!([ours(0), ours(1), ours(2)], [false, true, false]);
     }
 
     #[test]
