@@ -253,8 +253,7 @@ fn has(tool: &str) -> bool {
 }
 
 /// What a save does to files, and a sync, by the names of the system's calls.
-const CALLS: [&str; 7] =
-    ["pwritev", "fdatasync", "fsync", "/^rename", "fallocate", "ftruncate", "/^unlink"];
+const CALLS: [&str; 6] = ["pwritev", "fdatasync", "fsync", "/^rename", "ftruncate", "/^unlink"];
 
 #[test]
 fn a_kill_at_any_call_of_a_save_leaves_a_state_that_can_be_read() {
@@ -270,7 +269,8 @@ fn a_kill_at_any_call_of_a_save_leaves_a_state_that_can_be_read() {
             // The tool counts the calls of each thread for itself.
             for nth in 1.. {
                 assert!(nth < 100, "{call} is called {nth} times for four pieces");
-                let _ = fs::remove_dir_all(stage.folder.path().join("out"));
+                // Not the folder: the next run would take it for a drive that is not there.
+                let _ = fs::remove_file(stage.folder.path().join("out/data"));
                 if is_first {
                     let _ = fs::remove_dir_all(stage.folder.path().join("state"));
                 }
@@ -285,7 +285,7 @@ fn a_kill_at_any_call_of_a_save_leaves_a_state_that_can_be_read() {
         }
     }
     println!("killed at {killed:?}");
-    for call in ["pwritev", "fdatasync", "fsync", "/^rename", "fallocate", "/^unlink"] {
+    for call in ["pwritev", "fdatasync", "fsync", "/^rename", "/^unlink"] {
         assert!(killed.iter().any(|killed| killed.0 == call), "{call} was never called");
     }
 }

@@ -1,5 +1,5 @@
-//! Which folders a torrent is in, so that no other is taken for them: an empty one in the place of a
-//! drive that is not mounted.
+//! Which folders a torrent is in, so that no other is taken for them: an empty one in the place of
+//! a drive that is not mounted.
 
 /// A folder, as the system knows it whatever its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -137,10 +137,10 @@ fn make(path: &Path, bytes: &[u8], slot: Slot) -> Result<(), DiskError> {
     sync_folder_of(path)
 }
 
-/// Writes `len` zeros to a file that is new, so that all of it can be written when the disk is full:
-/// what is only set apart may still need room for where it is.
+/// Writes `len` zeros to a file that is new, so that all of it can be written when the disk is
+/// full: what is only set apart may still need room for where it is.
 fn reserve(file: &File, len: u64, path: &Path) -> Result<(), DiskError> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
     let mut at = 0;
     while at < len {

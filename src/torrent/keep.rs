@@ -526,11 +526,10 @@ impl Torrent {
         for piece in rows {
             self.drop_row(piece, ctx.pool);
         }
-        match (result, &mut self.keep) {
-            // The blocks belong to the record that is saved next.
-            (Ok(()), Some(keep)) => (keep.is_stale, keep.is_spilled) = (true, true),
-            // They are asked for again; of pieces nothing is lost.
-            _ => {}
+        // The blocks belong to the record that is saved next. Those that could not be put aside are
+        // asked for again; of pieces nothing is lost.
+        if let (Ok(()), Some(keep)) = (result, &mut self.keep) {
+            (keep.is_stale, keep.is_spilled) = (true, true);
         }
         After::Nothing
     }

@@ -1,5 +1,5 @@
-//! Blocks of open pieces that the last process has put aside: read into frames once it is known what
-//! is here, and put back to where they were.
+//! Blocks of open pieces that the last process has put aside: read into frames once it is known
+//! what is here, and put back to where they were.
 //!
 //! They are within the bounds of the frame pool like blocks that come from peers: a piece for which
 //! there is no credit is asked for again.

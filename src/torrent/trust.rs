@@ -2,8 +2,8 @@
 //!
 //! Pure: from the record and what there is of each file now. A file that is as the record says is
 //! believed. One that was being downloaded when the process was killed has been written to since;
-//! it is believed for what it claimed then, if that can have been us; but what was claimed since the
-//! last time that all was at rest is hashed, and a sample of the rest.
+//! it is believed for what it claimed then, if that can have been us; but what was claimed since
+//! the last time that all was at rest is hashed, and a sample of the rest.
 
 use crate::bitfield::Bitfield;
 use crate::disk::job::{Folders, OnDisk, Storage};

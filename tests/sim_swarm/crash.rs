@@ -228,8 +228,12 @@ fn another_folder_stops_it_and_a_copy_does_not() {
     assert_eq!(swarm.settle() as usize, claimed.len(), "what is with the other folder");
     let status = swarm.sim.torrent(swarm.leecher, ONLY).unwrap();
     assert_eq!(status.phase, Phase::Stopped(Some(StopReason::Disk)));
-    let vanished = |event: &&Event| matches!(event, Event::Disk { error, .. } if error.kind == DiskErrorKind::Vanished);
-    assert_eq!(swarm.sim.events(swarm.leecher).filter(vanished).count(), 1);
+    let kind = |event: &Event| match event {
+        Event::Disk { error, .. } => Some(error.kind),
+        _ => None,
+    };
+    let kinds: Vec<DiskErrorKind> = swarm.sim.events(swarm.leecher).filter_map(kind).collect();
+    assert_eq!(kinds, [DiskErrorKind::Vanished]);
     swarm.stop();
     assert_eq!((swarm.record(), swarm.sim.disk(swarm.leecher).file(&path)), (record, None));
     swarm.sim.kill(swarm.leecher);

@@ -134,10 +134,6 @@ pub(super) fn run(
             let space = guarded(DiskOp::Reserve, &storage, look);
             Outcome::Space { torrent: storage.torrent, space }
         }
-        job
-        @ (Job::Load { .. } | Job::Sync(_) | Job::Save(_) | Job::Spill(_) | Job::Restore(_)) => {
-            Outcome::State(run_state(files, job)?)
-        }
         Job::LetGo { storage } => {
             files.close(storage.torrent);
             Outcome::LetGo { torrent: storage.torrent }
@@ -146,6 +142,7 @@ pub(super) fn run(
             files.close(torrent);
             return None;
         }
+        job => Outcome::State(run_state(files, job)?),
     })
 }
 
