@@ -187,14 +187,15 @@ pub(crate) fn parse(args: Vec<OsString>, sources: &Sources) -> Result<Parsed, Re
     let args = with_default_command(args, &command, Path::exists);
     let matches = command.clone().try_get_matches_from(&args).map_err(Refusal::Clap)?;
     // Others may have flags of the same names.
-    if let Some(("get" | "seed", matches)) = matches.subcommand() {
-        later::refuse(matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
+    if let Some((name @ ("get" | "seed" | "share"), matches)) = matches.subcommand() {
+        later::refuse(name, matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     }
     let settings = Settings::load(sources, &flags, &matches).map_err(Refusal::Failed)?;
-    later::refuse_settings(&settings).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    later::refuse_settings(&settings, &name)
+        .map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     let command = settings.apply(command, &flags, &matches);
     let matches = command.try_get_matches_from(&args).map_err(Refusal::Clap)?;
-    let name = matches.subcommand_name().unwrap_or_default().to_owned();
     let mut cli = Cli::from_arg_matches(&matches).map_err(Refusal::Clap)?;
     cli.output.quiet &= !is_taken_back(&args, "quiet", Some('q'));
     cli.output.json &= !is_taken_back(&args, "json", None);
@@ -209,8 +210,9 @@ pub(crate) fn documented() -> clap::Command {
 /// Builds clap's command: what is derived, and the flags of later versions, hidden.
 fn command() -> clap::Command {
     Cli::command()
-        .mut_subcommand("get", |get| get.args(later::args()))
-        .mut_subcommand("seed", |seed| seed.args(later::args()))
+        .mut_subcommand("get", |get| get.args(later::args("get")))
+        .mut_subcommand("seed", |seed| seed.args(later::args("seed")))
+        .mut_subcommand("share", |share| share.args(later::args("share")))
 }
 
 #[cfg(test)]
