@@ -188,7 +188,8 @@ fn a_folder_is_no_torrent() {
     ran.check_failure();
     assert_eq!(ran.code, Some(4));
     let message = "cannot read 'd.torrent': Is a directory (os error 21)";
-    assert_eq!(ran.err, format!("swarmloop: error: {message}\n"));
+    let hint = "hint: `create` makes a torrent of a folder, `share` hands it over";
+    assert_eq!(ran.err, format!("swarmloop: error: {message}\n{hint}\n"));
 }
 
 #[test]

@@ -66,7 +66,13 @@ pub(crate) fn read(argument: &OsStr) -> Result<(Bytes, &'static str), Failure> {
     let bytes = bytes.map_err(|error| {
         let shown = argument.to_string_lossy();
         let message = format!("cannot read '{}': {error}", Escaped(&shown));
-        Failure::new(Exit::Input, "cannot_read", message)
+        let failure = Failure::new(Exit::Input, "cannot_read", message);
+        match error.kind() {
+            io::ErrorKind::IsADirectory => {
+                failure.hint("`create` makes a torrent of a folder, `share` hands it over")
+            }
+            _ => failure,
+        }
     })?;
     if bytes.is_empty() {
         return Err(bad_torrent(argument, &"it is empty"));

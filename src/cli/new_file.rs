@@ -83,7 +83,9 @@ pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failur
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let mut file = NewFile::create(&temporary)?;
+    // Nobody knows that file: what is wrong is told of the one that it is to become.
+    let file = File::create_new(&temporary).map_err(|error| failed("create", &error))?;
+    let mut file = NewFile { path: temporary.clone(), file: Some(BufWriter::new(file)) };
     file.write(bytes)?;
     file.write_with(|file| {
         file.flush()?;

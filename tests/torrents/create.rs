@@ -362,3 +362,11 @@ fn a_torrent_can_go_to_stdout_alone() {
     full.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
     assert_eq!(full.output().unwrap().status.code(), Some(1));
 }
+
+#[test]
+fn what_cannot_be_made_is_named_as_the_user_named_it() {
+    let folder = folder(&[("a", b"1")]);
+    let (code, err) = refused(folder.path(), &["create", "a", "-o", "no/such/x"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("cannot create 'no/such/x': No such file or directory"), "{err}");
+}

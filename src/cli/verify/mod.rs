@@ -193,6 +193,12 @@ fn sum_up(
     let message = format!(
         "'{name}' does not match its torrent: of {files} {states}; {right} of {of_pieces} right"
     );
-    ui.count_failed(&Failure::new(Exit::Mismatch, "mismatch", message), 1);
+    let failure = Failure::new(Exit::Mismatch, "mismatch", message);
+    let failure = if in_state(State::Missing) == judged.len() {
+        failure.hint("name the folder that holds the data, or the data itself, after the torrent")
+    } else {
+        failure
+    };
+    ui.count_failed(&failure, 1);
     Exit::Mismatch
 }
