@@ -38,6 +38,7 @@ use known::Known;
 use open::on_disk;
 use resident::OpenFile;
 use run::{read_span, write_span, zero};
+use sync::again;
 
 /// The most frames that are written in one call, 4 MiB: more would make it no cheaper a byte, and
 /// the list of them is on the stack.
@@ -247,7 +248,7 @@ impl Files {
                 self.open_known(storage, index, Access::Write)?;
             } else if cut && there.is_some_and(|there| there.len > file.len) {
                 let open = self.open(storage, index, Access::Write)?;
-                rustix::fs::ftruncate(&*open, file.len)
+                again(|| rustix::fs::ftruncate(&*open, file.len))
                     .map_err(|errno| failed(DiskOp::SetLength, storage.path_of(index), errno))?;
             }
             mark::take_off(storage, file);

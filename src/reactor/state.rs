@@ -187,7 +187,7 @@ fn make_folder(path: &Path) -> Result<(), DiskError> {
 fn sync_folder_of(path: &Path) -> Result<(), DiskError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let synced = rustix::fs::openat(CWD, folder, READABLE, Mode::empty())
+    let synced = again(|| rustix::fs::openat(CWD, folder, READABLE, Mode::empty()))
         .and_then(|opened| again(|| rustix::fs::fsync(&opened)));
     match synced {
         Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),

@@ -15,6 +15,7 @@ use super::cache::Access;
 use super::fault::failed;
 use super::mark;
 use super::space::set_apart;
+use super::sync::again;
 use super::sync::make_root;
 
 /// Opens a file of a torrent; for [`Access::Write`], makes it and its folders if need be. Tells
@@ -28,7 +29,7 @@ pub(super) fn open_below(
     let (folder, name) = open_parent(storage, &file.path, access)?;
     let open = |flags| {
         let flags = FILE | flags | links(storage);
-        rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666))
+        again(|| rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o666)))
     };
     let mut is_made = false;
     let opened = match access {
@@ -71,7 +72,7 @@ fn allocate(
     };
     if !reserved {
         // Without it the file grows as pieces arrive: a file that may not be so long says so then.
-        let _ = rustix::fs::ftruncate(made, file.len);
+        let _ = again(|| rustix::fs::ftruncate(made, file.len));
     }
     Ok(())
 }
@@ -86,7 +87,7 @@ pub(super) fn on_disk(storage: &Storage, file: &LayoutFile) -> Result<Option<OnD
     };
     let path = storage.root.join(&file.path);
     let links = if storage.writable { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-    let stat = match rustix::fs::statat(&folder, name, links) {
+    let stat = match again(|| rustix::fs::statat(&folder, name, links)) {
         Ok(stat) => stat,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(failed(DiskOp::Stat, path, errno)),
@@ -149,7 +150,7 @@ pub(super) fn plain_name<'a>(
 
 /// Opens the download folder, through symlinks if the user has made it one.
 pub(super) fn open_root(root: &Path, access: Access) -> Result<OwnedFd, DiskError> {
-    let open = || rustix::fs::openat(CWD, root, FOLDER, Mode::empty());
+    let open = || again(|| rustix::fs::openat(CWD, root, FOLDER, Mode::empty()));
     let opened = match open() {
         Err(Errno::NOENT) if access == Access::Write => {
             make_root(root)?;
@@ -175,10 +176,10 @@ pub(super) fn open_folder(
     flags: OFlags,
     access: Access,
 ) -> Result<OwnedFd, DiskError> {
-    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+    let open = || again(|| rustix::fs::openat(parent, name, flags, Mode::empty()));
     let opened = match open() {
         Err(Errno::NOENT) if access == Access::Write => {
-            match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+            match again(|| rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777))) {
                 // Another thread was faster.
                 Ok(()) | Err(Errno::EXIST) => open(),
                 Err(errno) => return Err(failed(DiskOp::CreateFolder, path.to_owned(), errno)),

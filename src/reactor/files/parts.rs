@@ -24,6 +24,7 @@ use super::fault::failed;
 use super::mark;
 use super::open::{FILE, found, links, open_below, open_parent, open_root};
 use super::resident::OpenFile;
+use super::sync::again;
 use super::{Files, to_usize};
 
 /// Bytes that are copied at a time.
@@ -64,7 +65,7 @@ impl Files {
         let _turn = self.making_parts.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some((name, _)) = find(storage, Access::Read)? {
             let folder = open_root(&storage.root, Access::Read)?;
-            rustix::fs::unlinkat(&folder, &name, AtFlags::empty())
+            again(|| rustix::fs::unlinkat(&folder, &name, AtFlags::empty()))
                 .map_err(|errno| failed(DiskOp::Remove, storage.root.join(name), errno))?;
         }
         let closed = self.lock().remove_one((storage.torrent, storage.parts_index()));
@@ -104,7 +105,7 @@ impl Files {
             let mut moves = moves.iter();
             moves
                 .try_for_each(|(at, there)| copy(from.file(), there.offset, to, at.offset, at.len))
-                .and_then(|()| rustix::fs::fdatasync(to))
+                .and_then(|()| again(|| rustix::fs::fdatasync(to)))
                 .map_err(|errno| failed(DiskOp::Write, path.clone(), errno))
         };
         let mut is_named = false;
@@ -147,8 +148,8 @@ fn find(storage: &Storage, access: Access) -> Result<Option<(PathBuf, File)>, Di
     };
     for name in storage.parts_names().into_iter().rev() {
         let mode = if access == Access::Write { OFlags::RDWR } else { OFlags::RDONLY };
-        let opened =
-            rustix::fs::openat(&folder, &name, FILE | mode | links(storage), Mode::empty());
+        let flags = FILE | mode | links(storage);
+        let opened = again(|| rustix::fs::openat(&folder, &name, flags, Mode::empty()));
         match opened {
             Ok(file) => {
                 let file = File::from(file);
@@ -178,7 +179,8 @@ fn make(storage: &Storage) -> Result<File, DiskError> {
     let mut taken = Errno::EXIST;
     for name in storage.parts_names() {
         let flags = FILE | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        match rustix::fs::openat(&folder, &name, flags, Mode::from_raw_mode(0o666)) {
+        let open = || rustix::fs::openat(&folder, &name, flags, Mode::from_raw_mode(0o666));
+        match again(open) {
             Ok(file) => {
                 mark::put_on(storage, &file);
                 let file = File::from(file);
@@ -222,7 +224,8 @@ fn is_ours(storage: &Storage, name: &Path, file: &File) -> bool {
 /// Returns a new file in `folder` that has no name yet; `None` where there is no such thing.
 fn without_name(folder: &OwnedFd) -> Option<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, ".", flags, Mode::from_raw_mode(0o666)).map(File::from).ok()
+    let open = || rustix::fs::openat(folder, ".", flags, Mode::from_raw_mode(0o666));
+    again(open).map(File::from).ok()
 }
 
 /// Gives a file its name, unless another has it.

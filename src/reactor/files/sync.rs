@@ -118,10 +118,11 @@ impl Files {
         let opened = match folder.file_name().filter(|_| !is_above) {
             Some(_) => {
                 let (parent, name) = open_parent(storage, folder, Access::Read)?;
-                rustix::fs::openat(&parent, name, READABLE | links(storage), Mode::empty())
+                let flags = READABLE | links(storage);
+                again(|| rustix::fs::openat(&parent, name, flags, Mode::empty()))
             }
             // The user may have made the download folder a symlink.
-            None => rustix::fs::openat(CWD, or_here(&path), READABLE, Mode::empty()),
+            None => again(|| rustix::fs::openat(CWD, or_here(&path), READABLE, Mode::empty())),
         };
         let synced = match opened {
             Ok(opened) => sync_opened(&opened),
@@ -182,7 +183,8 @@ pub(super) fn make_root(root: &Path) -> Result<(), DiskError> {
         failed(DiskOp::CreateFolder, root.to_owned(), errno)
     })?;
     for folder in root.ancestors().skip(2).take(missing.saturating_sub(1)) {
-        let opened = rustix::fs::openat(CWD, or_here(folder), READABLE, Mode::empty());
+        let open = || rustix::fs::openat(CWD, or_here(folder), READABLE, Mode::empty());
+        let opened = again(open);
         match opened.and_then(|opened| sync_opened(&opened)) {
             // What cannot be opened cannot be synced by itself, and there is no file yet by which
             // all could be.
