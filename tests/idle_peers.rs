@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use swarmloop::bitfield::Bitfield;
-use swarmloop::disk::job::{Folders, Job, OnDisk, Outcome, Read, Space};
+use swarmloop::disk::job::{Checked, Folders, Job, OnDisk, Outcome, Read, Space};
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex};
 use swarmloop::proto::handshake::{Reserved, encode};
 use swarmloop::proto::message::{Message, encode_bitfield_head};
@@ -122,7 +122,8 @@ impl World {
                 }
                 Action::Disk(Job::Check { storage, first, count }) => {
                     let (torrent, good) = (storage.torrent, vec![true; count as usize]);
-                    outcomes.push(Outcome::Check { torrent, first, good: Ok(good) });
+                    let checked = Ok(Checked { good, unreadable: None });
+                    outcomes.push(Outcome::Check { torrent, first, checked });
                 }
                 Action::Disk(Job::Finish { storage, .. }) => {
                     let (torrent, result) = (storage.torrent, Ok(()));

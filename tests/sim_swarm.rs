@@ -10,6 +10,8 @@ mod announces;
 mod crash;
 #[path = "sim_swarm/disks.rs"]
 mod disks;
+#[path = "sim_swarm/faults.rs"]
+mod faults;
 #[path = "sim_swarm/liar.rs"]
 mod liar;
 #[path = "sim_swarm/lies.rs"]

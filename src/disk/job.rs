@@ -274,9 +274,8 @@ pub enum Outcome {
         torrent: TorrentId,
         /// The job's first piece.
         first: PieceIndex,
-        /// For each piece whether its bytes are on disk and right. Missing and short files are no
-        /// error.
-        good: Result<Vec<bool>, DiskError>,
+        /// What was found; an error if it concerns more than single pieces.
+        checked: Result<Checked, DiskError>,
     },
     /// Of [`Job::Carry`].
     Carry {
@@ -331,6 +330,16 @@ impl Times {
     pub const fn to_written(&self) -> Duration {
         self.to_hashed().saturating_add(self.write_took)
     }
+}
+
+/// What a [`Job::Check`] has found.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// For each piece, in order, whether its bytes are on disk and right. Missing and short files
+    /// are no error.
+    pub good: Vec<bool>,
+    /// Pieces that could not be read, none of which is good, and why the first of them could not.
+    pub unreadable: Option<(Vec<PieceIndex>, DiskError)>,
 }
 
 /// How much space there is and is needed.
@@ -466,6 +475,14 @@ impl DiskError {
         let message = "the download folder is not the one used before".to_owned();
         let (op, path, kind) = (DiskOp::Open, storage.root.clone(), DiskErrorKind::Vanished);
         Self { op, path, kind, message }
+    }
+}
+
+impl DiskErrorKind {
+    /// Tells whether a read that fails so leaves hope for what else there is to read: a bad sector,
+    /// a file that may not be read or was changed meanwhile.
+    pub const fn is_of_one_place(self) -> bool {
+        matches!(self, Self::Permission | Self::Changed | Self::Other)
     }
 }
 

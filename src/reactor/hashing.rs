@@ -25,12 +25,13 @@ pub(super) const STEP: u32 = 128 << 10;
 ///
 /// `buffer` is the calling thread's room, which a next call uses again: some 2 MiB. `step` is told
 /// of the bytes of each piece that are done with, read or known to be missing, and may end it: then
-/// only the first of the pieces are returned.
+/// only the first of the pieces are returned. `unreadable` is told of each piece that could not be
+/// read, and counts it as missing or passes the error on.
 ///
 /// # Errors
 ///
-/// Any but [`DiskErrorKind::Missing`]: something is in the way, or the system does not let it be
-/// read.
+/// What `unreadable` passes on: any but [`DiskErrorKind::Missing`]. Something is in the way, or the
+/// system does not let it be read.
 pub fn pieces(
     files: &Files,
     storage: &Storage,
@@ -38,6 +39,7 @@ pub fn pieces(
     count: u32,
     buffer: &mut Vec<u8>,
     mut step: impl FnMut(u64) -> ControlFlow<()>,
+    mut unreadable: impl FnMut(PieceIndex, DiskError) -> Result<(), DiskError>,
 ) -> Result<Vec<Option<[u8; 20]>>, DiskError> {
     buffer.resize(LANES * STEP as usize, 0);
     let mut hashes = Vec::new();
@@ -49,7 +51,7 @@ pub fn pieces(
         let Some(longest) = lanes.iter().map(|lane| lane.len).max() else { return Ok(hashes) };
         let mut begin = 0;
         while begin < longest {
-            let bytes = hash_step(files, storage, begin, &mut lanes, buffer)?;
+            let bytes = hash_step(files, storage, begin, &mut lanes, buffer, &mut unreadable)?;
             if step(bytes).is_break() {
                 return Ok(hashes);
             }
@@ -88,6 +90,7 @@ fn hash_step(
     begin: u32,
     lanes: &mut [Lane],
     buffer: &mut [u8],
+    unreadable: &mut impl FnMut(PieceIndex, DiskError) -> Result<(), DiskError>,
 ) -> Result<u64, DiskError> {
     let mut done = 0;
     let mut parts: [&[u8]; LANES] = [&[]; LANES];
@@ -101,8 +104,12 @@ fn hash_step(
         let room = &mut room[..len as usize];
         match files.read_into(storage, lane.piece, begin, room) {
             Ok(()) => *part = room,
-            Err(error) if error.kind == DiskErrorKind::Missing => lane.missing = true,
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.kind != DiskErrorKind::Missing {
+                    unreadable(lane.piece, error)?;
+                }
+                lane.missing = true;
+            }
         }
     }
     let mut streams: [_; LANES] = from_fn(|at| {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, OnDisk, Outcome,
-    Read, Space, Storage, Times, Verdict, Verify,
+    Append, Appended, Checked, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, OnDisk,
+    Outcome, Read, Space, Storage, Times, Verdict, Verify,
 };
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
@@ -31,6 +31,8 @@ pub struct DiskOptions {
     pub fail_write: Option<(u64, DiskErrorKind)>,
     /// Which read for a peer fails (counted from 0), and how.
     pub fail_read: Option<(u64, DiskErrorKind)>,
+    /// Which pieces that are checked cannot be read (counted from 0, the end not included).
+    pub fail_checks: (u64, u64),
     /// Whether every write fails.
     pub read_only: bool,
     /// The bytes that fit on it; a write that needs more fails with [`DiskErrorKind::Full`].
@@ -48,6 +50,7 @@ impl Default for DiskOptions {
             latency: (Duration::from_micros(50), Duration::from_millis(20)),
             fail_write: None,
             fail_read: None,
+            fail_checks: (0, 0),
             read_only: false,
             capacity: u64::MAX,
             marks: true,
@@ -65,6 +68,7 @@ pub struct SimDisk {
     options: DiskOptions,
     writes: u64,
     reads: u64,
+    checks: u64,
     syncs: u64,
     /// How often another folder was put in the place of the download folder.
     replaced: u64,
@@ -162,9 +166,8 @@ impl SimDisk {
                 Outcome::Stat { torrent, files, folders }
             }
             Job::Check { storage, first, count } => {
-                let pieces = (first.0..first.0 + count).map(PieceIndex);
-                let good = pieces.map(|piece| self.is_good(&storage, piece)).collect();
-                Outcome::Check { torrent: storage.torrent, first, good: Ok(good) }
+                let checked = Ok(self.check(&storage, first, count));
+                Outcome::Check { torrent: storage.torrent, first, checked }
             }
             Job::Carry { storage, files } => {
                 let mut files = files.into_iter();
@@ -312,7 +315,8 @@ impl SimDisk {
         let nth = self.reads;
         self.reads += 1;
         if let Some((_, kind)) = self.options.fail_read.filter(|(fails, _)| *fails == nth) {
-            return Err(failed(DiskOp::Read, storage.root.clone(), kind));
+            let file = storage.spans(piece, begin, 1).next().map_or(0, |span| span.file);
+            return Err(failed(DiskOp::Read, storage.path_of(file), kind));
         }
         let len = frames.iter().map(Frame::len).sum();
         let bytes = self.bytes_of(storage, piece, begin, len)?;
@@ -341,6 +345,24 @@ impl SimDisk {
             return false;
         };
         hash_of(&bytes) == storage.expected(piece)
+    }
+
+    fn check(&mut self, storage: &Storage, first: PieceIndex, count: u32) -> Checked {
+        let (from, until) = self.options.fail_checks;
+        let mut checked = Checked::default();
+        for piece in (first.0..first.0 + count).map(PieceIndex) {
+            let nth = self.checks;
+            self.checks += 1;
+            let is_readable = !(from..until).contains(&nth);
+            checked.good.push(is_readable && self.is_good(storage, piece));
+            if !is_readable {
+                let file = storage.spans(piece, 0, 1).next().map_or(0, |span| span.file);
+                let path = storage.path_of(file);
+                let error = || failed(DiskOp::Read, path, DiskErrorKind::Other);
+                checked.unreadable.get_or_insert_with(|| (Vec::new(), error())).0.push(piece);
+            }
+        }
+        checked
     }
 
     /// Creates a file with what the parts file has of it. Seen by others as one step.

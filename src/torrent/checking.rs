@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
-use crate::disk::job::{DiskError, Folders, Job, OnDisk, Storage};
+use crate::disk::job::{Checked, DiskError, DiskErrorKind, Folders, Job, OnDisk, Storage};
 use crate::id::{Block, PieceIndex};
 use crate::picker::Picker;
 
@@ -39,6 +39,8 @@ pub(super) struct Check {
     trusted: Bitfield,
     /// Pieces that were hashed and are right.
     good: Bitfield,
+    /// Pieces that could not be read, and why the first of them could not.
+    unreadable: Option<(Vec<PieceIndex>, DiskError)>,
     /// Pieces that are to be hashed, as ranges, last first.
     todo: Vec<(u32, u32)>,
     /// Pieces that jobs are hashing.
@@ -73,6 +75,7 @@ impl Check {
             spilled: Vec::new(),
             trusted: Bitfield::new(pieces),
             good: Bitfield::new(pieces),
+            unreadable: None,
             todo: Vec::new(),
             out: 0,
             done: 0,
@@ -274,15 +277,22 @@ impl Torrent {
     pub(super) fn on_check(
         &mut self,
         first: PieceIndex,
-        good: Result<Vec<bool>, DiskError>,
+        checked: Result<Checked, DiskError>,
         ctx: &mut Ctx<'_>,
     ) -> After {
-        let good = match good {
-            Ok(good) => good,
+        if self.is_active() {
+            return self.on_checked_again(first, checked, ctx);
+        }
+        let Checked { good, unreadable } = match checked {
+            Ok(checked) => checked,
             Err(error) => return self.on_disk_error(error, ctx),
         };
         let Stage::Checking(check) = &mut self.stage else { return After::Nothing };
         check.out -= 1;
+        let is_unreadable = |piece: u32| {
+            let pieces = unreadable.iter().flat_map(|(pieces, _)| pieces);
+            pieces.into_iter().any(|unreadable| unreadable.0 == piece)
+        };
         check.done += u32::try_from(good.len()).unwrap_or(0);
         let mut is_doubtful = false;
         for (piece, good) in (first.0..).zip(good) {
@@ -291,13 +301,50 @@ impl Torrent {
                 check.good.insert(piece);
             } else {
                 check.have.remove(piece);
-                is_doubtful |= check.trusted.contains(piece);
+                // Of a piece that cannot be read nobody knows that it is wrong.
+                is_doubtful |= check.trusted.contains(piece) && !is_unreadable(piece);
             }
         }
         if is_doubtful {
             check.distrust(self.geometry.piece_len());
         }
+        if let Some((pieces, error)) = unreadable {
+            self.could_not_read(pieces, error);
+        }
         self.check_on(ctx)
+    }
+
+    /// Takes in that pieces could not be read: they count as missing. If that is because their file
+    /// has just been changed, so do those of it that were found or believed before.
+    fn could_not_read(&mut self, mut pieces: Vec<PieceIndex>, error: DiskError) {
+        let first = pieces.first().filter(|_| error.kind == DiskErrorKind::Changed);
+        let changed = first.and_then(|first| self.pieces_lost_to(*first, &error));
+        let Stage::Checking(check) = &mut self.stage else { return };
+        for piece in changed.into_iter().flatten() {
+            if check.have.remove(piece) {
+                check.good.remove(piece);
+                pieces.push(PieceIndex(piece));
+            }
+        }
+        check.unreadable.get_or_insert_with(|| (Vec::new(), error)).0.append(&mut pieces);
+    }
+
+    /// Counts pieces as lost that a check could not read, and tells so: a download fetches them.
+    fn lose_unreadable(&mut self, unreadable: (Vec<PieceIndex>, DiskError), ctx: &mut Ctx<'_>) {
+        let (mut pieces, error) = unreadable;
+        pieces.sort_unstable();
+        pieces.dedup();
+        pieces.retain(|piece| !self.have().contains(piece.0));
+        if pieces.is_empty() {
+            return;
+        }
+        if let Some(keep) = &mut self.keep {
+            keep.lost(&pieces);
+        }
+        let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+        pieces.retain(|piece| self.is_wanted(*piece));
+        self.trouble.lost.extend(pieces);
+        ctx.events.push(TorrentEvent::Lost(count, error));
     }
 
     /// Counts a piece that came while others are hashed again.
@@ -329,6 +376,9 @@ impl Torrent {
         if self.avoid_strangers() {
             return self.check_on(ctx);
         }
+        if let Some(error) = self.unreadable_in_the_way() {
+            return self.on_disk_error(error, ctx);
+        }
         let in_the_way = self.files_in_the_way();
         if !in_the_way.is_empty() {
             self.stop(Some(StopReason::FilesInTheWay(in_the_way)), ctx);
@@ -350,27 +400,45 @@ impl Torrent {
     /// a single right piece (DESIGN 15.13).
     fn files_in_the_way(&self) -> Vec<FileInTheWay> {
         let Stage::Checking(check) = &self.stage else { return Vec::new() };
-        if self.mode != (Mode::Download { overwrite: false }) {
-            return Vec::new();
-        }
+        let in_the_way = self.foreign_files(check).filter_map(|index| {
+            let (file, there) = (&self.storage.layout.files()[index], check.file(index)?);
+            let (path, expected_len) = (file.path.clone(), file.len);
+            Some(FileInTheWay { path, len: there.len, expected_len })
+        });
+        in_the_way.collect()
+    }
+
+    /// Returns why a file could not be read that is in the way for want of a piece known to be
+    /// right: nobody can say that its bytes are not the torrent's.
+    fn unreadable_in_the_way(&self) -> Option<DiskError> {
+        let Stage::Checking(check) = &self.stage else { return None };
+        let (pieces, error) = check.unreadable.as_ref()?;
+        let is_of = |index: usize| {
+            let its = self.storage.layout.pieces_of_file(index);
+            pieces.iter().any(|piece| its.contains(&piece.0))
+        };
+        self.foreign_files(check).any(is_of).then(|| error.clone())
+    }
+
+    fn foreign_files<'a>(&'a self, check: &'a Check) -> impl Iterator<Item = usize> + 'a {
+        let may_refuse = self.mode == (Mode::Download { overwrite: false });
         let files = self.storage.layout.files().iter().zip(check.files()).enumerate();
-        files
-            .filter_map(|(index, (file, there))| {
-                let is_meant = !file.pad && self.selection.wants(index);
-                let OnDisk { len, ours, .. } = there.filter(|there| there.len > 0 && is_meant)?;
-                let mut pieces = self.storage.layout.pieces_of_file(index);
-                let foreign =
-                    len > file.len || !(ours || pieces.any(|piece| check.have.contains(piece)));
-                let path = file.path.clone();
-                foreign.then_some(FileInTheWay { path, len, expected_len: file.len })
+        let foreign = files.filter(move |(index, (file, there))| {
+            let is_meant = may_refuse && !file.pad && self.selection.wants(*index);
+            there.filter(|there| there.len > 0 && is_meant).is_some_and(|there| {
+                let mut pieces = self.storage.layout.pieces_of_file(*index);
+                let is_known = there.ours || pieces.any(|piece| check.have.contains(piece));
+                there.len > file.len || !is_known
             })
-            .collect()
+        });
+        foreign.map(|(index, _)| index)
     }
 
     fn activate(&mut self, ctx: &mut Ctx<'_>) {
         let Stage::Checking(check) = &mut self.stage else { return };
         let have = std::mem::take(&mut check.have);
         let trusted = std::mem::take(&mut check.trusted);
+        let unreadable = check.unreadable.take();
         self.keep_checked(trusted, &have);
         self.make_no_more();
         let mut picker = Picker::new(self.geometry, have);
@@ -388,6 +456,9 @@ impl Torrent {
         let complete = picker.is_complete();
         self.stage = Stage::Active { picker: Box::new(picker), end };
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
+        if let Some(unreadable) = unreadable {
+            self.lose_unreadable(unreadable, ctx);
+        }
         if end == End::Finishing {
             self.finish(ctx);
         } else if end == End::Seeding && complete {
@@ -423,14 +494,14 @@ fn there(files: &[Option<OnDisk>]) -> Bitfield {
 }
 
 /// Returns the most pieces of `piece_len` bytes that one job hashes.
-fn pieces_a_job(piece_len: u32) -> u32 {
+pub(super) fn pieces_a_job(piece_len: u32) -> u32 {
     let piece_len = u64::from(piece_len);
     let least = MIN_PIECES_A_JOB.min(MAX_JOB_BYTES / piece_len).max(1);
     u32::try_from(least.max(JOB_BYTES / piece_len)).unwrap_or(1)
 }
 
 /// Returns runs of consecutive numbers of at most `most`, as (first, count), the last first.
-fn ranges(pieces: &[u32], most: u32) -> Vec<(u32, u32)> {
+pub(super) fn ranges(pieces: &[u32], most: u32) -> Vec<(u32, u32)> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for &piece in pieces {
         match ranges.last_mut() {

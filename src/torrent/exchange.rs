@@ -73,7 +73,7 @@ impl Torrent {
                 return self.useless(peer);
             }
             PeerEvent::Request(block) => {
-                if self.have().contains(block.piece.0) {
+                if self.have().contains(block.piece.0) && !self.is_withdrawn(block.piece) {
                     peer.queue_upload(block, ctx.limits, ctx.now);
                 } else {
                     peer.reject(block);
@@ -460,6 +460,13 @@ impl Torrent {
                 ctx.pool.give_row(frames);
                 break;
             };
+            if self.is_withdrawn(piece) {
+                bytes -= frames.iter().map(|frame| u64::from(frame.len())).sum::<u64>();
+                ctx.pool.release(Share::Uploads, frame::count(&frames));
+                peer.refuse_run(piece, begin, &frames);
+                ctx.pool.give_row(frames);
+                continue;
+            }
             left -= frames.len();
             let storage = Arc::clone(&self.storage);
             self.jobs.submit(Job::Read(Read { storage, conn, piece, begin, frames }), ctx);

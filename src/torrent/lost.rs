@@ -7,6 +7,7 @@ use crate::disk::job::{DiskError, DiskErrorKind, DiskOp};
 use crate::id::PieceIndex;
 
 use super::phase::TorrentEvent;
+use super::recheck::Recheck;
 use super::space::Shortage;
 use super::verify::After;
 use super::{Ctx, Stage, Torrent};
@@ -20,13 +21,21 @@ pub(super) struct Trouble {
     /// What is known of the disk since it was full; `None` as long as it takes everything.
     pub(super) shortage: Option<Box<Shortage>>,
     /// Pieces that could not be read once and were to be fetched again.
-    lost: BTreeSet<PieceIndex>,
+    pub(super) lost: BTreeSet<PieceIndex>,
+    /// The file that somebody has changed and that is hashed again; `None` as a rule.
+    pub(super) recheck: Option<Box<Recheck>>,
 }
 
 impl Trouble {
     /// Returns no trouble yet.
     pub(super) const fn new(checks_space: bool) -> Self {
-        Self { checks_space, asks_for_room: checks_space, shortage: None, lost: BTreeSet::new() }
+        Self {
+            checks_space,
+            asks_for_room: checks_space,
+            shortage: None,
+            lost: BTreeSet::new(),
+            recheck: None,
+        }
     }
 
     /// Forgets what there was, for another start.
@@ -40,7 +49,8 @@ impl Torrent {
     ///
     /// What the file cannot give is withdrawn: the piece, or if the file as a whole is not to be
     /// had, all of its pieces. A download fetches them again, once: a disk that loses the same
-    /// piece twice is not trusted with a third copy, and the torrent stops.
+    /// piece twice is not trusted with a third copy, and the torrent stops. A file of a seed that
+    /// somebody has changed or replaced is hashed again.
     pub fn on_unreadable(
         &mut self,
         piece: PieceIndex,
@@ -50,6 +60,15 @@ impl Torrent {
         if !self.have().contains(piece.0) {
             // Another read of it has failed before.
             return After::Nothing;
+        }
+        // Another may be in the place of one that was removed.
+        let is_changed = match error.kind {
+            DiskErrorKind::Changed => true,
+            DiskErrorKind::Missing => error.op == DiskOp::Open && !self.storage.writable,
+            _ => false,
+        };
+        if is_changed && !self.is_withdrawn(piece) {
+            return self.check_file_again(piece, error, ctx);
         }
         let again = self.is_downloading() && self.is_selected(piece);
         let pieces = self.pieces_lost_to(piece, &error);
@@ -79,7 +98,11 @@ impl Torrent {
     }
 
     /// Returns which pieces cannot be had for an error; `None` if that is all of them.
-    fn pieces_lost_to(&self, piece: PieceIndex, error: &DiskError) -> Option<Range<u32>> {
+    pub(super) fn pieces_lost_to(
+        &self,
+        piece: PieceIndex,
+        error: &DiskError,
+    ) -> Option<Range<u32>> {
         let layout = &self.storage.layout;
         let one = piece.0..piece.0 + 1;
         let mut spans = self.storage.spans(piece, 0, self.geometry.len_of(piece));

@@ -16,6 +16,7 @@ pub mod keep;
 mod lost;
 pub mod phase;
 pub mod pieces;
+mod recheck;
 mod rest;
 mod restoring;
 pub mod resume;

@@ -77,7 +77,7 @@ impl Torrent {
         }
         let have = self.have().clone();
         self.stage = Stage::Stopped { reason, have };
-        self.trouble.shortage = None;
+        (self.trouble.shortage, self.trouble.recheck) = (None, None);
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
     }
 

@@ -71,7 +71,7 @@ impl Torrent {
                 self.on_append(piece, frames, result, ctx)
             }
             Outcome::Stat { files, folders, .. } => self.on_stat(files, folders, ctx),
-            Outcome::Check { first, good, .. } => self.on_check(first, good, ctx),
+            Outcome::Check { first, checked, .. } => self.on_check(first, checked, ctx),
             Outcome::Carry { result, .. } => self.on_carry(result, ctx),
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Space { space, .. } => self.on_space(space, ctx),

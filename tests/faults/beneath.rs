@@ -1,9 +1,8 @@
 //! Files and folders that change beneath a running program.
 
 use std::fs;
-use std::net::SocketAddr;
 
-use crate::stage::{Run, Stage, eventually, has_strace, strace};
+use crate::stage::{PIECE_LEN, Stage, eventually, has_strace, strace};
 
 const MIB: usize = 1 << 20;
 
@@ -11,17 +10,8 @@ const MIB: usize = 1 << 20;
 const NOT_THE_ONE: &str = "hint: mount or restore it, or accept the one that is there with \
                            --check, and run the same command again";
 
-/// Starts a `seed` of the stage's files in `dir`, by a wrapper if there is one.
-fn seed(stage: &Stage, wrapper: &[&str], dir: &str) -> (Run, SocketAddr) {
-    stage.write(dir);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = stage.command(wrapper);
-    command.args(["seed", "t.torrent", "-d", dir, "--no-trackers", "--no-resume"]);
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-    let mut run = stage.start_as("seed", command);
-    run.wait_for("seeding  data");
-    (run, SocketAddr::from(([127, 0, 0, 1], port)))
-}
+/// What a seed says that has everything.
+const SEEDING: &str = "seeding  data";
 
 #[test]
 fn a_folder_that_vanishes_ends_the_download_and_is_not_made_again() {
@@ -108,7 +98,7 @@ fn another_folder_is_accepted_with_check_and_a_copy_without() {
 #[test]
 fn a_seeds_file_that_is_cut_is_named_and_the_others_are_served() {
     let stage = Stage::new(&[("a", MIB), ("b", MIB)]);
-    let (mut run, addr) = seed(&stage, &[], "served");
+    let (mut run, addr) = stage.seed(&[], "served", SEEDING);
     fs::File::options().write(true).open(stage.path("served/data/b")).unwrap().set_len(0).unwrap();
     let leech = stage.leech("out", addr);
     run.wait_for("verified and kept");
@@ -130,7 +120,7 @@ fn a_read_that_fails_is_named_and_the_rest_is_served() {
     // The check hashes with preadv; what a peer asks for is tried with preadv2 first.
     let inject = "inject=preadv2:error=EAGAIN";
     let wrapper = [&strace(inject)[..], &["-e", "inject=preadv:error=EIO:when=20"]].concat();
-    let (mut run, addr) = seed(&stage, &wrapper, "served");
+    let (mut run, addr) = stage.seed(&wrapper, "served", SEEDING);
     let leech = stage.leech("out", addr);
     run.wait_for("1 piece is not served any more");
     drop(leech);
@@ -138,4 +128,48 @@ fn a_read_that_fails_is_named_and_the_rest_is_served() {
     let expected = "swarmloop: error: cannot read \"served/data/a\": input/output error. \
                     1 piece is not served any more; 93.7% is verified and kept";
     assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_seeds_file_that_is_written_to_is_hashed_again_and_what_is_right_is_served() {
+    let stage = Stage::new(&[("a", MIB), ("b", MIB)]);
+    let (mut run, addr) = stage.seed(&[], "served", SEEDING);
+    let path = stage.path("served/data/b");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    // So slow that the last piece is asked for long after the file is looked at again.
+    let slowly = ["--sequential", "--limit-down", "200K"];
+    let leech = stage.leech_with("out", addr, &slowly);
+    run.wait_for("not served any more");
+    let lost = run.err();
+    let lost = lost.lines().find(|line| line.contains("error: ")).unwrap();
+    assert_eq!(
+        lost,
+        "swarmloop: error: cannot read \"served/data/b\": it was changed by another program. \
+         1 piece is not served any more; 96.8% is verified and kept"
+    );
+    // The last piece ends with the file.
+    let right = &bytes[..MIB - PIECE_LEN];
+    let is_served = || fs::read(stage.path("out/data/b")).is_ok_and(|got| got.starts_with(right));
+    assert!(eventually(is_served), "{}", run.err());
+    drop(leech);
+    let ended = run.interrupt();
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+}
+
+#[test]
+fn a_seeds_file_that_is_replaced_by_its_like_is_served_as_before() {
+    let stage = Stage::new(&[("a", MIB)]);
+    let (run, addr) = stage.seed(&[], "served", SEEDING);
+    let path = stage.path("served/data/a");
+    fs::copy(&path, stage.path("served/new")).unwrap();
+    fs::rename(stage.path("served/new"), &path).unwrap();
+    let leech = stage.leech_with("out", addr, &["--limit-down", "150K"]);
+    let ended = leech.wait_whatever_it_says();
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    stage.check("out");
+    let ended = run.interrupt();
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(!ended.err.contains("error: "), "{}", ended.err);
 }

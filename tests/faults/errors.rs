@@ -124,13 +124,48 @@ fn a_sync_that_fails_in_the_end_is_no_success() {
 }
 
 #[test]
-fn existing_bytes_that_cannot_be_read_end_it_with_1() {
+fn a_piece_that_cannot_be_read_is_downloaded_again() {
     let stage = Stage::new(&[("a", MIB)]);
     if !has_strace() {
         return;
     }
     stage.write("out");
     let ended = stage.run(stage.get_by(&strace("inject=preadv:error=EIO:when=3"), "out"));
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), "out/data\n"), "{}", ended.err);
+    let words = ended.words();
+    let (error, done) = words.split_once('\n').unwrap();
+    assert_eq!(
+        error,
+        "swarmloop: error: cannot read \"out/data/a\": input/output error. \
+         1 piece is downloaded again; 93.7% is verified and kept"
+    );
+    assert!(done.starts_with("done  data  1.0 MiB "), "{done}");
+    stage.check("out");
+}
+
+#[test]
+fn a_seed_offers_what_can_be_read() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    let (run, _) = stage.seed(&strace("inject=preadv:error=EIO:when=3"), "served", "incomplete");
+    let said = run.err();
+    let expected = "swarmloop: error: cannot read \"served/data/a\": input/output error. \
+                    1 piece is not served any more; 93.7% is verified and kept\n\
+                    swarmloop: warning: 'data' is incomplete, 64.0 KiB missing; \
+                    seeding the 93.7% there is\n";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_all_is_not_written_over() {
+    let stage = Stage::new(&[("a", MIB)]);
+    if !has_strace() {
+        return;
+    }
+    stage.write("out");
+    let ended = stage.run(stage.get_by(&strace("inject=preadv:error=EIO"), "out"));
     assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{}", ended.err);
     assert_eq!(
         ended.words(),

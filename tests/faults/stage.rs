@@ -109,11 +109,30 @@ impl Stage {
         write_files(&self.path(dir), &self.files);
     }
 
+    /// Starts a `seed` of the stage's files in `dir`, by a wrapper if there is one, and waits until
+    /// it has said `what`. Returns where it is, too.
+    pub(crate) fn seed(&self, wrapper: &[&str], dir: &str, what: &str) -> (Run, SocketAddr) {
+        self.write(dir);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = self.command(wrapper);
+        command.args(["seed", "t.torrent", "-d", dir, "--no-trackers", "--no-resume"]);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+        let mut run = self.start_as("seed", command);
+        run.wait_for(what);
+        (run, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
     /// Starts a download from somebody else than the stage's seed.
     pub(crate) fn leech(&self, dir: &str, from: SocketAddr) -> Run {
+        self.leech_with(dir, from, &[])
+    }
+
+    /// Starts such a download with these arguments.
+    pub(crate) fn leech_with(&self, dir: &str, from: SocketAddr, arguments: &[&str]) -> Run {
         let mut command = self.command(&[]);
         command.args(["get", "t.torrent", "-d", dir, "--no-trackers", "--peer"]);
         command.arg(from.to_string()).args(["--bind", "127.0.0.1", "--port", "0"]);
+        command.args(arguments);
         self.start_as("leech", command)
     }
 
@@ -197,6 +216,14 @@ impl Run {
     pub(crate) fn interrupt_whatever_it_says(self) -> Ended {
         kill_process(self.id(), Signal::INT).unwrap();
         self.wait_whatever_it_says()
+    }
+
+    /// Asks how it stands, and waits for the answer.
+    pub(crate) fn ask_status(&mut self) {
+        let before = self.err().len();
+        kill_process(self.id(), Signal::USR1).unwrap();
+        let answered = eventually(|| self.err().len() > before || self.has_ended());
+        assert!(answered && !self.has_ended(), "{}", self.err());
     }
 
     fn has_ended(&mut self) -> bool {

@@ -260,8 +260,8 @@ impl Pool {
                 self.rows.push(frames);
                 result.map(|()| (piece.0, begin))
             }
-            Outcome::Check { first, good, .. } => {
-                assert!(good?.into_iter().all(|good| good), "it has been written");
+            Outcome::Check { first, checked, .. } => {
+                assert!(checked?.good.into_iter().all(|good| good), "it has been written");
                 Ok((first.0, 0))
             }
             _ => unreachable!("nothing else was asked for"),

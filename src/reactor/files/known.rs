@@ -14,6 +14,7 @@ use crate::id::TorrentId;
 use super::fault::failed;
 use super::open::{modified_ns, open_below};
 use super::resident::OpenFile;
+use super::sync::again;
 use super::{Access, Files, mark};
 
 /// What is known of the torrents that were looked at.
@@ -50,7 +51,7 @@ pub(in crate::reactor) fn folders(storage: &Storage) -> Folders {
 
 fn folder(path: &Path) -> Option<FolderId> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let stat = rustix::fs::statat(CWD, path, AtFlags::empty()).ok()?;
+    let stat = again(|| rustix::fs::statat(CWD, path, AtFlags::empty())).ok()?;
     Some(FolderId { device: stat.st_dev, inode: stat.st_ino })
 }
 
@@ -165,6 +166,11 @@ impl Files {
         let path = || storage.path_of(index);
         let stat = rustix::fs::fstat(file).map_err(|errno| failed(DiskOp::Stat, path(), errno))?;
         if stat.st_nlink == 0 {
+            if let Some(seen) = self.known().get_mut(&storage.torrent).filter(|_| !storage.writable)
+            {
+                // Whatever is there next is what it is held to.
+                seen.files[index] = SeenFile::default();
+            }
             let message = "it was removed by another program".to_owned();
             let (op, kind) = (DiskOp::Open, DiskErrorKind::Missing);
             return Err(DiskError { op, path: path(), kind, message });

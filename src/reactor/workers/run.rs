@@ -13,7 +13,8 @@ use std::time::Instant;
 use super::queue::{MAX_BATCH, Queued, hashes};
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict, Verify,
+    Append, Checked, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict,
+    Verify,
 };
 use crate::disk::state::{Restore, Spill, StateOutcome, Sync};
 use crate::disk::verdict;
@@ -115,8 +116,8 @@ pub(super) fn run(
         }
         Job::Check { storage, first, count } => {
             let check = || check(files, &storage, first, count, buffer);
-            let good = guarded(DiskOp::Read, &storage, check);
-            Outcome::Check { torrent: storage.torrent, first, good }
+            let checked = guarded(DiskOp::Read, &storage, check);
+            Outcome::Check { torrent: storage.torrent, first, checked }
         }
         Job::Carry { storage, files: carried } => {
             let carry =
@@ -208,16 +209,26 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     format!("the job panicked: {}", text.unwrap_or("without a word"))
 }
 
-/// Tells of each of `count` pieces from `first` on whether its bytes are on disk and right.
+/// Tells of each of `count` pieces from `first` on whether its bytes are on disk and right. One
+/// that cannot be read takes no other with it.
 fn check(
     files: &Files,
     storage: &Storage,
     first: PieceIndex,
     count: u32,
     buffer: &mut Vec<u8>,
-) -> Result<Vec<bool>, DiskError> {
+) -> Result<Checked, DiskError> {
     let go_on = |_| ControlFlow::Continue(());
-    let hashes = hashing::pieces(files, storage, first, count, buffer, go_on)?;
+    let mut unreadable: Option<(Vec<PieceIndex>, DiskError)> = None;
+    let leave_out = |piece, error: DiskError| {
+        if !error.kind.is_of_one_place() {
+            return Err(error);
+        }
+        unreadable.get_or_insert_with(|| (Vec::new(), error)).0.push(piece);
+        Ok(())
+    };
+    let hashes = hashing::pieces(files, storage, first, count, buffer, go_on, leave_out)?;
     let expected = (first.0..).map(|piece| storage.expected(PieceIndex(piece)));
-    Ok(hashes.iter().zip(expected).map(|(hash, right)| *hash == Some(right)).collect())
+    let good = hashes.iter().zip(expected).map(|(hash, right)| *hash == Some(right)).collect();
+    Ok(Checked { good, unreadable })
 }

@@ -215,19 +215,21 @@ fn a_check_tells_good_pieces_from_wrong_and_missing_ones() {
     let mut pool = Pool::start(2);
     let mut good = |count| {
         let outcome = pool.outcome(check_job(&storage, 1, count));
-        let Outcome::Check { first, good, .. } = outcome else { panic!("{outcome:?}") };
+        let Outcome::Check { first, checked, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!(first, PieceIndex(1));
-        good
+        let checked = checked.unwrap();
+        assert_eq!(checked.unreadable, None);
+        checked.good
     };
-    assert_eq!(good(40).unwrap(), [false; 40], "there is nothing");
+    assert_eq!(good(40), [false; 40], "there is nothing");
     fs::create_dir(root.path().join("t")).unwrap();
     // One is wrong in its first step, one in its second, and the file ends a byte too early.
     bytes[3 * piece_len as usize] ^= 1;
     bytes[20 * piece_len as usize + STEP as usize] ^= 1;
     fs::write(root.path().join("t/a"), &bytes[..bytes.len() - 1]).unwrap();
     let right = |piece| ![3, 20, 40].contains(&piece);
-    assert_eq!(good(40).unwrap(), (1..=40).map(right).collect::<Vec<_>>());
-    assert!(good(0).unwrap().is_empty());
+    assert_eq!(good(40), (1..=40).map(right).collect::<Vec<_>>());
+    assert!(good(0).is_empty());
 }
 
 #[test]
@@ -236,8 +238,8 @@ fn a_check_that_cannot_look_fails() {
     let (_, storage) = torrent(root.path(), 1_000);
     fs::create_dir_all(root.path().join("t/a")).unwrap();
     let outcome = Pool::start(1).outcome(check_job(&storage, 0, 1));
-    let Outcome::Check { good, .. } = outcome else { panic!("{outcome:?}") };
-    assert_eq!(good.unwrap_err().kind, DiskErrorKind::InTheWay);
+    let Outcome::Check { checked, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(checked.unwrap_err().kind, DiskErrorKind::InTheWay);
 }
 
 #[test]
@@ -290,7 +292,7 @@ fn a_panicking_job_hands_its_frames_back_and_the_thread_lives_on() {
     let Outcome::Read { frames: back, result, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((back.len(), result.unwrap_err().kind), (4, DiskErrorKind::Panicked));
     let outcome = pool.outcome(check_job(&storage, 2, 1));
-    assert!(matches!(outcome, Outcome::Check { good: Err(_), .. }));
+    assert!(matches!(outcome, Outcome::Check { checked: Err(_), .. }));
 
     let outcome = pool.outcome(verify_job(&storage, 0, piece, false));
     assert!(matches!(outcome, Outcome::Verify { verdict: Ok(Verdict::Good { .. }), .. }));

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use sha1::{Digest, Sha1};
 use swarmloop::disk::hash;
 use swarmloop::disk::job::{
-    Append, Appended, DiskError, DiskErrorKind, DiskOp, Folders, Job, OnDisk, Outcome, Read, Space,
-    Times, Verdict, Verify,
+    Append, Appended, Checked, DiskError, DiskErrorKind, DiskOp, Folders, Job, OnDisk, Outcome,
+    Read, Space, Times, Verdict, Verify,
 };
 use swarmloop::id::PieceIndex;
 
@@ -71,7 +71,8 @@ impl Disk {
                     let hash: [u8; 20] = Sha1::digest(&self.bytes[at..end]).into();
                     hash == storage.expected(PieceIndex(piece))
                 });
-                Outcome::Check { torrent: storage.torrent, first, good: Ok(good.collect()) }
+                let checked = Checked { good: good.collect(), ..Checked::default() };
+                Outcome::Check { torrent: storage.torrent, first, checked: Ok(checked) }
             }
             Job::Verify(job) => self.verify(job),
             Job::Append(job) => self.append(job),
