@@ -27,6 +27,7 @@ use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
+pub use crate::torrent::unsynced::Unsynced;
 use crate::tracker_server::{ServedFile, ServerStatus};
 
 /// The client could not start, a command was refused, or the loop has ended.
@@ -61,9 +62,8 @@ pub enum ClientError {
 pub struct Stopped {
     /// Whether everything was done before the deadline.
     pub is_graceful: bool,
-    /// Payload in bytes that is verified and was written, but is not known to have reached the
-    /// disk: nothing claims it. Only of torrents whose state is kept.
-    pub unsynced: u64,
+    /// What the disk was too slow to take: nothing claims it, the next run hashes it.
+    pub unsynced: Unsynced,
     /// Why what is known of torrents could not be saved while stopping.
     pub state_errors: Vec<DiskError>,
     /// Why payload could not be brought to the disk while stopping: it may be lost, and nothing
@@ -488,7 +488,7 @@ fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> S
             // What the last turn decided (closes, for one) is carried out by one more.
             let turned = reactor.turn(Some(Duration::ZERO)).is_ok();
             outbox.take_from(&mut reactor);
-            let unsynced = reactor.session().0.unsynced_bytes();
+            let unsynced = reactor.session().0.unsynced();
             let is_graceful = reactor.finish(rest(until, now)) && idle && turned;
             return Stopped { is_graceful, unsynced, ..Stopped::default() };
         }

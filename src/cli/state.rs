@@ -4,13 +4,15 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use swarmloop::client::Client;
+use swarmloop::client::{Client, Unsynced};
 use swarmloop::disk::job::DiskError;
 use swarmloop::id::InfoHash;
 use swarmloop::session::io::Resume;
 
 use super::exit::{Exit, Failure};
+use super::input::escaped_path;
 use super::size::Size;
+use super::stall::count;
 use super::state_dir;
 use super::ui::Ui;
 
@@ -56,14 +58,35 @@ pub(crate) fn shut_down(client: Client, at_most: Duration, has_failed: bool, ui:
     for error in stopped.state_errors.iter().take(MAX_ERRORS) {
         ui.warning("state", &failed_text(error), None);
     }
-    if !stopped.is_graceful && stopped.unsynced > 0 {
-        let text = format!(
-            "the disk is slow: {} may not be on it yet and is checked again next time",
-            Size(stopped.unsynced)
-        );
+    if let Some(text) = unsynced_text(&stopped.unsynced).filter(|_| !stopped.is_graceful) {
         ui.warning("unsynced", &text, None);
     }
     if stopped.sync_errors.is_empty() { Exit::Success } else { Exit::Failed }
+}
+
+/// Says what a disk was too slow to take, if there is something.
+fn unsynced_text(unsynced: &Unsynced) -> Option<String> {
+    let Unsynced { pieces, bytes, files, file, state, .. } = unsynced;
+    let slow = "the disk does not answer in time";
+    match (file, state) {
+        (Some(file), _) => {
+            let (size, file) = (Size(*bytes), escaped_path(file));
+            let pieces = count(usize::try_from(*pieces).unwrap_or(usize::MAX), "piece", "pieces");
+            let others = match files.saturating_sub(1) {
+                0 => String::new(),
+                more => format!(" and {}", count(more, "other file", "other files")),
+            };
+            Some(format!(
+                "{slow}: {size} ({pieces}) of \"{file}\"{others} may not be on it yet; \
+                 the next run checks that"
+            ))
+        }
+        (None, Some(state)) => {
+            let state = escaped_path(state);
+            Some(format!("{slow}: \"{state}\" is not written; the next run checks what is there"))
+        }
+        (None, None) => None,
+    }
 }
 
 /// Says that the next run will not know what this one does.

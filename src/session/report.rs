@@ -4,6 +4,7 @@ use crate::id::TorrentId;
 use crate::stats::{Counters, Histograms, Interval, Stats};
 use crate::time::Instant;
 use crate::torrent::Counts;
+use crate::torrent::unsynced::Unsynced;
 use crate::wire::frame::Share;
 
 use super::Session;
@@ -76,10 +77,14 @@ impl Session {
         peers
     }
 
-    /// Returns the payload of all torrents that is verified and not known to be durable, in bytes;
-    /// of those whose state is kept. O(torrents).
-    pub fn unsynced_bytes(&self) -> u64 {
-        self.torrents.iter().flatten().map(|entry| entry.torrent.unsynced_bytes()).sum()
+    /// Returns what the disk may not have of all torrents. O(torrents, and pieces that it may not
+    /// have).
+    pub fn unsynced(&self) -> Unsynced {
+        let mut all = Unsynced::default();
+        for entry in self.torrents.iter().flatten() {
+            all.add(entry.torrent.unsynced());
+        }
+        all
     }
 
     /// Returns what payload memory there is and who holds it.

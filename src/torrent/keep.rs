@@ -99,7 +99,8 @@ pub(super) struct Keep {
     written_bytes: u64,
     /// When they are to be synced.
     sync_at: Option<Instant>,
-    /// Bytes of the pieces that a sync is under way for.
+    /// Pieces that a sync is under way for, and the bytes of those that were written.
+    syncing: Vec<PieceIndex>,
     syncing_bytes: u64,
     /// Whether files have changed otherwise than by pieces.
     look_at_all: bool,
@@ -156,6 +157,7 @@ impl Keep {
             written: Vec::new(),
             written_bytes: 0,
             sync_at: None,
+            syncing: Vec::new(),
             syncing_bytes: 0,
             look_at_all: false,
             save_at: None,
@@ -228,9 +230,15 @@ impl Keep {
         [self.sync_at, self.save_at].into_iter().flatten().min()
     }
 
-    /// Returns the payload that is verified and not known to be durable, in bytes.
-    pub(super) const fn unsynced_bytes(&self) -> u64 {
-        self.written_bytes + self.syncing_bytes
+    /// Returns the pieces that are verified and not known to be durable, those first that are being
+    /// synced.
+    pub(super) fn unsynced(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.syncing.iter().chain(&self.written).copied()
+    }
+
+    /// Tells whether the state is being written or still to be.
+    pub(super) fn is_saving(&self) -> bool {
+        self.is_stale || matches!(self.work, Work::Saving(_) | Work::Spilling)
     }
 
     /// Tells whether blocks are being read that were put aside.
@@ -317,12 +325,6 @@ impl Torrent {
         (down + self.totals.downloaded, up + self.totals.uploaded)
     }
 
-    /// Returns the payload that is verified and not known to be durable, in bytes; 0 if no state is
-    /// kept.
-    pub fn unsynced_bytes(&self) -> u64 {
-        self.keep.as_ref().map_or(0, |keep| keep.unsynced_bytes())
-    }
-
     /// Tells whether a torrent that was stopped has nothing under way and nothing left to save.
     pub fn is_settled(&self) -> bool {
         let kept = self.keep.as_ref().is_none_or(|keep| keep.work == Work::Done);
@@ -378,6 +380,7 @@ impl Torrent {
         keep.work = Work::Syncing;
         keep.sync_at = None;
         keep.syncing_bytes = std::mem::take(&mut keep.written_bytes);
+        keep.syncing.clone_from(&keep.written);
         Job::Sync(Sync {
             storage: Arc::clone(&self.storage),
             pieces: std::mem::take(&mut keep.written),
@@ -464,6 +467,7 @@ impl Torrent {
         pieces.retain(|piece| self.have().contains(piece.0));
         let Some(keep) = &mut self.keep else { return After::Nothing };
         let bytes = std::mem::take(&mut keep.syncing_bytes);
+        keep.syncing.clear();
         let looked = match result {
             Ok(looked) => looked,
             Err(error) => return self.on_sync_failed(pieces, error, bytes, ctx),
@@ -616,7 +620,7 @@ mod tests {
         keep.lost(&pieces[..1]);
         assert_eq!(keep.next_timeout(), Some(Instant::from_secs(5)));
         keep.lost(&pieces[1..]);
-        assert_eq!((keep.next_timeout(), keep.unsynced_bytes()), (None, 0));
+        assert_eq!((keep.next_timeout(), keep.unsynced().count()), (None, 0));
     }
 
     #[test]

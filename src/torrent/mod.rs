@@ -23,6 +23,7 @@ pub mod resume;
 mod selecting;
 mod space;
 mod trust;
+pub mod unsynced;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -259,6 +259,11 @@ impl OpenPiece {
         !self.in_job && !self.is_streamed() && self.slots.iter().any(|slot| slot.frame.is_some())
     }
 
+    /// Tells whether a job has blocks of it.
+    pub const fn is_in_job(&self) -> bool {
+        self.in_job
+    }
+
     /// Tells whether the piece leaves in runs.
     pub const fn is_streamed(&self) -> bool {
         self.stream.is_some()
