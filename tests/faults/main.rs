@@ -9,6 +9,9 @@
 
 mod beneath;
 mod errors;
+mod hung;
 mod lock;
+mod matrix;
 mod space;
 mod stage;
+mod state;

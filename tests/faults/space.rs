@@ -192,3 +192,35 @@ fn state_is_saved_where_the_disk_has_filled_up_since_the_start() {
     assert!(record.clean && record.claimed.count() > 0, "{record:?}");
     stage.finish("out");
 }
+
+/// Fills a disk after so many pieces of 64 KiB each time, then makes room and goes on.
+fn fill_at(pieces: impl Iterator<Item = usize>) {
+    let stage = Stage::new(&[("a", 16 * MIB)]);
+    for pieces in pieces {
+        let dir = format!("out-{pieces}");
+        let options = format!("size={}k", 64 * pieces);
+        let Some(tmpfs) = Tmpfs::mount(stage.path(&dir), &options) else { return };
+        let mut command = stage.get(&dir);
+        command.arg("--no-space-check");
+        let mut run = stage.start(command);
+        run.wait_for("space is free");
+        let said = run.err();
+        let most = 100.0 * f64::from(u32::try_from(pieces).unwrap()) / 256.0;
+        assert!(kept(&said) <= most, "room for {pieces} pieces: {said}");
+        let ended = run.interrupt();
+        assert_eq!(ended.code, Some(130), "room for {pieces} pieces: {}", ended.err);
+        tmpfs.remount("size=32m");
+        stage.finish(&dir);
+    }
+}
+
+#[test]
+fn wherever_a_disk_fills_the_next_run_continues() {
+    fill_at((1..256).step_by(51));
+}
+
+#[test]
+#[ignore = "takes minutes; run it when something has changed about how a full disk is met"]
+fn wherever_a_disk_fills_the_next_run_continues_long() {
+    fill_at(1..256);
+}
