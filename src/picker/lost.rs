@@ -21,6 +21,7 @@ impl Picker {
             self.given_up += u32::from(was_complete);
             return true;
         }
+        self.take_up();
         self.missing += u32::from(self.wanted.insert(piece.0));
         self.levels.insert_first(piece.0);
         self.fresh.insert(piece.0, &mut self.availability);

@@ -18,6 +18,7 @@ mod levels;
 mod lost;
 mod partial;
 mod reopen;
+mod seed;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -167,6 +168,10 @@ impl Picker {
         self.picks = self.picks.wrapping_add(1);
         let end = out.len().saturating_add(ask.room);
         let mut picked = Picked { opened: 0, endgame: 0, stop: Stop::Full };
+        if self.is_at_rest() && ask.room > 0 {
+            picked.stop = Stop::NothingWanted;
+            return picked;
+        }
         while out.len() < end
             && let Some(place) = self.best_open(ask)
         {
@@ -383,7 +388,7 @@ impl Picker {
         self.fresh.remove(piece.0, &mut self.availability);
         let credit = self.shut(piece, |_, _| {});
         if self.missing == 0 && self.open.len() == 0 {
-            // A seed has no use for the tables that a download grew.
+            // Nobody has a use for the tables that a download grew.
             (self.open, self.races) = (Partial::default(), Vec::new());
         }
         credit

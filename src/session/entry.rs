@@ -208,3 +208,14 @@ pub(super) fn identity(prefix: [u8; 8], secret: &[u8; 32], info_hash: InfoHash) 
     let key = u32::from_be_bytes([digest[12], digest[13], digest[14], digest[15]]);
     (PeerId(id), key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be ten thousand of them: who makes one larger, does it here too, and knows why.
+    #[test]
+    fn what_every_torrent_costs_is_small() {
+        assert!(size_of::<Entry>() <= 1200, "{}", size_of::<Entry>());
+    }
+}

@@ -67,7 +67,7 @@ pub struct Session {
     seeds: Seeds,
     conns: Conns,
     /// By [`TorrentId`]; a torrent that was removed leaves a gap.
-    torrents: Vec<Option<Entry>>,
+    torrents: Vec<Option<Box<Entry>>>,
     by_hash: BTreeMap<InfoHash, TorrentId>,
     tops: Tops,
     work: Work,
@@ -177,6 +177,10 @@ enum TurnStage {
 
 /// The most dials that may be made at once after a pause, in seconds' worth of the rate.
 const DIAL_BURST_S: u32 = 1;
+
+/// Places that a queue keeps when it is empty: more than a turn needs, but for the one in which ten
+/// thousand torrents are added.
+const MAX_SPARE: usize = 1024;
 
 impl Work {
     fn ctx(&mut self, now: Instant) -> Ctx<'_> {
@@ -422,12 +426,20 @@ impl Session {
 
     /// Returns the next thing that the driver is to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.queues.actions.pop_front()
+        let action = self.queues.actions.pop_front();
+        if action.is_none() {
+            self.queues.actions.shrink_to(MAX_SPARE);
+        }
+        action
     }
 
     /// Returns the next thing that the application may want to know.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.queues.events.pop_front()
+        let event = self.queues.events.pop_front();
+        if event.is_none() {
+            self.queues.events.shrink_to(MAX_SPARE);
+        }
+        event
     }
 
     /// Returns when [`Session::handle_timeout`] and a turn are due; `None` if only an input can
@@ -453,11 +465,11 @@ impl Session {
     }
 
     fn entry(&self, id: TorrentId) -> Option<&Entry> {
-        self.torrents.get(id.0 as usize)?.as_ref()
+        self.torrents.get(id.0 as usize)?.as_deref()
     }
 
     fn entry_mut(&mut self, id: TorrentId) -> Option<&mut Entry> {
-        self.torrents.get_mut(id.0 as usize)?.as_mut()
+        self.torrents.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
     /// Marks a connection to be looked at when the turn ends.

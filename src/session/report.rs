@@ -167,7 +167,7 @@ impl Session {
 
     /// Asserts that what is counted of torrents is so.
     fn check_counts(&self) {
-        let entries = || self.torrents.iter().flatten();
+        let entries = || self.torrents.iter().flatten().map(AsRef::as_ref);
         let count = |is: fn(&Entry) -> bool| entries().filter(|entry| is(entry)).count();
         assert_eq!(self.announces, count(|entry| entry.announcing.is_some()), "announces");
         assert_eq!(self.announce_line.len(), count(|entry| entry.announce_due.is_some()));

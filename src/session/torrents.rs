@@ -157,7 +157,7 @@ impl Session {
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         let announcer = Announcer::new(tiers, &mut self.work.rng);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);
-        self.torrents.push(Some(Entry::new(torrent, announcer, us, now)));
+        self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
         self.by_hash.insert(info_hash, id);
         for (host, port) in new.peers {
             self.look_up(LookupFor::UserPeer(id), host, port, now);

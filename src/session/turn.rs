@@ -14,7 +14,7 @@ use super::entry::Entry;
 use super::io::Action;
 use super::throttle::Throttle;
 use super::trace::What;
-use super::{Session, WheelKey};
+use super::{MAX_SPARE, Session, WheelKey};
 
 /// How many hungry peers of a torrent in a row may find nothing before the rest wait for the next
 /// turn.
@@ -341,6 +341,7 @@ impl Session {
             self.jobs_out += usize::from(!matches!(job, Job::Close { .. }));
             self.queues.actions.push_back(Action::Disk(job));
         }
+        self.work.jobs.shrink_to(MAX_SPARE);
     }
 }
 

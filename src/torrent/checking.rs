@@ -454,6 +454,7 @@ impl Torrent {
             (_, false) => End::Seeding,
         };
         let complete = picker.is_complete();
+        picker.rest();
         self.stage = Stage::Active { picker: Box::new(picker), end };
         ctx.events.push(TorrentEvent::Phase(self.phase(ctx.now)));
         if let Some(unreadable) = unreadable {

@@ -144,13 +144,14 @@ impl Torrent {
             Err(error) => return self.on_disk_error(error, ctx),
         }
         // Other files may be wanted since, and be missing something or be seen to by another job.
-        let Stage::Active { end: end @ End::Finishing, .. } = &mut self.stage else {
+        let Stage::Active { end: end @ End::Finishing, picker } = &mut self.stage else {
             return After::Nothing;
         };
         if self.finishing > 0 {
             return After::Nothing;
         }
         *end = End::Seeding;
+        picker.rest();
         if let Some(keep) = &mut self.keep {
             keep.touched_files();
         }

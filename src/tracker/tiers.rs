@@ -79,6 +79,8 @@ impl Tiers {
             }
             rng.shuffle(&mut trackers[first..]);
         }
+        // As a rule there is one, and thousands of torrents.
+        trackers.shrink_to_fit();
         Self { trackers }
     }
 

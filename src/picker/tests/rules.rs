@@ -627,3 +627,28 @@ fn what_was_lost_while_only_some_was_wanted_can_be_had_again() {
     want(&mut bench, 4, [&[], &[], &[0, 1, 2, 3], &[]]);
     assert_eq!((bench.picker.missing(), bench.picker.is_complete()), (0, true));
 }
+
+#[test]
+fn a_picker_at_rest_has_no_tables_and_takes_them_up_when_a_piece_is_lost() {
+    let mut bench = Bench::with(4, 1, &[0, 1, 2]).seeds(1);
+    bench.picker.rest();
+    assert!(!bench.picker.is_at_rest(), "a piece is missing");
+    let piece = bench.fetch_one(A);
+    bench.picker.verified(PieceIndex(piece));
+    bench.picker.rest();
+    bench.picker.check_invariants();
+    assert!(bench.picker.is_at_rest() && bench.picker.is_complete());
+    assert_eq!(
+        bench.pick_as(ask(A)),
+        (vec![], Picked { stop: Stop::NothingWanted, opened: 0, endgame: 0 })
+    );
+    want(&mut bench, 4, [&[], &[], &[0, 1, 2, 3], &[]]);
+    assert!(!bench.picker.is_wanted(PieceIndex(2)) && bench.picker.is_at_rest());
+    assert!(bench.picker.lost(PieceIndex(2), true));
+    bench.picker.check_invariants();
+    assert!(!bench.picker.is_at_rest() && bench.picker.is_wanted(PieceIndex(2)));
+    bench.picker.remote_joined(Pieces::All);
+    assert_eq!(bench.fetch_one(A), 2);
+    bench.picker.verified(PieceIndex(2));
+    assert!(bench.picker.is_complete());
+}

@@ -17,6 +17,10 @@ pub(super) const MAX_BATCH: usize = MAX_LANES;
 /// few milliseconds, in which a read that comes has to wait.
 const MAX_BATCH_BYTES: u64 = 16 << 20;
 
+/// Places that a class keeps when it is empty: more than it needs, but for when ten thousand
+/// torrents are added.
+const MAX_SPARE: usize = 1024;
+
 /// When the threads are to end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) enum Stop {
@@ -92,6 +96,9 @@ impl Queue {
             if alone || !more || batch.len() == share {
                 break;
             }
+        }
+        if jobs.is_empty() {
+            jobs.shrink_to(MAX_SPARE);
         }
         true
     }

@@ -18,7 +18,7 @@ use crate::disk::job::{
 };
 use crate::disk::state::{Restore, Spill, StateOutcome, Sync};
 use crate::disk::verdict;
-use crate::id::PieceIndex;
+use crate::id::{PieceIndex, TorrentId};
 use crate::reactor::files::Files;
 use crate::reactor::files::known::folders;
 use crate::reactor::{hashing, state};
@@ -135,16 +135,19 @@ pub(super) fn run(
             let space = guarded(DiskOp::Reserve, &storage, look);
             Outcome::Space { torrent: storage.torrent, space }
         }
-        Job::LetGo { storage } => {
-            files.close(storage.torrent);
-            Outcome::LetGo { torrent: storage.torrent }
-        }
+        Job::LetGo { storage } => let_go(files, storage.torrent),
         Job::Close { torrent } => {
             files.close(torrent);
             return None;
         }
         job => Outcome::State(run_state(files, job)?),
     })
+}
+
+/// Closes the files of a torrent that rests.
+fn let_go(files: &Files, torrent: TorrentId) -> Outcome {
+    files.close(torrent);
+    Outcome::LetGo { torrent }
 }
 
 /// Does one of the jobs that keep a torrent's state; `None` for any other.
