@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use sha1::{Digest, Sha1};
 use swarmloop::client::Selection;
 use swarmloop::disk::job::Storage;
+use swarmloop::disk::parts::PARTS_MAGIC;
 use swarmloop::id::PieceIndex;
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::reactor::files::Files;
@@ -59,8 +60,9 @@ impl Move<'_> {
         let names = names(&storage);
         let place = to.join(&names[0]);
         fs::create_dir_all(to).map_err(|error| self.failed(&error, &names))?;
-        if fs::symlink_metadata(&place).is_ok() {
-            return Err(in_the_way(&place));
+        let mut places = names.iter().map(|name| to.join(name));
+        if let Some(taken) = places.find(|place| fs::symlink_metadata(place).is_ok()) {
+            return Err(in_the_way(&taken));
         }
         let left = match self.rename(&storage, &names) {
             Ok(()) => Ok(None),
@@ -86,9 +88,13 @@ impl Move<'_> {
     /// had not come to before that begins anew with [`Move::perform`].
     pub(crate) fn resume(&self) -> Option<Failure> {
         let storage = Arc::new(storage(self.metainfo, self.from));
-        let names = every_name(&storage);
-        let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
+        let mut names = names(&storage);
         let copy = self.to.join(hidden(&names[0]));
+        // What was copied and has not come to its place may be gone from where it was.
+        let mut aside = every_name(&storage).split_off(1);
+        aside.retain(|name| !names.contains(name) && is_parts_of(&storage, &copy.join(name)));
+        names.append(&mut aside);
+        let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
         let resumed = if is_there(copy.clone()) {
             self.copy(&storage).finish(&copy, &names)
         } else if is_there(self.from.join(&names[0])) {
@@ -149,10 +155,22 @@ fn forget(state: &Path) {
 /// Returns the names in the download folder that are the torrent's: its file or top folder, and
 /// where it keeps what belongs to files that are not wanted, if that is there.
 fn names(storage: &Storage) -> Vec<OsString> {
-    let is_there = |name: &OsString| fs::symlink_metadata(storage.root.join(name)).is_ok();
-    let (mut parts, names) = (false, every_name(storage));
-    let is_named = |name: &OsString| !std::mem::replace(&mut parts, true) || is_there(name);
-    names.into_iter().filter(is_named).collect()
+    let mut names = every_name(storage);
+    let parts = names.split_off(1);
+    let is_ours = |name: &OsString| is_parts_of(storage, &storage.root.join(name));
+    names.extend(parts.into_iter().filter(is_ours));
+    names
+}
+
+/// Tells whether a file is where the torrent keeps what belongs to files that are not wanted: one
+/// of that name may be another torrent's.
+fn is_parts_of(storage: &Storage, path: &Path) -> bool {
+    let mut head = [0; PARTS_MAGIC.len() + 20];
+    let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let is_read =
+        is_file && File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok();
+    let (magic, info_hash) = head.split_at(PARTS_MAGIC.len());
+    is_read && magic == PARTS_MAGIC && info_hash == storage.info_hash.0
 }
 
 /// Returns the names that a torrent may have in a download folder, its file or top folder first.
@@ -399,6 +417,12 @@ mod tests {
         torrent
     }
 
+    /// Writes a parts file of a torrent into a folder.
+    fn put_parts(torrent: &Metainfo, folder: &Path) {
+        let parts = [&PARTS_MAGIC[..], &torrent.info_hash.0, b"parts"].concat();
+        fs::write(folder.join(".top.parts"), parts).expect("written");
+    }
+
     fn listing(folder: &Path) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![folder.to_owned()];
@@ -423,11 +447,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("new/to"));
         let torrent = torrent(&from);
-        fs::write(from.join(".top.parts"), "parts").expect("written");
+        put_parts(&torrent, &from);
         fs::write(from.join("other"), "other").expect("written");
         assert!(relocate(&torrent, &from, &to).expect("moved").is_none());
         assert_eq!(listing(&to), [&[".top.parts"], &ALL[..]].concat());
         assert_eq!(listing(&from), ["other"]);
+    }
+
+    #[test]
+    fn what_another_torrent_of_the_name_has_put_aside_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&from);
+        let other = Metainfo { info_hash: swarmloop::id::InfoHash([9; 20]), ..torrent.clone() };
+        put_parts(&other, &from);
+        assert!(relocate(&torrent, &from, &to).expect("moved").is_none());
+        assert_eq!(listing(&from), [".top.parts"]);
+        assert_eq!(listing(&to), ALL);
     }
 
     #[test]
@@ -487,7 +523,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         let torrent = torrent(&from);
-        fs::write(from.join(".top.parts"), "parts").expect("written");
+        put_parts(&torrent, &from);
         let kept = folder.path().join("kept");
         let hard_links = |from: &Path, to: &Path| {
             for name in listing(from) {
@@ -523,7 +559,7 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         let torrent = torrent(&to);
         fs::create_dir(&from).expect("made");
-        fs::write(from.join(".top.parts"), "parts").expect("written");
+        put_parts(&torrent, &from);
         let selection = &Selection::all();
         let plan = Move { metainfo: &torrent, selection, from: &from, to: &to, states: None };
         assert!(plan.resume().is_none());
