@@ -191,7 +191,9 @@ fn blocks_that_were_put_aside_and_spoiled_are_those_that_were_or_none() {
         };
         let payloads: Vec<Vec<u8>> = blocks.iter().map(payload).collect();
         let mut file = spill::encode_head(7, &blocks, payloads.iter().map(Vec::as_slice));
-        payloads.iter().for_each(|payload| file.extend_from_slice(payload));
+        for payload in &payloads {
+            file.extend_from_slice(payload);
+        }
         assert_eq!(restore(&file, 7, &blocks), Some(payloads.clone()));
         spoil(rng, &mut file);
         let named = spill::index(&file, 7);

@@ -41,20 +41,20 @@ impl Folders {
 mod tests {
     use super::*;
 
-    const fn folder(device: u64, inode: u64) -> Option<FolderId> {
-        Some(FolderId { device, inode })
+    const fn folder(device: u64, inode: u64) -> FolderId {
+        FolderId { device, inode }
     }
 
     #[test]
     fn a_folder_is_another_if_any_number_is() {
-        let before = Folders { root: folder(1, 2), own: folder(1, 7) };
+        let before = Folders { root: Some(folder(1, 2)), own: Some(folder(1, 7)) };
         assert!(!before.are_others(&before));
         for (root, own, are_others) in [
-            (folder(3, 2), folder(1, 7), true),
-            (folder(1, 3), folder(1, 7), true),
-            (folder(1, 2), folder(5, 2), true),
+            (Some(folder(3, 2)), Some(folder(1, 7)), true),
+            (Some(folder(1, 3)), Some(folder(1, 7)), true),
+            (Some(folder(1, 2)), Some(folder(5, 2)), true),
             (None, None, true),
-            (folder(1, 2), None, false),
+            (Some(folder(1, 2)), None, false),
         ] {
             let now = Folders { root, own };
             assert_eq!(now.are_others(&before), are_others, "{now:?}");
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_file_system_may_have_another_number_than_before() {
-        let at = |device, inode| Folders { root: folder(device, inode), own: None };
+        let at = |device, inode| Folders { root: Some(folder(device, inode)), own: None };
         assert_eq!(at(3, 2).renumbered(&at(1, 2)), Some(3));
         assert_eq!(at(1, 2).renumbered(&at(1, 2)), None);
         assert_eq!(at(3, 4).renumbered(&at(1, 2)), None);

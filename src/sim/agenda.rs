@@ -64,6 +64,18 @@ impl Agenda {
         self.enter(self.now + delay, happening);
     }
 
+    /// Takes out the jobs that the disk of a host is at, in the order in which they would be done.
+    pub(super) fn take_jobs(&mut self, of: HostId) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for (at, due) in std::mem::take(&mut self.due) {
+            match due {
+                Happening::Disk { host, job, .. } if host == of => jobs.push(job),
+                due => _ = self.due.insert(at, due),
+            }
+        }
+        jobs
+    }
+
     /// Returns when the next thing happens.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.due.first_key_value().map(|((at, _), _)| *at)

@@ -60,7 +60,7 @@ impl Default for DiskOptions {
 }
 
 /// The files of one host by their full path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SimDisk {
     pub(super) files: Files,
     /// The time at which things are done.
@@ -84,6 +84,12 @@ impl SimDisk {
         self.files.get(path)
     }
 
+    /// Returns the bytes of a file that a power cut would leave at least; `None` if it would not
+    /// leave its name.
+    pub fn durable_file(&self, path: &Path) -> Option<&[u8]> {
+        self.files.durable(path)
+    }
+
     /// Puts a file there, whatever there was.
     pub fn put(&mut self, path: PathBuf, bytes: Vec<u8>) {
         self.files.put(path, bytes, self.now);
@@ -91,7 +97,7 @@ impl SimDisk {
 
     /// Removes a file.
     pub fn remove(&mut self, path: &Path) {
-        self.files.remove(path);
+        self.files.take_away(path);
     }
 
     /// Puts another folder in the place of the download folder, with all that is in it.
@@ -214,6 +220,7 @@ impl SimDisk {
             Job::Append(Append { storage, piece, begin, frames, .. }) => {
                 (storage, piece, begin, frames)
             }
+            Job::Sync(job) => return self.tear_sync(&job, rng),
             Job::Save(job) => return self.tear_save(&job, rng),
             Job::Spill(job) => return self.tear_spill(&job, rng),
             _ => return,
@@ -388,6 +395,7 @@ impl SimDisk {
             }
         }
         self.files.sync(&storage.path_of(file));
+        self.files.sync_folder_of(&storage.path_of(file));
         Ok(())
     }
 

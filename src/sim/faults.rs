@@ -25,7 +25,16 @@ impl Sim {
     /// may be there afterwards.
     pub fn cut_power(&mut self, host: HostId) {
         self.kill(host);
-        self.hosts[host.0].disk.cut_power(&mut self.rng);
+        let now = self.agenda.now();
+        let disk = &mut self.hosts[host.0].disk;
+        disk.now = now;
+        // What it was at is done in part, and of that any part is left.
+        for job in self.agenda.take_jobs(host) {
+            if self.rng.below(2) == 0 {
+                disk.tear(job, &mut self.rng);
+            }
+        }
+        disk.cut_power(&mut self.rng);
     }
 
     /// Starts a host that was killed, with the torrents that it had and what is on its disk.

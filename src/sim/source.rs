@@ -100,12 +100,7 @@ impl Source {
     }
 
     /// Returns what is wrong with a piece on `disk`, if anything is.
-    pub(super) fn piece_fault(
-        &self,
-        disk: &SimDisk,
-        root: &Path,
-        piece: PieceIndex,
-    ) -> Option<String> {
+    pub fn piece_fault(&self, disk: &SimDisk, root: &Path, piece: PieceIndex) -> Option<String> {
         let mut rest = self.piece(piece);
         let (storage, len) = (self.all_in_parts(root), self.layout.piece_len(piece));
         let kept_apart = storage.spans(piece, 0, len);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::disk::job::{DiskErrorKind, DiskOp, Storage};
-use crate::disk::slots::{self, Slot};
+use crate::disk::slots;
 use crate::disk::spill;
 use crate::disk::state::{Loaded, Looked, Restore, Save, Spill, StateOutcome, Sync};
 use crate::rng::Rng;
@@ -14,7 +14,18 @@ use crate::wire::frame::Frame;
 
 use super::disk::{SimDisk, failed};
 
+/// What follows after a new state file was written: its sync, its name, and the sync of that.
+const STEPS: usize = 3;
+
 impl SimDisk {
+    /// Returns what a power cut at this moment may leave; another time it may be something else.
+    #[must_use]
+    pub fn after_power_cut(&self, rng: &mut Rng) -> Self {
+        let mut left = self.clone();
+        left.cut_power(rng);
+        left
+    }
+
     /// Cuts the power: see [`super::Sim::cut_power`].
     pub(super) fn cut_power(&mut self, rng: &mut Rng) {
         self.files.cut_power(rng);
@@ -48,6 +59,11 @@ impl SimDisk {
                 self.files.sync(&path(*index));
             }
         }
+        if !fails {
+            for index in &synced {
+                self.files.sync_folder_of(&path(*index));
+            }
+        }
         let is_pad = |index: usize| storage.layout.files().get(index).is_some_and(|it| it.pad);
         let looked = (0..=storage.parts_index())
             .filter(|index| (look_at_all || synced.contains(index)) && !is_pad(*index))
@@ -63,10 +79,7 @@ impl SimDisk {
         self.assert_durable(job);
         let torrent = job.storage.torrent;
         if let Some(path) = job.storage.state.as_deref() {
-            let bytes = slots::encode(job.generation, &job.record);
-            let at = self.slot_at(path, job.slot, bytes.len());
-            self.files.write(path, at, &bytes, self.now);
-            self.files.sync(path);
+            self.write_record(path, job, usize::MAX, usize::MAX);
             if !job.has_blocks {
                 self.files.remove(&spill_path(path));
             }
@@ -79,6 +92,7 @@ impl SimDisk {
             let path = spill_path(path);
             self.files.write(&path, 0, &spill_bytes(&job), self.now);
             self.files.sync(&path);
+            self.files.sync_folder_of(&path);
         }
         let Spill { storage, blocks, frames, .. } = job;
         let torrent = storage.torrent;
@@ -95,13 +109,59 @@ impl SimDisk {
         StateOutcome::Restored { torrent: storage.torrent, blocks, frames, is_whole }
     }
 
-    /// Writes as much of a record as a kill in the middle of it would.
+    /// Syncs as many files as a crash in the middle of it would.
+    pub(super) fn tear_sync(&mut self, job: &Sync, rng: &mut Rng) {
+        let storage = &job.storage;
+        let len_of = |piece| storage.layout.piece_len(piece);
+        let spans = job.pieces.iter().flat_map(|piece| storage.spans(*piece, 0, len_of(*piece)));
+        for span in spans.filter(|span| !span.pad) {
+            if rng.below(2) == 0 {
+                self.files.sync(&storage.path_of(span.file));
+            }
+        }
+    }
+
+    /// Does as much of a save as a crash in the middle of it would.
     pub(super) fn tear_save(&mut self, job: &Save, rng: &mut Rng) {
         let Some(path) = job.storage.state.as_deref() else { return };
+        let len = slots::encode(job.generation, &job.record).len();
+        self.write_record(path, job, rng.below(len + 1), rng.below(STEPS + 1));
+    }
+
+    /// Writes a record in place, or into a file that is put in the place of what is there: `most`
+    /// bytes of it, and so many of the `steps` that follow.
+    fn write_record(&mut self, path: &Path, job: &Save, most: usize, steps: usize) {
         let mut bytes = slots::encode(job.generation, &job.record);
-        let at = self.slot_at(path, job.slot, bytes.len());
-        bytes.truncate(rng.below(bytes.len() + 1));
-        self.files.write(path, at, &bytes, self.now);
+        let half = self.files.get(path).map_or(0, <[u8]>::len) / 2;
+        let (len, is_whole) = (bytes.len(), most >= bytes.len());
+        bytes.truncate(most);
+        let at = |slot_len: usize| {
+            let at = job.slot.offset(slot_len as u64);
+            usize::try_from(at).expect("a simulated file is small")
+        };
+        if half >= len {
+            self.files.write(path, at(half), &bytes, self.now);
+            if is_whole && steps > 0 {
+                self.files.sync(path);
+            }
+            return;
+        }
+        let (new, slot_len) = (path.with_extension("new"), slots::slot_len(len));
+        self.files.take_away(&new);
+        self.files.write(&new, 0, &vec![0; 2 * slot_len], self.now);
+        self.files.write(&new, at(slot_len), &bytes, self.now);
+        if !is_whole {
+            return;
+        }
+        if steps > 0 {
+            self.files.sync(&new);
+        }
+        if steps > 1 {
+            self.files.rename(&new, path);
+        }
+        if steps >= STEPS {
+            self.files.sync_folder_of(path);
+        }
     }
 
     /// Writes as much of a spill as a kill in the middle of it would.
@@ -110,20 +170,6 @@ impl SimDisk {
         let mut bytes = spill_bytes(job);
         bytes.truncate(rng.below(bytes.len() + 1));
         self.files.write(&spill_path(path), 0, &bytes, self.now);
-    }
-
-    /// Returns where a slot begins; a file that is new has its room reserved durably, as one that
-    /// is put in its place has.
-    fn slot_at(&mut self, path: &Path, slot: Slot, len: usize) -> usize {
-        let slot_len = match self.files.get(path) {
-            Some(file) if file.len() / 2 >= len => file.len() / 2,
-            _ => {
-                let slot_len = slots::slot_len(len);
-                self.files.put(path.to_owned(), vec![0; 2 * slot_len], self.now);
-                slot_len
-            }
-        };
-        usize::try_from(slot.offset(slot_len as u64)).expect("a simulated file is small")
     }
 
     /// Asserts that a record claims nothing but what a power cut at this moment would leave.

@@ -5,12 +5,13 @@
 
 use std::path::PathBuf;
 
-use super::random::{Named, seeds};
+use super::random::{Named, seeds_or};
 use super::*;
 use swarmloop::disk::job::DiskErrorKind;
 use swarmloop::disk::slots;
+use swarmloop::id::PieceIndex;
 use swarmloop::session::io::StopReason;
-use swarmloop::sim::{DiskOptions, SourceFile};
+use swarmloop::sim::{DiskOptions, SimDisk, SourceFile};
 use swarmloop::torrent::resume::Record;
 
 /// Payload of the torrents, in bytes.
@@ -38,15 +39,25 @@ struct Swarm {
 
 impl Swarm {
     fn new(seed: u64, piece_len: u32) -> Self {
+        Self::of(seed, source(seed, piece_len), (300_000, Duration::from_secs(1)))
+    }
+
+    /// Returns one that is cheap to copy.
+    fn small(seed: u64) -> Self {
+        let files = [file("a", 70_000), file("sub/b", 3), file("sub/c", 59_997)];
+        let source = Arc::new(Source::new(seed, &files, 16 << 10, None));
+        Self::of(seed, source, (60_000, Duration::from_millis(300)))
+    }
+
+    fn of(seed: u64, source: Arc<Source>, (rate, interval): (u64, Duration)) -> Self {
         let mut sim = Sim::new(SimOptions::new(seed));
-        let source = source(seed, piece_len);
         let mut slow = peer();
-        slow.link.up_rate = 300_000;
+        slow.link.up_rate = rate;
         let seeder = sim.add_seed(slow, &source);
         let mut options = peer();
         options.config.pool_bytes = POOL;
         options.config.max_unsynced_bytes = UNSYNCED;
-        options.config.sync_interval = Duration::from_secs(1);
+        options.config.sync_interval = interval;
         let leecher = sim.add_host(options);
         let keeps = AddOptions { resume: true, ..AddOptions::from_peers(&[seeder]) };
         sim.add_torrent(leecher, &source, keeps);
@@ -60,10 +71,19 @@ impl Swarm {
     }
 
     fn record(&self) -> Option<Record> {
+        self.record_on(self.sim.disk(self.leecher))
+    }
+
+    /// Returns where the leecher's state is.
+    fn state(&self) -> PathBuf {
+        let name = format!("state/{}.resume", self.source.metainfo.info_hash);
+        self.sim.root(self.leecher).join(name)
+    }
+
+    /// Returns the newest record on a disk.
+    fn record_on(&self, disk: &SimDisk) -> Option<Record> {
         let metainfo = &self.source.metainfo;
-        let name = format!("state/{}.resume", metainfo.info_hash);
-        let state: PathBuf = self.sim.root(self.leecher).join(name);
-        let newest = slots::newest(self.sim.disk(self.leecher).file(&state)?)?;
+        let newest = slots::newest(disk.file(&self.state())?)?;
         let pieces = u32::try_from(metainfo.pieces.len() / 20).unwrap();
         // The last one is the parts file.
         Record::decode(newest.record, metainfo.info_hash, pieces, metainfo.files.len() + 1)
@@ -158,7 +178,54 @@ fn random_lives(seed: u64) {
 
 #[test]
 fn a_download_survives_random_ends_of_its_process() {
-    for seed in seeds() {
+    seeds_or("100").for_each(random_lives);
+}
+
+/// How many moments of a download are looked at, and how many power cuts at each.
+const MOMENTS: usize = 16;
+const CUTS: usize = 12;
+
+/// Downloads, is killed now and then, and at random moments looks at what power cuts could leave: a
+/// record no older than the one that was durable, and every piece that it claims.
+fn crash_states(seed: u64) {
+    let _named = Named(seed);
+    let mut rng = Rng::new(seed);
+    let mut swarm = Swarm::small(seed);
+    let state = swarm.state();
+    for _ in 0..MOMENTS {
+        swarm.sim.run_for(Duration::from_millis(1 + rng.below(300) as u64));
+        if rng.below(6) == 0 {
+            swarm.sim.kill(swarm.leecher);
+            swarm.sim.run_for(Duration::from_millis(rng.below(40) as u64));
+            swarm.restart();
+        }
+        let disk = swarm.sim.disk(swarm.leecher);
+        let generation = |file: Option<&[u8]>| Some(slots::newest(file?)?.generation);
+        let durable = generation(disk.durable_file(&state));
+        for _ in 0..CUTS {
+            let left = disk.after_power_cut(&mut rng);
+            assert!(generation(left.file(&state)) >= durable, "older than {durable:?}");
+            let claimed = swarm.record_on(&left).map(|record| record.claimed);
+            for piece in claimed.iter().flat_map(|claimed| claimed.ones()) {
+                let root = swarm.sim.root(swarm.leecher);
+                let fault = swarm.source.piece_fault(&left, root, PieceIndex(piece));
+                assert_eq!(fault, None, "piece {piece} is claimed");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_record_claims_is_there_after_a_power_cut_at_any_moment() {
+    seeds_or("300").for_each(crash_states);
+}
+
+/// 5,000 downloads through the ends of their processes, and 960,000 power cuts.
+#[test]
+#[ignore = "takes minutes, most of all if it is not optimised: add --release"]
+fn thousands_of_crashes_lose_nothing_that_was_claimed() {
+    for seed in seeds_or("5000") {
+        crash_states(seed);
         random_lives(seed);
     }
 }
@@ -250,8 +317,7 @@ fn a_state_that_is_gone_costs_a_check_and_no_byte() {
     let have = swarm.claimed().len();
     assert!(have > 10);
     swarm.sim.kill(swarm.leecher);
-    let name = format!("state/{}.resume", swarm.source.metainfo.info_hash);
-    let path = swarm.sim.root(swarm.leecher).join(name);
+    let path = swarm.state();
     swarm.sim.disk_mut(swarm.leecher).remove(&path);
     swarm.restart();
     assert_eq!(swarm.settle() as usize, have);

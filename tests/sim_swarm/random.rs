@@ -8,7 +8,12 @@ use swarmloop::sim::{LinkOptions, SourceFile};
 
 /// Which seeds are tried; `SWARMLOOP_SIM_SEEDS` asks for others: `300`, or `300..400`.
 pub(super) fn seeds() -> Range<u64> {
-    let asked = std::env::var("SWARMLOOP_SIM_SEEDS").unwrap_or_else(|_| "40".to_owned());
+    seeds_or("40")
+}
+
+/// Which seeds are tried; as [`seeds`], others by default.
+pub(super) fn seeds_or(default: &str) -> Range<u64> {
+    let asked = std::env::var("SWARMLOOP_SIM_SEEDS").unwrap_or_else(|_| default.to_owned());
     let (from, until) = asked.split_once("..").unwrap_or(("0", &asked));
     let number = |text: &str| text.parse().expect("SWARMLOOP_SIM_SEEDS is a number or a range");
     number(from)..number(until)
@@ -20,7 +25,14 @@ pub(super) struct Named(pub(super) u64);
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ = writeln!(std::io::stderr(), "random swarm: seed {} has failed", self.0);
+            let (seed, thread) = (self.0, std::thread::current());
+            let _ = writeln!(
+                std::io::stderr(),
+                "seed {seed} has failed; once more: SWARMLOOP_SIM_SEEDS={seed}..{} \
+                 cargo test --test sim_swarm {} -- --include-ignored",
+                seed + 1,
+                thread.name().unwrap_or_default(),
+            );
         }
     }
 }

@@ -110,9 +110,8 @@ pub(super) fn run(
             Outcome::Read { torrent: storage.torrent, conn, piece, begin, frames, result }
         }
         Job::Stat { storage } => {
-            let folders = folders(&storage);
             let files = guarded(DiskOp::Stat, &storage, || files.look_at(&storage));
-            Outcome::Stat { torrent: storage.torrent, files, folders }
+            Outcome::Stat { torrent: storage.torrent, files, folders: folders(&storage) }
         }
         Job::Check { storage, first, count } => {
             let check = || check(files, &storage, first, count, buffer);
