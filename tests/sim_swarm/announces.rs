@@ -77,9 +77,9 @@ impl Actor for Slow {
 
 fn many_torrents(seed: u64, takes: Duration) -> (Sim, HostId, Arc<Mutex<Seen>>) {
     let mut sim = Sim::new(SimOptions::new(seed));
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let tally = Arc::new(Mutex::new(Seen::default()));
     let (requests, answers) = (BTreeMap::new(), BTreeSet::new());
-    let slow = Slow { takes, seen: Arc::clone(&seen), requests, answers };
+    let slow = Slow { takes, seen: Arc::clone(&tally), requests, answers };
     sim.add_actor(Box::new(slow), LinkOptions::default());
     let mut options = peer();
     options.config.max_announces = LIMIT;
@@ -90,7 +90,7 @@ fn many_torrents(seed: u64, takes: Duration) -> (Sim, HostId, Arc<Mutex<Seen>>) 
         let add = AddOptions { use_trackers: true, ..AddOptions::seed() };
         sim.add_torrent(host, &source, add);
     }
-    (sim, host, seen)
+    (sim, host, tally)
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::random::{Named, seeds_or};
 use super::*;
+use swarmloop::bitfield::Bitfield;
 use swarmloop::disk::job::DiskErrorKind;
 use swarmloop::disk::slots;
 use swarmloop::id::PieceIndex;
@@ -206,7 +207,7 @@ fn crash_states(seed: u64) {
             let left = disk.after_power_cut(&mut rng);
             assert!(generation(left.file(&state)) >= durable, "older than {durable:?}");
             let claimed = swarm.record_on(&left).map(|record| record.claimed);
-            for piece in claimed.iter().flat_map(|claimed| claimed.ones()) {
+            for piece in claimed.iter().flat_map(Bitfield::ones) {
                 let root = swarm.sim.root(swarm.leecher);
                 let fault = swarm.source.piece_fault(&left, root, PieceIndex(piece));
                 assert_eq!(fault, None, "piece {piece} is claimed");

@@ -168,7 +168,7 @@ mod tests {
     fn most(filter: Filter) -> [&'static str; TARGETS.len()] {
         TARGETS.map(|(_, target)| {
             let taken = LEVELS.iter().filter(|(_, level)| filter.takes(*level, target));
-            taken.map(|(name, _)| *name).last().unwrap_or("off")
+            taken.map(|(name, _)| *name).next_back().unwrap_or("off")
         })
     }
 
