@@ -232,10 +232,12 @@ impl Run {
 }
 
 impl Ended {
-    /// Returns what was said without plain progress lines, which begin with the time.
+    /// Returns what was said without plain progress lines, which begin with the time, and without
+    /// what a wrapper has said.
     pub(crate) fn words(&self) -> String {
-        let is_progress = |line: &&str| line.starts_with("20") && line.contains('T');
-        let lines: Vec<&str> = self.err.lines().filter(|line| !is_progress(line)).collect();
+        let is_progress = |line: &str| line.starts_with("20") && line.contains('T');
+        let is_other = |line: &&str| is_progress(line) || line.starts_with("strace: ");
+        let lines: Vec<&str> = self.err.lines().filter(|line| !is_other(line)).collect();
         lines.join("\n")
     }
 }
