@@ -53,8 +53,8 @@ fn survives(stage: &Stage, (call, of_folder): (&str, bool), error: &str, nth: &s
         Some(0) => stage.check("out"),
         Some(1 | 6) => {
             let words = ended.words();
-            let is_error = |line: &&str| line.starts_with("swarmloop: error: cannot ");
-            assert!((1..=2).contains(&words.lines().filter(is_error).count()), "{name}");
+            let is_error = |line: &str| line.starts_with("swarmloop: error: cannot ");
+            assert!(words.lines().any(is_error), "{name}");
             assert!(words.contains("verified and kept") || words.contains("next time"), "{name}");
         }
         _ => panic!("{name}"),
