@@ -59,6 +59,9 @@ pub(super) struct Entry {
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
     pub removing: bool,
+    /// Whether it is being looked at, and whether it stands in line for that.
+    pub is_looked_at: bool,
+    pub in_look_line: bool,
     /// Whether a graceful stop waits for it, as of when it was looked at last.
     pub restless: bool,
     /// The time of its earliest entry in the wheel.
@@ -120,6 +123,8 @@ impl Entry {
             telling: Telling::default(),
             touched: false,
             removing: false,
+            is_looked_at: false,
+            in_look_line: false,
             restless: false,
             wheel_at: None,
         }

@@ -18,6 +18,7 @@ mod dial;
 mod entry;
 mod gate;
 pub mod io;
+mod looks;
 mod report;
 mod slots;
 pub mod status;
@@ -83,6 +84,10 @@ pub struct Session {
     announce_line: BTreeSet<(Instant, TorrentId)>,
     /// Announces under way. Invariant: the torrents that have one.
     announces: usize,
+    /// Torrents that wait to be looked at, each once ([`Entry::in_look_line`]).
+    look_line: VecDeque<TorrentId>,
+    /// Torrents that are being looked at. Invariant: those of [`Entry::is_looked_at`].
+    looked_at: usize,
     /// Torrents that a graceful stop waits for. Invariant: those of [`Entry::restless`].
     restless: usize,
     /// The limits on payload; `None` while there is none.
@@ -226,6 +231,8 @@ impl Session {
             half_open: 0,
             announce_line: BTreeSet::new(),
             announces: 0,
+            look_line: VecDeque::new(),
+            looked_at: 0,
             restless: 0,
             trace: (config.trace_records > 0).then(|| Trace::new(config.trace_records)),
             config,

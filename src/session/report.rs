@@ -172,6 +172,7 @@ impl Session {
         assert_eq!(self.announces, count(|entry| entry.announcing.is_some()), "announces");
         assert_eq!(self.announce_line.len(), count(|entry| entry.announce_due.is_some()));
         assert_eq!(self.restless, count(|entry| entry.restless), "torrents to wait for");
+        assert_eq!(self.looked_at, count(|entry| entry.is_looked_at), "torrents looked at");
         let is_stale = |entry: &Entry| !entry.touched && entry.restless == entry.is_quiet();
         assert!(!entries().any(is_stale), "whether a stop waits for a torrent");
         let half_open = entries().map(|entry| entry.half_open).sum::<usize>();

@@ -153,7 +153,7 @@ impl Session {
             },
         };
         self.tops.insert(&params.storage);
-        let torrent = Torrent::start(params, &mut self.work.ctx(now));
+        let torrent = Torrent::new(params, &self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         let announcer = Announcer::new(tiers, &mut self.work.rng);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);
@@ -163,7 +163,7 @@ impl Session {
             self.look_up(LookupFor::UserPeer(id), host, port, now);
         }
         self.set_torrent_limits(id, new.limits, now);
-        self.pass_on_news(id, now);
+        self.look_or_wait(id, now);
         self.touch(id);
         Ok(id)
     }

@@ -230,6 +230,7 @@ impl Session {
             }
         }
         self.pass_on_news(torrent, now);
+        self.look_or_wait(torrent, now);
         self.look_up_again(torrent, now);
         self.line_up(torrent, now);
         self.dial(torrent, now);

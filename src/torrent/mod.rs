@@ -152,6 +152,8 @@ pub struct Torrent {
     picked: Vec<Block>,
     /// Recycled bitfield for peers whose pieces are kept in a smaller form.
     scratch: Bitfield,
+    /// What each file was when every piece was hashed and right, until they are looked at.
+    hashed: Option<Vec<Option<OnDisk>>>,
 }
 
 /// The phase with exactly its data.
@@ -223,11 +225,11 @@ impl Ctx<'_> {
 }
 
 impl Torrent {
-    /// Returns a torrent that begins to look at its existing files.
-    pub fn start(params: TorrentParams, ctx: &mut Ctx<'_>) -> Self {
+    /// Returns a torrent whose existing files are to be looked at: see [`Torrent::begin`].
+    pub fn new(params: TorrentParams, ctx: &Ctx<'_>) -> Self {
         let layout = &params.storage.layout;
         let geometry = Geometry::new(layout.total_len(), layout.piece_len(PieceIndex(0)));
-        let mut torrent = Self {
+        Self {
             id: params.storage.torrent,
             info_hash: params.info_hash,
             geometry,
@@ -263,16 +265,12 @@ impl Torrent {
             unchoked: BTreeSet::new(),
             picked: Vec::new(),
             scratch: Bitfield::default(),
-        };
-        torrent.begin(ctx);
-        if let Stage::Checking(check) = &mut torrent.stage {
-            check.hashed = params.hashed;
+            hashed: params.hashed,
         }
-        torrent
     }
 
-    /// Begins to look at the existing files.
-    fn begin(&mut self, ctx: &mut Ctx<'_>) {
+    /// Begins to look at the existing files, and loads what the last process has said of them.
+    fn look_at_files(&mut self, ctx: &mut Ctx<'_>) {
         let pieces = self.geometry.pieces();
         if let Some(kept) = self.kept.take() {
             let files = self.storage.parts_index() + 1;
@@ -280,7 +278,9 @@ impl Torrent {
             self.jobs.submit(Job::Load { storage: Arc::clone(&self.storage) }, ctx);
         }
         self.jobs.submit(Job::Stat { storage: Arc::clone(&self.storage) }, ctx);
-        self.stage = Stage::Checking(Box::new(Check::new(pieces, self.keep.is_none())));
+        let mut check = Check::new(pieces, self.keep.is_none());
+        check.hashed = self.hashed.take();
+        self.stage = Stage::Checking(Box::new(check));
         ctx.events.push(TorrentEvent::Phase(Phase::Checking));
     }
 
@@ -290,8 +290,8 @@ impl Torrent {
             return Phase::DiskFull(Box::new(full));
         }
         match &self.stage {
-            Stage::Stopped { reason, .. } => Phase::Stopped(reason.clone()),
-            Stage::Checking(_) => Phase::Checking,
+            Stage::Stopped { reason, .. } if !self.rest.waits() => Phase::Stopped(reason.clone()),
+            Stage::Stopped { .. } | Stage::Checking(_) => Phase::Checking,
             Stage::Active { end: End::Seeding, picker } if picker.is_complete() => Phase::Seeding,
             Stage::Active { end: End::Seeding, .. } => Phase::PartialSeeding,
             Stage::Active { .. } => Phase::Downloading,

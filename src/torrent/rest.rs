@@ -44,16 +44,22 @@ pub(super) struct Rest {
     is_wanted: bool,
     /// Whether it has let its files go since it stopped.
     has_let_go: bool,
+    /// Whether it waits to be looked at: it is new, or was started.
+    waits: bool,
 }
 
 impl Rest {
     /// Returns that of a torrent that is to stop once its files were looked at, or to run.
     pub(super) const fn new(is_wanted: bool) -> Self {
-        Self { is_wanted, has_let_go: false }
+        Self { is_wanted, has_let_go: false, waits: true }
     }
 
     pub(super) const fn is_wanted(&self) -> bool {
         self.is_wanted
+    }
+
+    pub(super) const fn waits(&self) -> bool {
+        self.waits
     }
 }
 
@@ -63,6 +69,7 @@ impl Torrent {
     pub fn stop(&mut self, reason: Option<StopReason>, ctx: &mut Ctx<'_>) {
         self.rest.is_wanted = true;
         if matches!(self.stage, Stage::Stopped { .. }) {
+            self.rest.waits = false;
             return;
         }
         self.close_idle(reason.is_none() && self.keep.is_some(), ctx);
@@ -85,6 +92,7 @@ impl Torrent {
     pub fn stop_when_known(&mut self, ctx: &mut Ctx<'_>) {
         match &self.stage {
             Stage::Checking(check) if !check.is_begun() => self.rest.is_wanted = true,
+            Stage::Stopped { .. } if self.rest.waits => self.rest.is_wanted = true,
             _ => self.stop(None, ctx),
         }
     }
@@ -93,11 +101,28 @@ impl Torrent {
     /// [`Torrent::come_to_rest`] sees to it.
     pub const fn start_again(&mut self) {
         self.rest.is_wanted = false;
+        self.rest.waits = matches!(self.stage, Stage::Stopped { .. });
     }
 
     /// Tells whether the torrent has stopped and is not to go on.
     pub const fn is_stopped(&self) -> bool {
-        matches!(self.stage, Stage::Stopped { .. }) && self.rest.is_wanted
+        matches!(self.stage, Stage::Stopped { .. }) && !self.rest.waits
+    }
+
+    /// Tells whether it is to be looked at and nothing else is under way for it.
+    pub fn is_ready_to_begin(&self) -> bool {
+        self.rest.waits && self.is_still()
+    }
+
+    /// Tells whether it is being looked at: nothing is known of it yet.
+    pub fn is_looked_at(&self) -> bool {
+        matches!(&self.stage, Stage::Checking(check) if !check.is_begun())
+    }
+
+    /// Tells whether it has stopped and nothing is under way for it.
+    fn is_still(&self) -> bool {
+        let has_stopped = matches!(self.stage, Stage::Stopped { .. });
+        has_stopped && self.jobs.0 == 0 && self.is_settled() && self.peers.is_empty()
     }
 
     /// Takes in that the outcome of a job has come. Returns whether it was the last that a stopped
@@ -107,19 +132,21 @@ impl Torrent {
         self.jobs.0 == 0 && matches!(self.stage, Stage::Stopped { .. })
     }
 
-    /// Lets go of everything that a torrent which rests has no use for, or begins anew if it is to
-    /// go on, once nothing is under way for it; to be called at the end of a turn in which
-    /// something has happened to it.
+    /// Begins to look at the files, like those of a new torrent. It [is
+    /// ready](Torrent::is_ready_to_begin) for it.
+    pub fn begin(&mut self, ctx: &mut Ctx<'_>) {
+        self.shed();
+        (self.rest.waits, self.rest.has_let_go) = (false, false);
+        self.look_at_files(ctx);
+    }
+
+    /// Lets go of everything that a torrent which rests has no use for, once nothing is under way
+    /// for it; to be called at the end of a turn in which something has happened to it.
     pub fn come_to_rest(&mut self, ctx: &mut Ctx<'_>) {
-        let has_stopped = matches!(self.stage, Stage::Stopped { .. });
-        if !has_stopped || self.jobs.0 > 0 || !self.is_settled() || !self.peers.is_empty() {
+        if self.rest.waits || !self.is_still() {
             return;
         }
-        if !self.rest.is_wanted {
-            self.shed();
-            self.rest.has_let_go = false;
-            self.begin(ctx);
-        } else if !std::mem::replace(&mut self.rest.has_let_go, true) {
+        if !std::mem::replace(&mut self.rest.has_let_go, true) {
             self.shed();
             self.jobs.submit(Job::LetGo { storage: Arc::clone(&self.storage) }, ctx);
         }

@@ -201,3 +201,33 @@ fn whatever_is_stopped_and_started_when_it_is_complete_in_the_end() {
         assert_at_rest(&sim, leecher);
     }
 }
+
+#[test]
+fn more_torrents_than_are_looked_at_at_a_time_are_all_looked_at() {
+    let mut sim = Sim::new(SimOptions::new(7));
+    let host = sim.add_host(peer());
+    let torrents: Vec<TorrentId> = (0..700)
+        .map(|n| {
+            let source = Arc::new(Source::single(n, 1_000, 16 << 10, None));
+            sim.add_torrent(host, &source, AddOptions::seed())
+        })
+        .collect();
+    let phase = |sim: &Sim, id: TorrentId| sim.torrent(host, id).unwrap().phase;
+    assert_eq!(phase(&sim, torrents[699]), Phase::Checking, "it waits for its turn");
+    // Of those that wait some are stopped and some removed.
+    for id in &torrents[400..500] {
+        sim.command(host, |session, now| session.stop_torrent(*id, now));
+    }
+    for id in &torrents[500..600] {
+        sim.command(host, |session, now| session.remove_torrent(*id, now));
+    }
+    sim.run_for(MINUTE);
+    for (at, id) in torrents.iter().enumerate() {
+        let phase = sim.torrent(host, *id).map(|status| status.phase);
+        match at {
+            400..500 => assert_eq!(phase, Some(Phase::Stopped(None)), "{at}"),
+            500..600 => assert_eq!(phase, None, "{at}"),
+            _ => assert_eq!(phase, Some(Phase::PartialSeeding), "{at}"),
+        }
+    }
+}
