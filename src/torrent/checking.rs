@@ -460,6 +460,10 @@ impl Torrent {
         if let Some(unreadable) = unreadable {
             self.lose_unreadable(unreadable, ctx);
         }
+        if end == End::Downloading {
+            // Those that were of no use before what was here was lost.
+            self.candidates.revive(ctx.now);
+        }
         if end == End::Finishing {
             self.finish(ctx);
         } else if end == End::Seeding && complete {

@@ -356,7 +356,9 @@ fn random_wishes_are_all_fulfilled() {
 
 #[test]
 fn files_on_their_way_out_of_the_parts_file_survive_a_sync_that_fails() {
-    for seed in seeds() {
+    // The last ones have found pieces that were carried before they were hashed again, and peers
+    // that nobody dialled any more when what they had sent was lost.
+    for seed in seeds().chain([840, 1741]) {
         let _named = Named(seed);
         let mut rng = Rng::new(seed);
         let mut sim = Sim::new(SimOptions::new(seed));
