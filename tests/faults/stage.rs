@@ -22,8 +22,9 @@ use tempfile::TempDir;
 
 pub(crate) const PIECE_LEN: usize = 64 << 10;
 
-/// What anything here may take on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What anything here may take on a machine that is busy. A disk that was full twice is tried again
+/// after a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A torrent and its only seed, which lives in this process.
 pub(crate) struct Stage {
