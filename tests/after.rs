@@ -329,3 +329,23 @@ fn seeding_goes_on_from_where_the_data_is() {
     stage.check(&stage.path("copy"));
     assert!(stage.path("learnt").exists(), "a download runs its command");
 }
+
+#[test]
+fn where_it_is_already_nothing_is_moved_to() {
+    let stage = Stage::new();
+    let (code, out, err) = stage.run(&["-d", "here", "--move-to", "./here"]);
+    assert_eq!((code, out), (Some(0), format!("here/{NAME}\n")), "{err}");
+    assert!(!err.contains("moved  "), "{err}");
+    stage.check(&stage.path("here"));
+}
+
+#[test]
+fn what_was_moved_is_complete_without_the_folder_it_was_in() {
+    let stage = Stage::new();
+    let args = ["-d", "here", "--move-to", "done"];
+    assert_eq!(stage.run(&args).0, Some(0));
+    fs::remove_dir(stage.path("here")).expect("empty");
+    let (code, out, err) = stage.run(&args);
+    assert_eq!((code, out), (Some(0), format!("done/{NAME}\n")), "{err}");
+    assert!(!err.contains("error: "), "{err}");
+}

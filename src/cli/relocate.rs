@@ -50,8 +50,8 @@ pub(crate) struct Move<'a> {
 }
 
 impl Move<'_> {
-    /// Moves; the folder is made if it is not there. What is returned is a failure to remove what
-    /// was copied: the data is in both places then.
+    /// Moves; the folder is made if it is not there. What is returned is a failure after the data
+    /// has come to its new place: what was copied is still there, or what belongs to other files.
     ///
     /// After an error everything is where it was.
     pub(crate) fn perform(&self) -> Result<Option<Failure>, Failure> {
@@ -60,18 +60,19 @@ impl Move<'_> {
         let names = names(&storage);
         let place = to.join(&names[0]);
         fs::create_dir_all(to).map_err(|error| self.failed(&error, &names))?;
-        let mut places = names.iter().map(|name| to.join(name));
-        if let Some(taken) = places.find(|place| fs::symlink_metadata(place).is_ok()) {
-            return Err(in_the_way(&taken));
+        // All of them, before the first has moved.
+        if let Some(place) = names.iter().map(|name| to.join(name)).find(|it| is_there(it)) {
+            return Err(in_the_way(&place));
         }
         let left = match self.rename(&storage, &names) {
-            Ok(()) => Ok(None),
+            Ok(left) => Ok(left.map(|error| self.unfinished(&error, &names))),
             Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                self.copy(&storage).perform(&names)
+                let left = self.copy(&storage).perform(&names);
+                left.map(|left| left.map(|error| self.left_behind(&error, &names)))
             }
             Err(error) => Err(error),
         };
-        let left = left.map_err(|error| {
+        left.map_err(|error| {
             // Nothing came of it, so nothing is to be believed of what is there.
             if let Some((_, new)) = self.states {
                 forget(new);
@@ -80,8 +81,7 @@ impl Move<'_> {
                 ErrorKind::AlreadyExists => in_the_way(&place),
                 _ => self.failed(&error, &names),
             }
-        })?;
-        Ok(left.map(|error| self.left_behind(&error, &names)))
+        })
     }
 
     /// Brings a move to its end that was killed when the data was at its new place already. What it
@@ -89,29 +89,29 @@ impl Move<'_> {
     pub(crate) fn resume(&self) -> Option<Failure> {
         let storage = Arc::new(storage(self.metainfo, self.from));
         let mut names = names(&storage);
-        let copy = self.to.join(hidden(&names[0]));
+        let copy = self.to.join(self.hidden());
         // What was copied and has not come to its place may be gone from where it was.
         let mut aside = every_name(&storage).split_off(1);
         aside.retain(|name| !names.contains(name) && is_parts_of(&storage, &copy.join(name)));
         names.append(&mut aside);
-        let is_there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
-        let resumed = if is_there(copy.clone()) {
-            self.copy(&storage).finish(&copy, &names)
-        } else if is_there(self.from.join(&names[0])) {
-            // Nobody was moving: it is in both places.
-            return None;
+        if is_there(&copy) {
+            let left = self.copy(&storage).finish(&copy, &names).err()?;
+            Some(self.left_behind(&left, &names))
+        } else if is_there(&self.from.join(&names[0])) || !is_there(self.from) {
+            // Nobody was moving: it is in both places, or there is nothing that it could come from.
+            None
         } else {
-            self.rename_rest(&names)
-        };
-        resumed.err().map(|error| self.left_behind(&error, &names))
+            let left = self.rename_rest(&names).err()?;
+            Some(self.unfinished(&left, &names))
+        }
     }
 
-    /// Moves within a file system.
-    fn rename(&self, storage: &Arc<Storage>, names: &[OsString]) -> io::Result<()> {
+    /// Moves within a file system. What is returned is why only the data itself could be moved.
+    fn rename(&self, storage: &Arc<Storage>, names: &[OsString]) -> io::Result<Option<io::Error>> {
         // Before the data: a state without data claims nothing, data without a state is hashed.
         self.carry_state(storage, storage);
         rename_new(&self.from.join(&names[0]), &self.to.join(&names[0]))?;
-        self.rename_rest(names)
+        Ok(self.rename_rest(names).err())
     }
 
     /// Moves what comes after the data itself, if that is at its new place.
@@ -131,6 +131,12 @@ impl Move<'_> {
         }
     }
 
+    /// Returns the name of the folder that a copy is made in, which no other torrent has. It is
+    /// there for as long as the move is not at its end.
+    fn hidden(&self) -> String {
+        format!(".{}.moving", self.metainfo.info_hash)
+    }
+
     fn copy<'a>(&'a self, storage: &'a Arc<Storage>) -> Copy<'a> {
         Copy { plan: self, storage }
     }
@@ -138,6 +144,12 @@ impl Move<'_> {
     fn failed(&self, error: &io::Error, names: &[OsString]) -> Failure {
         let (from, to) = (escaped_path(&self.from.join(&names[0])), escaped_path(self.to));
         Failure::io(&format!("move '{from}' to '{to}'"), error)
+    }
+
+    /// The data is at its new place, and something that goes with it is not.
+    fn unfinished(&self, error: &io::Error, names: &[OsString]) -> Failure {
+        let (from, to) = (escaped_path(&self.from.join(&names[0])), escaped_path(self.to));
+        Failure::io(&format!("end the move of '{from}' to '{to}'"), error)
     }
 
     fn left_behind(&self, error: &io::Error, names: &[OsString]) -> Failure {
@@ -182,13 +194,8 @@ fn every_name(storage: &Storage) -> Vec<OsString> {
     if named == hashed { vec![top, named] } else { vec![top, named, hashed] }
 }
 
-/// Returns the name of the folder that a copy is made in. It is there for as long as the move is
-/// not at its end.
-fn hidden(top: &OsStr) -> OsString {
-    let mut hidden = OsString::from(".");
-    hidden.push(top);
-    hidden.push(".moving");
-    hidden
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Something is where the data is to be moved to.
@@ -201,16 +208,14 @@ fn in_the_way(place: &Path) -> Failure {
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // Not every file system can promise not to replace.
-        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
-            fs::rename(from, to)
-        }
+        Err(Errno::INVAL | Errno::NOSYS) if !is_there(to) => fs::rename(from, to),
         result => Ok(result?),
     }
 }
 
 /// Renames those of some files that are in a folder into another one.
 fn rename_all(names: &[OsString], from: &Path, to: &Path) -> io::Result<()> {
-    let mut there = names.iter().filter(|name| fs::symlink_metadata(from.join(name)).is_ok());
+    let mut there = names.iter().filter(|name| is_there(&from.join(name)));
     there.try_for_each(|name| rename_new(&from.join(name), &to.join(name)))
 }
 
@@ -229,7 +234,7 @@ impl Copy<'_> {
     /// returned is why that could not be removed.
     fn perform(&self, names: &[OsString]) -> io::Result<Option<io::Error>> {
         let Move { from, to, .. } = *self.plan;
-        let copy = to.join(hidden(&names[0]));
+        let copy = to.join(self.plan.hidden());
         remove_old(&copy)?;
         fs::create_dir(&copy)?;
         let copied = self.copy_into(&copy, names).and_then(|()| self.check(&copy));
@@ -479,6 +484,31 @@ mod tests {
         assert_eq!(listing(&to), ["top"]);
     }
 
+    #[test]
+    fn nothing_is_moved_if_the_hidden_parts_cannot_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&from);
+        put_parts(&torrent, &from);
+        fs::create_dir(&to).expect("made");
+        fs::write(to.join(".top.parts"), "of another").expect("written");
+        let failure = relocate(&torrent, &from, &to).expect_err("in the way");
+        assert!(failure.message.contains("to/.top.parts' exists already; the data stays"));
+        assert_eq!(listing(&from), [&[".top.parts"], &ALL[..]].concat());
+        assert_eq!(listing(&to), [".top.parts"]);
+    }
+
+    #[test]
+    fn there_is_no_move_to_end_without_the_folder_it_would_be_from() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&to);
+        let selection = &Selection::all();
+        let plan = Move { metainfo: &torrent, selection, from: &from, to: &to, states: None };
+        assert!(plan.resume().is_none());
+        assert_eq!(listing(&to), ALL);
+    }
+
     fn relocate(torrent: &Metainfo, from: &Path, to: &Path) -> Result<Option<Failure>, Failure> {
         let selection = &Selection::all();
         Move { metainfo: torrent, selection, from, to, states: None }.perform()
@@ -499,10 +529,13 @@ mod tests {
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         let torrent = torrent(&from);
         fs::write(from.join("top/foreign"), "kept").expect("written");
-        // What a killed move has left.
-        fs::create_dir_all(to.join(".top.moving/top")).expect("made");
+        // What a killed move has left, and what another torrent's move is about.
+        let moving = |hash| format!(".{hash}.moving");
+        fs::create_dir_all(to.join(moving(torrent.info_hash)).join("top")).expect("made");
+        let other = moving(swarmloop::id::InfoHash([9; 20]));
+        fs::create_dir_all(to.join(&other)).expect("made");
         assert!(copy(&torrent, &from, &to).expect("moved").is_none());
-        assert_eq!(listing(&to), ALL);
+        assert_eq!(listing(&to), [&[other.as_str()], &ALL[..]].concat());
         assert_eq!(listing(&from), ["top", "top/foreign"]);
     }
 
@@ -541,8 +574,9 @@ mod tests {
         hard_links(&kept, &from);
         fs::remove_file(from.join("top/a")).expect("removed");
         fs::write(from.join("top/in/b"), "changed since").expect("written");
-        fs::create_dir(to.join(".top.moving")).expect("made");
-        fs::rename(to.join(".top.parts"), to.join(".top.moving/.top.parts")).expect("moved");
+        let moving = to.join(format!(".{}.moving", torrent.info_hash));
+        fs::create_dir(&moving).expect("made");
+        fs::rename(to.join(".top.parts"), moving.join(".top.parts")).expect("moved");
         let selection = &Selection::all();
         let plan = Move { metainfo: &torrent, selection, from: &from, to: &to, states: None };
         assert!(plan.resume().is_none());
