@@ -20,6 +20,7 @@ use super::network;
 use super::room;
 use super::select;
 use super::state;
+use super::state_dir;
 use super::ui::Ui;
 use super::watch::{End, Watch};
 
@@ -153,13 +154,16 @@ impl Download {
     ) -> Self {
         network::add_trackers(&args.network, number, &mut loaded.metainfo, ui);
         let (top, source) = (loaded.top().to_owned(), loaded.source);
-        let there = args.move_to.as_deref();
-        let is_moved = there.is_some_and(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
         let info_hash = loaded.metainfo.info_hash;
+        let key = |dir| state_dir::key(info_hash, dir);
+        let here = key(args.dir.as_deref().unwrap_or(Path::new(".")));
+        // What is to be moved to where it is stays there.
+        let there = args.move_to.as_deref().filter(|to| key(to) != here);
+        let is_moved = there.is_some_and(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
         let state_there = there.and_then(|to| state::resume(args.state, info_hash, to));
         let path = result_path(there.filter(|_| is_moved).or(args.dir.as_deref()), &loaded);
         let here = to_add(args, args.dir.as_deref(), loaded, selection);
-        let (move_to, command) = (args.move_to.clone(), args.on_complete.clone());
+        let (move_to, command) = (there.map(Path::to_owned), args.on_complete.clone());
         let torrent = match &move_to {
             // What was moved already is gone on with from there.
             Some(to) if is_moved => {
