@@ -125,10 +125,11 @@ fn claims_of_the_living(path: &Path) -> io::Result<Option<String>> {
         Err(error) => return Err(error),
     };
     match file.try_lock_shared() {
-        Ok(()) => {
-            fs::remove_file(path)?;
-            Ok(None)
-        }
+        Ok(()) => match fs::remove_file(path) {
+            // It ended well, and has removed it itself since it was opened here.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(None),
+        },
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             file.take(MAX_CLAIMS_LEN).read_to_string(&mut text)?;
