@@ -11,8 +11,8 @@ use crate::cli::exit::Failure;
 /// The table of a configuration file that is for every command with network flags.
 pub(crate) const NETWORK: &str = "network";
 
-/// The heading of the help that network flags stand under.
-const NETWORK_HEADING: &str = "Network";
+/// The headings of the help that network flags stand under.
+const NETWORK_HEADINGS: [&str; 3] = ["Network", "Limits", "Timeouts"];
 
 /// Flags that say where settings come from, or answer at once.
 const NEVER_SET: [&str; 4] = ["config", "no-config", "help", "version"];
@@ -48,7 +48,7 @@ pub(crate) struct Flag {
     /// Its long name without the dashes.
     pub(crate) long: String,
     pub(crate) kind: Kind,
-    /// Whether it stands under the heading of network flags.
+    /// Whether it stands under a heading of network flags.
     pub(crate) in_network: bool,
     /// Whether its value is a path, in which `~` has a meaning.
     pub(crate) is_path: bool,
@@ -77,7 +77,7 @@ impl Flag {
             command: command.map(|command| command.get_name().to_owned()),
             id: arg.get_id().to_string(),
             kind,
-            in_network: arg.get_help_heading() == Some(NETWORK_HEADING),
+            in_network: arg.get_help_heading().is_some_and(|it| NETWORK_HEADINGS.contains(&it)),
             is_path,
             is_hidden: arg.is_hide_set(),
             negation: is_switch

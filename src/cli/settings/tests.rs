@@ -95,6 +95,19 @@ fn a_narrower_table_wins_within_a_file() {
 }
 
 #[test]
+fn how_fast_and_how_patient_connections_are_is_of_the_network() {
+    let place = Place::new()
+        .file("user.toml", "[network]\nport = 51413\nlimit_up = \"2M\"\nkeepalive = \"20s\"\n");
+    let get = place.get(&[]);
+    assert_eq!(get.network.limits.limit_up, Some(2 << 20));
+    assert_eq!(get.network.timeouts.keepalive, Some(Duration::from_secs(20)));
+    match place.cli(&["seed", "x"]).command {
+        Command::Seed(seed) => assert_eq!(seed.network.limits.limit_up, Some(2 << 20)),
+        other => panic!("not seed: {other:?}"),
+    }
+}
+
+#[test]
 fn every_kind_of_flag_is_set_and_typed_over() {
     let place = Place::new().file(
         "user.toml",
