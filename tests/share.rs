@@ -179,3 +179,19 @@ fn what_is_shared_is_read_once_before_it_is_sent() {
     share.child.kill().expect("it runs");
     share.wait();
 }
+
+#[test]
+fn what_another_process_shares_is_not_offered_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    make_album(folder.path());
+    let args = ["my album", "--bind", "127.0.0.69", "--port", "0", "--tracker-port", "0"];
+    let mut first = Share::start(folder.path(), &args);
+    let second = Share::start(folder.path(), &args);
+    assert_eq!(second.line, "");
+    let output = second.wait();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    first.child.kill().expect("it runs");
+    first.child.wait().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("is being worked on in ") && !err.contains("sharing  "), "{err}");
+}

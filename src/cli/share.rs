@@ -81,7 +81,10 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         ..AddTorrent::new(torrent.metainfo, dir, Mode::Seed)
     };
     watch.add(&client, ui, 1, to_add, torrent.source, None);
-    offer.tell(ui);
+    // Nobody is told to fetch what is not there.
+    if !watch.is_empty() {
+        offer.tell(ui);
+    }
     let sharing = Sharing { client: &client, once: args.once.map(u64::from) };
     let end = watch.run(&sharing, &signals, ui);
     if let End::Stopped(_) = end {

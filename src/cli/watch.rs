@@ -220,6 +220,11 @@ impl Watch {
         event
     }
 
+    /// Tells whether there is no torrent that the client has not refused.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roster.all().is_empty()
+    }
+
     /// Tells whether somebody was told that a torrent failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.roster.failures().next().is_some()
