@@ -123,9 +123,10 @@ pub struct Torrent {
     /// `None` if nothing outlives the process, and while the torrent rests.
     keep: Option<Box<Keep>>,
     /// What is left of `keep` while the torrent rests.
-    kept: Option<Kept>,
-    /// Blocks of open pieces that were put aside and are on their way back.
-    restoring: Restored,
+    kept: Option<Box<Kept>>,
+    /// Blocks of open pieces that were put aside and are on their way back; `None` if there are
+    /// none.
+    restoring: Option<Box<Restored>>,
     /// What is with the disk.
     jobs: Jobs,
     rest: Rest,
@@ -247,8 +248,8 @@ impl Torrent {
             carrying: None,
             stage: Stage::Stopped { reason: None, have: Bitfield::new(geometry.pieces()) },
             keep: None,
-            kept: params.resume.map(|resume| Kept::new(&resume, params.sync, ctx.now)),
-            restoring: Restored::default(),
+            kept: params.resume.map(|resume| Box::new(Kept::new(&resume, params.sync, ctx.now))),
+            restoring: None,
             jobs: Jobs::default(),
             rest: Rest::new(params.stopped),
             finishing: 0,
@@ -274,7 +275,7 @@ impl Torrent {
         let pieces = self.geometry.pieces();
         if let Some(kept) = self.kept.take() {
             let files = self.storage.parts_index() + 1;
-            self.keep = Some(Box::new(Keep::new(kept, pieces, files)));
+            self.keep = Some(Box::new(Keep::new(*kept, pieces, files)));
             self.jobs.submit(Job::Load { storage: Arc::clone(&self.storage) }, ctx);
         }
         self.jobs.submit(Job::Stat { storage: Arc::clone(&self.storage) }, ctx);
@@ -521,7 +522,8 @@ impl Torrent {
 
     /// Returns the credit, in blocks, that the open pieces hold.
     pub fn credit_held(&self) -> u32 {
-        self.pieces.iter().map(|open| open.credit).sum::<u32>() + self.restoring.credit()
+        let restoring = self.restoring.as_ref().map_or(0, |restored| restored.credit());
+        self.pieces.iter().map(|open| open.credit).sum::<u32>() + restoring
     }
 }
 

@@ -19,7 +19,6 @@ use crate::disk::job::Job;
 use crate::id::PieceIndex;
 
 use super::blame::Blame;
-use super::keep::Keep;
 use super::phase::{StopReason, TorrentEvent};
 use super::pieces::OpenPiece;
 use super::selecting::Carrying;
@@ -73,8 +72,10 @@ impl Torrent {
             return;
         }
         self.close_idle(reason.is_none() && self.keep.is_some(), ctx);
-        if !self.keep.as_ref().is_some_and(|keep| keep.is_restoring()) {
-            std::mem::take(&mut self.restoring).give(ctx.pool);
+        if !self.keep.as_ref().is_some_and(|keep| keep.is_restoring())
+            && let Some(restored) = self.restoring.take()
+        {
+            restored.give(ctx.pool);
         }
         if let (Stage::Checking(_), Some(keep)) = (&self.stage, &mut self.keep) {
             keep.give_up();
@@ -154,7 +155,7 @@ impl Torrent {
 
     /// Drops what is of use only while the torrent runs.
     fn shed(&mut self) {
-        self.kept = self.keep.take().map(|keep| Keep::rest(&keep)).or(self.kept.take());
+        self.kept = self.keep.take().map(|keep| Box::new(keep.rest())).or(self.kept.take());
         self.candidates.rest();
         self.trouble.forget();
         self.pieces.shrink();

@@ -61,7 +61,7 @@ impl Torrent {
             frames.push(ctx.pool.take(block.len));
         }
         let Some(keep) = self.keep.as_mut().filter(|_| !blocks.is_empty()) else { return false };
-        self.restoring = restored;
+        self.restoring = Some(Box::new(restored));
         let job = keep.restore(Arc::clone(&self.storage), blocks, frames);
         self.jobs.submit(job, ctx);
         true
@@ -88,10 +88,10 @@ impl Torrent {
         is_whole: bool,
         ctx: &mut Ctx<'_>,
     ) -> After {
-        let mut restored = std::mem::take(&mut self.restoring);
+        let mut restored = self.restoring.take().unwrap_or_default();
         restored.blocks = blocks.into_iter().zip(frames).collect();
         if is_whole && let Stage::Checking(_) = self.stage {
-            self.restoring = restored;
+            self.restoring = Some(restored);
         } else {
             restored.give(ctx.pool);
         }
@@ -100,7 +100,8 @@ impl Torrent {
 
     /// Puts the blocks back to where they were.
     pub(super) fn restore(&mut self, ctx: &mut Ctx<'_>) {
-        let Restored { blocks, pieces } = std::mem::take(&mut self.restoring);
+        let Some(restored) = self.restoring.take() else { return };
+        let Restored { blocks, pieces } = *restored;
         for (piece, credit) in pieces {
             let Stage::Active { picker, .. } = &mut self.stage else { return };
             if picker.is_openable(piece) {
