@@ -24,6 +24,8 @@ mod random;
 mod selecting;
 #[path = "sim_swarm/stopping.rs"]
 mod stopping;
+#[path = "sim_swarm/udp_trackers.rs"]
+mod udp_trackers;
 
 use std::sync::Arc;
 use std::time::Duration;

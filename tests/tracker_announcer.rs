@@ -433,15 +433,17 @@ fn redirects_are_followed_so_often_and_no_more() {
     // The count is of one announce.
     talk.expect("a", Started);
     assert!(talk.announcer.handle_redirect(url("http://r/")).is_ok());
-    let https = talk.announcer.handle_redirect(url("https://r/"));
-    assert_eq!(https, Err(TrackerError::Unsupported(Scheme::Https)));
+    for (other, scheme) in [("gopher://r/", Scheme::Other), ("udp://r:1/", Scheme::Udp)] {
+        let refused = talk.announcer.handle_redirect(url(other));
+        assert_eq!(refused, Err(TrackerError::Unsupported(scheme)));
+    }
 }
 
 #[test]
 fn trackers_that_cannot_be_spoken_to_are_shown_and_never_asked() {
     let mut talk = Conversation::start(&[
         "https://a/announce",
-        "udp://b:80",
+        "gopher://b:80",
         "not a url",
         "http://d/announce",
         "wss://e/",
@@ -459,11 +461,32 @@ fn trackers_that_cannot_be_spoken_to_are_shown_and_never_asked() {
     let next_in = Duration::from_secs(1700);
     assert_eq!(talk.states(), others(TrackerState::Working { peers: 2, next_in }));
 
-    let mut none = Conversation::start(&["udp://b:80"]);
+    let mut none = Conversation::start(&["gopher://b:80"]);
     none.expect_nothing();
     none.announcer.stop();
     assert!(none.announcer.is_stopped());
     Conversation::start(&[]).expect_nothing();
+}
+
+#[test]
+fn what_is_said_over_udp_is_what_is_said_over_http() {
+    let mut talk = Conversation::start(&["udp://a:1/announce?k=v", "udp://b:1"]);
+    let first = talk.expect("a", Started);
+    assert_eq!((first.target.as_str(), first.has_successor), ("/announce?k=v", true));
+    let said = first.datagram;
+    assert_eq!(
+        (said.info_hash, said.peer_id, said.key),
+        (FACTS.info_hash, FACTS.peer_id, FACTS.key)
+    );
+    assert_eq!((said.uploaded, said.downloaded, said.left), (1, 2, 3));
+    assert_eq!((said.event, said.num_want, said.port, said.ip), (Started, Some(80), 6881, None));
+    talk.fail();
+    let second = talk.expect_after(0, "b", Started);
+    assert_eq!((second.target.as_str(), second.has_successor), ("", false));
+    talk.answer();
+    talk.announcer.stop();
+    let last = talk.expect_after(0, "b", Stopped);
+    assert_eq!((last.datagram.event, last.datagram.num_want), (Stopped, Some(0)));
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub enum Answer {
 }
 
 /// What a tracker says to an announce that it took.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct AnnounceReply {
     /// Until the next regular announce; [`MIN_INTERVAL`] to [`MAX_INTERVAL`].
     pub interval: Duration,
@@ -313,15 +313,18 @@ fn retry_in(value: Value<'_, '_>) -> Retry {
     })
 }
 
-/// Returns the start of a text in whatever encoding, at most [`MAX_REPLY_TEXT`] bytes.
 fn text(value: Value<'_, '_>) -> Option<String> {
-    let bytes = value.as_bytes()?;
+    value.as_bytes().map(foreign_text)
+}
+
+/// Returns the start of a text in whatever encoding, at most [`MAX_REPLY_TEXT`] bytes.
+pub(crate) fn foreign_text(bytes: &[u8]) -> String {
     let mut text: Cow<'_, str> = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_REPLY_TEXT)]);
     if text.len() > MAX_REPLY_TEXT {
         let end = (0..=MAX_REPLY_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         text = text[..end].to_owned().into();
     }
-    Some(text.into_owned())
+    text.into_owned()
 }
 
 fn is_host_name(host: &str) -> bool {

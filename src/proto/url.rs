@@ -41,7 +41,7 @@ pub enum Scheme {
     Http,
     /// HTTP over TLS; recognised, not spoken yet, and never downgraded to plain HTTP.
     Https,
-    /// UDP (BEP 15); recognised, not spoken yet.
+    /// UDP (BEP 15).
     Udp,
     /// Anything else (`wss` and the like).
     Other,
@@ -163,7 +163,11 @@ impl AnnounceUrl {
         }
         // Connecting to the unspecified address reaches the loopback one.
         let ip = ip.to_canonical();
-        if (ip.is_loopback() || ip.is_unspecified()) && !self.target.starts_with("/announce") {
+        // A connect over UDP has no path in it, and nothing in it is of whoever wrote the torrent.
+        if self.scheme != Scheme::Udp
+            && (ip.is_loopback() || ip.is_unspecified())
+            && !self.target.starts_with("/announce")
+        {
             return Err(UrlError::LoopbackPath);
         }
         Ok(())
@@ -265,7 +269,7 @@ impl AnnounceUrl {
 impl Scheme {
     /// Returns whether this build can announce to such a tracker.
     pub fn is_supported(self) -> bool {
-        self == Self::Http
+        matches!(self, Self::Http | Self::Udp)
     }
 
     fn from_name(name: &str) -> Self {
@@ -422,7 +426,7 @@ mod tests {
                 "{text}"
             );
             assert_eq!(url.as_str(), text);
-            assert_eq!(url.scheme().is_supported(), scheme == Http);
+            assert_eq!(url.scheme().is_supported(), [Http, Udp].contains(&scheme));
         }
     }
 

@@ -233,11 +233,14 @@ impl Reactor {
         let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
         session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
         let streams = Streams::new(&session_config);
+        let bind = session_config.bind.clone();
         let mut session = Session::new(session_config, clock::seeds()?, clock.now());
         if serves_http || !config.tracker_udp.is_empty() {
             session.serve_tracker(config.tracker);
         }
         let mut sockets = Sockets::default();
+        let heard_at = addrs_of(&listeners, Listener::Peers);
+        sockets.open_for_peers(&heard_at, &bind, &mut session, poll.registry());
         for addr in config.tracker_udp {
             let addr = with_port_of_http(addr, &listeners);
             sockets
@@ -349,8 +352,7 @@ impl Reactor {
 
     /// Returns where this reactor listens for `purpose`, ports resolved.
     pub fn listen_addrs(&self, purpose: Listener) -> Vec<SocketAddr> {
-        let wanted = self.listeners.iter().filter(|listening| listening.purpose == purpose);
-        wanted.map(|listening| listening.addr).collect()
+        addrs_of(&self.listeners, purpose)
     }
 
     /// Returns where this reactor takes datagrams for `purpose`, ports resolved.
@@ -565,6 +567,11 @@ fn divide_conns(config: &mut Config, conns: usize, serves_http: bool) {
     config.max_conns = config.max_conns.min(rest);
     // However many torrents there are, peers are to have most of what there is.
     config.max_announces = config.max_announces.min((rest / 8).max(1));
+}
+
+fn addrs_of(listeners: &[Listening], purpose: Listener) -> Vec<SocketAddr> {
+    let wanted = listeners.iter().filter(|listening| listening.purpose == purpose);
+    wanted.map(|listening| listening.addr).collect()
 }
 
 /// Returns an address for UDP with the port that HTTP has on it, if any port will do.

@@ -92,7 +92,7 @@ pub fn mark<S: AsFd>(socket: &S, addr: SocketAddr, dscp: u8) {
 /// What the system knows at once, [`fault`] tells by whose fault, and
 /// [`io::ErrorKind::AddrNotAvailable`] if `bind` has no address of the family.
 pub fn dial(addr: SocketAddr, bind: &[IpAddr], dscp: u8) -> io::Result<TcpStream> {
-    let source = source(addr, bind)?;
+    let source = source(addr.is_ipv4(), bind)?;
     let socket = stream_socket(addr)?;
     // Requests are small and must not wait for the acknowledgement of those before them.
     socket.set_tcp_nodelay(true)?;
@@ -164,8 +164,14 @@ fn stream_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn source(addr: SocketAddr, bind: &[IpAddr]) -> io::Result<Option<IpAddr>> {
-    let found = bind.iter().find(|source| source.is_ipv4() == addr.is_ipv4()).copied();
+/// Returns the address of `bind` that traffic of a family leaves from; `None` for any, if `bind` is
+/// empty.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::AddrNotAvailable`] if `bind` has only addresses of the other family.
+pub(super) fn source(is_ipv4: bool, bind: &[IpAddr]) -> io::Result<Option<IpAddr>> {
+    let found = bind.iter().find(|source| source.is_ipv4() == is_ipv4).copied();
     if found.is_none() && !bind.is_empty() {
         let message = "no address to bind to is of this family";
         return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));

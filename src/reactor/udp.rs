@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::event::Event;
 use mio::net::UdpSocket;
@@ -23,7 +23,7 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     open: Vec<Socket>,
-    /// What datagrams land in; empty while there is no socket.
+    /// What datagrams land in; empty until one has come.
     landing: Vec<u8>,
     /// What is sent next.
     outgoing: Vec<u8>,
@@ -82,10 +82,9 @@ impl Sockets {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let token = Token(FIRST_SOCKET - self.open.len());
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        self.landing.resize(BATCH * LANDING_LEN, 0);
         self.outgoing.resize(MAX_DATAGRAM_LEN, 0);
         self.open.push(Socket {
-            id: session.add_socket(purpose),
+            id: session.add_socket(purpose, addr),
             purpose,
             addr,
             udp: socket,
@@ -95,6 +94,33 @@ impl Sockets {
             held: VecDeque::new(),
         });
         Ok(())
+    }
+
+    /// Opens the sockets from which trackers are asked: one a family, where peers are listened for
+    /// if they are, and never from an address that is not in `bind`. A family that this machine
+    /// does not speak has none.
+    pub(super) fn open_for_peers(
+        &mut self,
+        listening: &[SocketAddr],
+        bind: &[IpAddr],
+        session: &mut Session,
+        registry: &Registry,
+    ) {
+        for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+            let Ok(source) = net::source(any.is_ipv4(), bind) else { continue };
+            let source = SocketAddr::new(source.unwrap_or(any), 0);
+            let is_allowed = |addr: &&SocketAddr| {
+                addr.is_ipv4() == any.is_ipv4() && (bind.is_empty() || bind.contains(&addr.ip()))
+            };
+            // Another program may have the port for UDP: then any other will do.
+            let heard_at = listening.iter().find(is_allowed).copied();
+            let fallback = heard_at.map(|addr| SocketAddr::new(addr.ip(), 0));
+            for addr in heard_at.into_iter().chain(fallback).chain([source]) {
+                if self.open(addr, Listener::Peers, session, registry).is_ok() {
+                    break;
+                }
+            }
+        }
     }
 
     /// Returns where there are sockets for `purpose`, ports resolved.
@@ -119,6 +145,9 @@ impl Sockets {
 
     /// Gives the session what has come, up to each socket's budget.
     pub(super) fn read(&mut self, session: &mut Session, now: Instant) {
+        if self.landing.is_empty() && self.is_readable() {
+            self.landing.resize(BATCH * LANDING_LEN, 0);
+        }
         for socket in &mut self.open {
             let mut budget = RECV_BUDGET;
             while socket.readable && budget > 0 {

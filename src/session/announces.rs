@@ -1,17 +1,23 @@
-//! Announces on their way: name lookup, one address after the other, one HTTP exchange, the
-//! answer's peers.
+//! Announces on their way: name lookup, one address after the other, one exchange over HTTP or in
+//! datagrams, the answer's peers; and then the same over the tracker's other family of addresses.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::id::{ConnId, TorrentId};
+use crate::proto::tracker_http::AnnounceReply;
+use crate::proto::tracker_udp::UdpAnnounce;
+use crate::proto::url::{Scheme, UrlError};
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
-use crate::tracker::{Announce, Exchange, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError};
+use crate::tracker::{
+    Announce, Exchange, MAX_TARGET_LEN, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError,
+    UdpAsk,
+};
 
 use super::conns::{Kind, TrackerStream};
-use super::entry::{Announcing, Via};
+use super::entry::{Announcing, Leg, Via};
 use super::io::{Action, Closed, Event, ResolveId};
 use super::trace::What;
 use super::{LookupFor, Session};
@@ -76,7 +82,8 @@ impl Session {
             let addrs = VecDeque::new();
             // A redirect goes on with what has begun.
             let since = entry.announcing.as_ref().map_or(now, |before| before.since);
-            let announcing = Announcing { announce, addrs, via, since, deadline };
+            let leg = entry.announcing.as_ref().map_or(Leg::First, |before| before.leg);
+            let announcing = Announcing { announce, addrs, via, leg, since, deadline };
             entry.announcing = Some(Box::new(announcing));
         }
     }
@@ -87,7 +94,7 @@ impl Session {
         if self.shutting_down { limit.min(TRACKER_STOP_TIMEOUT) } else { limit }
     }
 
-    /// The stream of an announce is open: its time begins.
+    /// The tracker of an announce was reached: its time begins.
     pub(super) fn tracker_connected(&mut self, torrent: TorrentId, now: Instant) {
         let limit = self.announce_limit();
         if let Some(announcing) = self.entry_mut(torrent).and_then(|e| e.announcing.as_mut()) {
@@ -177,22 +184,51 @@ impl Session {
             let Some(addr) = announcing.addrs.pop_front() else {
                 return self.announce_failed(torrent, error, now);
             };
-            // An address that swallows our dial must not use up the time of those behind it.
-            announcing.deadline = now + if announcing.addrs.is_empty() { limit } else { patience };
-            match Exchange::new(&announcing.announce, addr.ip()) {
-                Ok(exchange) => {
-                    let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
-                    let conn = self.connect(addr, Kind::Tracker(Box::new(stream)), now);
-                    if let Some(announcing) =
-                        self.entry_mut(torrent).and_then(|entry| entry.announcing.as_mut())
-                    {
-                        announcing.via = Via::Stream(conn);
+            // One that swallows what we send must not use up the time of those behind it.
+            let is_last = announcing.addrs.is_empty()
+                && announcing.leg == Leg::First
+                && !announcing.announce.has_successor;
+            announcing.deadline = now + if is_last { limit } else { patience };
+            let announce = announcing.announce.clone();
+            match self.ask(torrent, &announce, addr, now) {
+                Ok(via) => {
+                    let entry = self.entry_mut(torrent);
+                    if let Some(announcing) = entry.and_then(|entry| entry.announcing.as_mut()) {
+                        announcing.via = via;
+                    }
+                    if matches!(via, Via::Datagrams(ask) if self.udp.is_reached(ask)) {
+                        self.tracker_connected(torrent, now);
                     }
                     return self.touch(torrent);
                 }
                 Err(refused) => error = refused,
             }
         }
+    }
+
+    /// Begins to ask a tracker at one of its addresses.
+    fn ask(
+        &mut self,
+        torrent: TorrentId,
+        announce: &Announce,
+        addr: SocketAddr,
+        now: Instant,
+    ) -> Result<Via, TrackerError> {
+        if announce.url.scheme() != Scheme::Udp {
+            let exchange = Exchange::new(announce, addr.ip())?;
+            let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
+            return Ok(Via::Stream(self.connect(addr, Kind::Tracker(Box::new(stream)), now)));
+        }
+        announce.url.permits(addr.ip()).map_err(TrackerError::BadUrl)?;
+        let url_data = announce.target.as_bytes().to_vec();
+        if url_data.len() > MAX_TARGET_LEN {
+            return Err(TrackerError::BadUrl(UrlError::TooLong { limit: MAX_TARGET_LEN }));
+        }
+        // Over IPv6 the field is too small for an address, and an IPv4 one would be another's.
+        let ip = announce.datagram.ip.filter(|_| addr.is_ipv4());
+        let announce = UdpAnnounce { ip, ..announce.datagram };
+        let ask = UdpAsk::Announce { announce, url_data };
+        self.ask_by_datagram(torrent, addr, ask, now).map(Via::Datagrams)
     }
 
     /// Takes in that the stream of an announce ended. `false` if `id` is no such stream.
@@ -204,7 +240,7 @@ impl Session {
     ) -> bool {
         let Some(conn) = self.conns.find_mut(id) else { return false };
         let Kind::Tracker(stream) = &mut conn.kind else { return false };
-        let (torrent, untouched) = (stream.torrent, stream.sent == 0);
+        let (torrent, addr, untouched) = (stream.torrent, stream.addr, stream.sent == 0);
         let progress = match closed {
             Closed::Eof => stream.exchange.end_of_stream(),
             Closed::Failed(kind) => Err(TrackerError::Connect(kind)),
@@ -215,7 +251,7 @@ impl Session {
                 self.ask_next_addr(torrent, error, now);
             }
             (_, Ok(Progress::More)) => {}
-            (_, progress) => self.on_exchange(id, torrent, progress, now),
+            (_, progress) => self.on_exchange(id, (torrent, addr), progress, now),
         }
         true
     }
@@ -223,7 +259,7 @@ impl Session {
     pub(super) fn on_exchange(
         &mut self,
         id: ConnId,
-        torrent: TorrentId,
+        (torrent, addr): (TorrentId, SocketAddr),
         progress: Result<Progress, TrackerError>,
         now: Instant,
     ) {
@@ -241,22 +277,42 @@ impl Session {
                     Err(error) => self.announce_failed(torrent, error, now),
                 }
             }
-            Ok(Progress::Reply(reply)) => {
-                self.announce_ended(torrent, What::AnnounceAnswered, now);
-                self.take_announcing(torrent);
-                let Some(entry) = self.entry_mut(torrent) else { return };
-                for addr in &reply.peers {
-                    entry.torrent.candidates.add(*addr, Source::Tracker, now);
-                }
-                let report = entry.announcer.handle_reply(&reply, now);
-                for (host, port) in reply.hosts {
-                    self.look_up(LookupFor::TrackerPeer(torrent), host, port, now);
-                }
-                self.report(torrent, report);
-            }
+            Ok(Progress::Reply(reply)) => self.announce_answered(torrent, addr, reply, now),
             Ok(Progress::More) => {}
             Err(error) => self.announce_failed(torrent, error, now),
         }
+    }
+
+    /// Takes in the answer to the announce that is under way, and goes on over the tracker's other
+    /// family of addresses.
+    pub(super) fn announce_answered(
+        &mut self,
+        torrent: TorrentId,
+        from: SocketAddr,
+        reply: AnnounceReply,
+        now: Instant,
+    ) {
+        self.announce_ended(torrent, What::AnnounceAnswered, now);
+        let Some(mut announcing) = self.take_announcing(torrent) else { return };
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        for addr in &reply.peers {
+            entry.torrent.candidates.add(*addr, Source::Tracker, now);
+        }
+        let mut report = None;
+        if announcing.leg == Leg::First {
+            report = entry.announcer.handle_reply(&reply, now);
+            announcing.addrs.retain(|addr| addr.is_ipv4() != from.is_ipv4());
+            announcing.leg = Leg::Second;
+            if !announcing.addrs.is_empty() {
+                entry.announcing = Some(announcing);
+                self.announces += 1;
+            }
+        }
+        for (host, port) in reply.hosts {
+            self.look_up(LookupFor::TrackerPeer(torrent), host, port, now);
+        }
+        self.report(torrent, report);
+        self.ask_next_addr(torrent, TrackerError::GivenUp, now);
     }
 
     /// The time of an announce is up: its tracker's next address is asked if this one was never
@@ -271,14 +327,20 @@ impl Session {
             self.action(Action::Close { conn: id });
             return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
         }
-        self.announce_ended(torrent, What::AnnounceFailed, now);
-        self.give_up_announce(torrent);
+        if let Some(Via::Datagrams(ask)) = via
+            && !self.udp.is_reached(ask)
+        {
+            self.udp.give_up(ask);
+            return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
+        }
+        self.give_up_exchange(torrent);
         self.announce_failed(torrent, TrackerError::TimedOut, now);
     }
 
     /// Records that the announce that is under way, if one is, ends now, and how.
     fn announce_ended(&mut self, torrent: TorrentId, how: What, now: Instant) {
-        if let Some(announcing) = self.entry(torrent).and_then(|entry| entry.announcing.as_ref()) {
+        let announcing = self.entry(torrent).and_then(|entry| entry.announcing.as_ref());
+        if let Some(announcing) = announcing.filter(|announcing| announcing.leg == Leg::First) {
             let since = announcing.since;
             self.work.stats.histograms.record_since(Metric::Announce, since, now);
             self.note(None, torrent, how, now);
@@ -292,22 +354,59 @@ impl Session {
         Some(announcing)
     }
 
-    /// Forgets the announce that is under way and closes its stream.
-    pub(super) fn give_up_announce(&mut self, torrent: TorrentId) {
-        match self.take_announcing(torrent).map(|announcing| announcing.via) {
-            Some(Via::Stream(conn)) if self.conns.remove(conn).is_some() => {
-                self.action(Action::Close { conn });
-            }
-            Some(Via::Lookup(id)) => _ = self.lookups.remove(&id),
-            _ => {}
+    /// Begins to announce.
+    pub(super) fn start_announcing(&mut self, torrent: TorrentId, now: Instant) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        let is_second = entry.announcing.as_ref().is_some_and(|under_way| {
+            // The `stopped` of the last time: it is true no more.
+            under_way.leg == Leg::Second
+        });
+        if entry.announcer.start(now) || is_second {
+            self.give_up_announce(torrent);
         }
     }
 
-    fn announce_failed(&mut self, torrent: TorrentId, error: TrackerError, now: Instant) {
-        self.announce_ended(torrent, What::AnnounceFailed, now);
+    /// Ends announcing: who knows us is told, and what else is under way is given up.
+    pub(super) fn stop_announcing(&mut self, torrent: TorrentId) {
+        let Some(entry) = self.entry_mut(torrent) else { return };
+        let is_dispensable = entry.announcing.as_ref().is_some_and(Announcing::is_dispensable);
+        if entry.announcer.stop() || is_dispensable {
+            self.give_up_announce(torrent);
+        }
+    }
+
+    /// Forgets the announce that is under way.
+    fn give_up_announce(&mut self, torrent: TorrentId) {
+        self.give_up_exchange(torrent);
         self.take_announcing(torrent);
+    }
+
+    /// Ends the lookup or the exchange that an announce is at.
+    fn give_up_exchange(&mut self, torrent: TorrentId) {
+        let announcing = self.entry(torrent).and_then(|entry| entry.announcing.as_ref());
+        match announcing.map(|announcing| announcing.via) {
+            Some(Via::Stream(conn)) if self.conns.remove(conn).is_some() => {
+                self.action(Action::Close { conn });
+            }
+            Some(Via::Datagrams(ask)) => self.udp.give_up(ask),
+            Some(Via::Lookup(id)) => _ = self.lookups.remove(&id),
+            Some(Via::Stream(_)) | None => {}
+        }
+    }
+
+    pub(super) fn announce_failed(
+        &mut self,
+        torrent: TorrentId,
+        error: TrackerError,
+        now: Instant,
+    ) {
+        self.announce_ended(torrent, What::AnnounceFailed, now);
+        let Some(announcing) = self.take_announcing(torrent) else { return };
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
-        let report = entry.announcer.handle_failure(error, &mut self.work.rng, now);
+        let mut report = None;
+        if announcing.leg == Leg::First {
+            report = entry.announcer.handle_failure(error, &mut self.work.rng, now);
+        }
         self.report(torrent, report);
     }
 

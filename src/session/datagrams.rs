@@ -7,12 +7,13 @@ use super::Session;
 use super::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId, Transmit};
 use crate::time::Instant;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// The driver's sockets, and what is to be sent from them.
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
-    /// What each is for, by [`SocketId`].
-    sockets: Vec<Listener>,
+    /// What each is for, and whether it is an IPv4 one, by [`SocketId`].
+    sockets: Vec<(Listener, bool)>,
     /// What waits, end to end: one buffer for all, which keeps its memory.
     bytes: Vec<u8>,
     /// Where each goes, and where it ends in `bytes`.
@@ -26,8 +27,16 @@ pub(super) struct Datagrams {
 const MAX_WAITING_LEN: usize = 1 << 20;
 
 impl Datagrams {
+    /// Returns the socket from which strangers at `remote` are spoken to; `None` if there is none
+    /// of that family.
+    pub(super) fn socket_to(&self, remote: SocketAddr) -> Option<SocketId> {
+        let wanted = (Listener::Peers, remote.is_ipv4());
+        let at = self.sockets.iter().position(|socket| *socket == wanted)?;
+        u16::try_from(at).ok().map(SocketId)
+    }
+
     /// Appends what `write` writes, if it is anything, as a datagram for `route`.
-    fn push(&mut self, route: Route, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn push(&mut self, route: Route, write: impl FnOnce(&mut Vec<u8>)) {
         if self.bytes.len() >= MAX_WAITING_LEN {
             return;
         }
@@ -58,14 +67,14 @@ impl Datagrams {
 }
 
 impl Session {
-    /// Takes in that the driver has a datagram socket for `purpose` and returns its name. To be
-    /// called before the first turn, once for each.
+    /// Takes in that the driver has a datagram socket for `purpose` at `addr` and returns its name.
+    /// To be called before the first turn, once for each.
     ///
     /// Sockets are numbered from zero in the order in which they are named here.
-    pub fn add_socket(&mut self, purpose: Listener) -> SocketId {
+    pub fn add_socket(&mut self, purpose: Listener, addr: SocketAddr) -> SocketId {
         let sockets = &mut self.datagrams.sockets;
         let id = SocketId(u16::try_from(sockets.len()).expect("a driver has a handful of sockets"));
-        sockets.push(purpose);
+        sockets.push((purpose, addr.is_ipv4()));
         id
     }
 
@@ -74,7 +83,7 @@ impl Session {
         self.input();
         self.work.stats.counters.datagrams_received += 1;
         match self.datagrams.sockets.get(usize::from(route.socket.0)) {
-            Some(Listener::Tracker) => {
+            Some((Listener::Tracker, _)) => {
                 let Self { tracker_server, datagrams, work, .. } = self;
                 let Some(server) = tracker_server else { return };
                 datagrams.push(route, |out| {
@@ -82,8 +91,8 @@ impl Session {
                 });
                 self.plan_sweep(now);
             }
-            // Nobody of ours speaks to peers in datagrams.
-            Some(Listener::Peers) | None => {}
+            Some((Listener::Peers, _)) => self.on_tracker_datagram(route, datagram, now),
+            None => {}
         }
     }
 
@@ -100,8 +109,6 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
 
     #[test]

@@ -15,7 +15,7 @@ use crate::session::io::ResolveId;
 use crate::session::tell::Telling;
 use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::tracker::{Announce, AnnounceFacts, Announcer};
+use crate::tracker::{Announce, AnnounceEvent, AnnounceFacts, Announcer, AskId};
 
 /// One torrent of a session.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ pub(super) struct Announcing {
     /// Addresses of the tracker that have not been tried.
     pub addrs: VecDeque<SocketAddr>,
     pub via: Via,
+    pub leg: Leg,
     /// When it began, redirects included.
     pub since: Instant,
     pub deadline: Instant,
@@ -87,6 +88,26 @@ pub(super) enum Via {
     Lookup(ResolveId),
     /// It is on this connection.
     Stream(ConnId),
+    /// It is asked for in datagrams.
+    Datagrams(AskId),
+}
+
+/// A tracker is told of us over each family of addresses that it has, so that it can tell the peers
+/// of both (BEP 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leg {
+    /// Over whichever family it answers first: what comes of it is what comes of the announce.
+    First,
+    /// Over the other: its peers are welcome, and nothing depends on it.
+    Second,
+}
+
+impl Announcing {
+    /// Tells whether the announce itself has ended, and what is left of it may as well be left
+    /// out: not so of a `stopped`, behind which nothing comes that would say it.
+    pub(super) fn is_dispensable(&self) -> bool {
+        self.leg == Leg::Second && self.announce.event != AnnounceEvent::Stopped
+    }
 }
 
 /// How many pieces a peer gets in one turn of a seed's slot (libtorrent `seeding_piece_quota`).

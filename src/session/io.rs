@@ -104,7 +104,7 @@ pub struct Transmit {
 /// What a listening socket, or one for datagrams, is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Listener {
-    /// Peers (BEP 3).
+    /// Peers (BEP 3); datagrams also of trackers that we ask (BEP 15).
     Peers,
     /// Clients of the embedded tracker.
     Tracker,

@@ -4,7 +4,8 @@
 //! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
 //! the disk's answers, `announces` trackers, `dial` new connections, `clients` those of the
-//! embedded tracker, `datagrams` what comes and goes without a connection.
+//! embedded tracker, `datagrams` what comes and goes without a connection, `udp_trackers` those who
+//! are asked so.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
@@ -29,6 +30,7 @@ mod tops;
 mod torrents;
 pub mod trace;
 mod turn;
+mod udp_trackers;
 pub mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,6 +59,7 @@ use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
 use throttle::{Throttle, Way, clip};
 use tops::Tops;
 use trace::Trace;
+use udp_trackers::UdpClient;
 use wheel::Wheel;
 
 pub use torrents::{AddTorrentError, NewTorrent};
@@ -97,6 +100,7 @@ pub struct Session {
     /// Whether a [`WheelKey::TrackerSweep`] is in the wheel.
     sweeps_tracker: bool,
     datagrams: Datagrams,
+    udp: UdpClient,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -159,6 +163,8 @@ enum WheelKey {
     Dials,
     /// Stale peers of the embedded tracker.
     TrackerSweep,
+    /// What was asked in datagrams and is to be asked again.
+    UdpTrackers,
 }
 
 /// What a name lookup is for.
@@ -246,6 +252,7 @@ impl Session {
             tracker_server: None,
             sweeps_tracker: false,
             datagrams: Datagrams::default(),
+            udp: UdpClient::new(seeds.secret),
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
@@ -327,6 +334,7 @@ impl Session {
                     self.call_next(now);
                 }
                 WheelKey::TrackerSweep => self.sweep_tracker(now),
+                WheelKey::UdpTrackers => self.ask_again_by_datagram(at, now),
             }
         }
     }

@@ -118,8 +118,8 @@ impl Session {
             }
             Kind::Tracker(stream) => {
                 let progress = stream.exchange.feed(self.scratch.plain(n));
-                let torrent = stream.torrent;
-                self.on_exchange(id, torrent, progress, now);
+                let whose = (stream.torrent, stream.addr);
+                self.on_exchange(id, whose, progress, now);
                 Ok(())
             }
             Kind::Client(_) => {

@@ -282,9 +282,7 @@ impl Session {
     /// Does what follows for a torrent that has stopped: its trackers are told, its connections
     /// closed.
     fn close_down(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
-        if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.stop()) {
-            self.give_up_announce(torrent);
-        }
+        self.stop_announcing(torrent);
         self.close_conns_of(torrent, reason, now);
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.rest(&mut self.rechoking);
@@ -361,11 +359,7 @@ impl Session {
                 }
             }
             After::LookAgain => self.look_at_interest(torrent, now),
-            After::Started => {
-                if self.entry_mut(torrent).is_some_and(|entry| entry.announcer.start(now)) {
-                    self.give_up_announce(torrent);
-                }
-            }
+            After::Started => self.start_announcing(torrent, now),
             After::Completed => self.on_complete(torrent, now),
             After::Stopped => self.close_down(torrent, CloseReason::TorrentStopped, now),
             After::Restarted => self.close_conns_of(torrent, CloseReason::TorrentStopped, now),

@@ -193,11 +193,14 @@ impl Host {
         config.listen_port = PEER_PORT;
         let mut session = Session::new(config, self.seeds, now);
         self.sockets.clear();
+        let socket = session.add_socket(Listener::Peers, self.peer_addr());
+        self.sockets.push(PEER_PORT);
+        debug_assert_eq!(usize::from(socket.0) + 1, self.sockets.len(), "named in order");
         if let Some(tracker) = &self.options.tracker {
             session.serve_tracker(tracker.clone());
-            let socket = session.add_socket(Listener::Tracker);
-            debug_assert_eq!(usize::from(socket.0), self.sockets.len(), "named in order");
+            let socket = session.add_socket(Listener::Tracker, (self.ip, TRACKER_PORT).into());
             self.sockets.push(TRACKER_PORT);
+            debug_assert_eq!(usize::from(socket.0) + 1, self.sockets.len(), "named in order");
         }
         self.session = Some(Box::new(session));
         self.life += 1;

@@ -18,7 +18,8 @@ use super::tiers::{Endpoint, Standing, Tiers, Tracker};
 use super::{MAX_REDIRECTS, TrackerError, TrackerEvent, TrackerState, TrackerView};
 use crate::id::{InfoHash, PeerId};
 use crate::proto::tracker_http::{AnnounceEvent, AnnounceQuery, AnnounceReply, MIN_INTERVAL};
-use crate::proto::url::AnnounceUrl;
+use crate::proto::tracker_udp::UdpAnnounce;
+use crate::proto::url::{AnnounceUrl, Scheme};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -35,7 +36,8 @@ const EMPTY_SWARM_GAP: Duration = Duration::from_secs(1);
 pub struct Announcer {
     tiers: Tiers,
     phase: Phase,
-    in_flight: Option<InFlight>,
+    /// Apart, because few of thousands of torrents announce at a time.
+    in_flight: Option<Box<InFlight>>,
     /// How many answers in a row had no peers.
     empty_replies: u32,
 }
@@ -59,6 +61,7 @@ struct InFlight {
     event: AnnounceEvent,
     /// What is owed once this is answered.
     then_owed: AnnounceEvent,
+    datagram: UdpAnnounce,
     redirects: u32,
 }
 
@@ -86,15 +89,20 @@ pub struct AnnounceFacts {
     pub num_want: u32,
 }
 
-/// An announce to carry out: look up `url.host()`, then see [`Exchange`](super::Exchange).
+/// An announce to carry out: look up `url.host()`, then see [`Exchange`](super::Exchange) or, if
+/// `url.scheme()` is UDP, [`UdpTrackers`](super::UdpTrackers).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Announce {
     /// Whom to ask.
     pub url: AnnounceUrl,
-    /// Path and query of the request.
+    /// Path and query of an HTTP request, or what goes along with a datagram (BEP 41).
     pub target: String,
     /// What it announces.
     pub event: AnnounceEvent,
+    /// What it says, for a tracker that is asked over UDP.
+    pub datagram: UdpAnnounce,
+    /// Whether another tracker is asked at once if this one is silent.
+    pub has_successor: bool,
 }
 
 /// What came of an announce, for the application.
@@ -109,7 +117,7 @@ pub struct Report {
 impl Announcer {
     /// Returns the announcer for a torrent's `tiers` of URLs (BEP 12); it is stopped.
     ///
-    /// URLs of other schemes than `http` and malformed ones are kept for the
+    /// URLs of schemes that this build does not speak and malformed ones are kept for the
     /// [views](Announcer::views) and never asked. What is beyond
     /// [`MAX_TRACKERS`](super::MAX_TRACKERS) is ignored.
     pub fn new(tiers: &[Vec<String>], rng: &mut Rng) -> Self {
@@ -168,9 +176,9 @@ impl Announcer {
             return false;
         }
         let given_up = self.in_flight.take();
-        if let Some(InFlight { index, event: AnnounceEvent::Completed, .. }) = given_up {
+        if let Some(InFlight { index, event: AnnounceEvent::Completed, .. }) = given_up.as_deref() {
             // It has probably arrived; two of them would be counted as two downloads.
-            self.tiers.as_mut_slice()[index].owed = AnnounceEvent::Periodic;
+            self.tiers.as_mut_slice()[*index].owed = AnnounceEvent::Periodic;
         }
         self.phase = Phase::Stopping;
         self.finish_stopping();
@@ -203,7 +211,7 @@ impl Announcer {
         }
         let index = self.choose(now)?;
         let tracker = &self.tiers.as_slice()[index];
-        let Endpoint::Http(url) = &tracker.endpoint else {
+        let Endpoint::Usable(url) = &tracker.endpoint else {
             unreachable!("only usable trackers are chosen")
         };
         let (event, num_want) = match self.phase {
@@ -213,24 +221,21 @@ impl Announcer {
             Phase::Stopping => (tracker.owed, 0),
             _ => (tracker.owed, facts.num_want),
         };
-        let mut target = url.target().to_owned();
-        let query = AnnounceQuery {
-            info_hash: facts.info_hash,
-            peer_id: facts.peer_id,
-            port: facts.port,
-            ip: facts.ip,
-            uploaded: facts.uploaded,
-            downloaded: facts.downloaded,
-            left: facts.left,
-            event,
-            num_want,
-            key: facts.key,
-            tracker_id: &tracker.id,
+        let has_successor = match self.phase {
+            Phase::Trying { next } => self.tiers.next(next, now).is_some(),
+            _ => false,
         };
-        query.append_to(&mut target);
-        let then_owed = AnnounceEvent::Periodic;
-        self.in_flight = Some(InFlight { index, event, then_owed, redirects: 0 });
-        Some(Announce { url: url.clone(), target, event })
+        let announce = Announce {
+            url: url.clone(),
+            target: facts.target(url, event, num_want, &tracker.id),
+            event,
+            datagram: facts.datagram(event, num_want),
+            has_successor,
+        };
+        let (then_owed, datagram) = (AnnounceEvent::Periodic, announce.datagram);
+        let in_flight = InFlight { index, event, then_owed, datagram, redirects: 0 };
+        self.in_flight = Some(Box::new(in_flight));
+        Some(announce)
     }
 
     /// Returns the announce to go on with after a redirect; the same one stays in flight.
@@ -242,15 +247,17 @@ impl Announcer {
     /// [`TrackerError`]: pass it on to [`handle_failure`](Announcer::handle_failure).
     pub fn handle_redirect(&mut self, url: AnnounceUrl) -> Result<Announce, TrackerError> {
         let in_flight = self.in_flight.as_mut().ok_or(TrackerError::GivenUp)?;
-        if !url.scheme().is_supported() {
+        // From one protocol into another: nobody needs that but whoever looks for a way in.
+        if url.scheme() == Scheme::Udp || !url.scheme().is_supported() {
             return Err(TrackerError::Unsupported(url.scheme()));
         }
         if in_flight.redirects == MAX_REDIRECTS {
             return Err(TrackerError::TooManyRedirects { limit: MAX_REDIRECTS });
         }
         in_flight.redirects += 1;
-        let target = url.target().to_owned();
-        Ok(Announce { url, target, event: in_flight.event })
+        let (target, has_successor) = (url.target().to_owned(), false);
+        let InFlight { event, datagram, .. } = **in_flight;
+        Ok(Announce { url, target, event, datagram, has_successor })
     }
 
     /// Ends the announce in flight with the tracker's answer; the peers in it are the caller's to
@@ -258,7 +265,7 @@ impl Announcer {
     ///
     /// Returns `None` if there is none in flight: it was given up.
     pub fn handle_reply(&mut self, reply: &AnnounceReply, now: Instant) -> Option<Report> {
-        let InFlight { index, event, then_owed, .. } = self.in_flight.take()?;
+        let InFlight { index, event, then_owed, .. } = *self.in_flight.take()?;
         let peers = reply.peers.len() + reply.hosts.len();
         self.empty_replies = if peers == 0 { self.empty_replies.saturating_add(1) } else { 0 };
         let interval = reply.interval.max(reply.min_interval.unwrap_or_default());
@@ -296,7 +303,7 @@ impl Announcer {
         rng: &mut Rng,
         now: Instant,
     ) -> Option<Report> {
-        let InFlight { index, event, .. } = self.in_flight.take()?;
+        let InFlight { index, event, .. } = *self.in_flight.take()?;
         let tracker = &mut self.tiers.as_mut_slice()[index];
         let mut retry_in = tracker.back_off(error.clone(), rng, now);
         let url = tracker.text.clone();
@@ -377,6 +384,56 @@ impl Announcer {
     fn finish_stopping(&mut self) {
         if self.phase == Phase::Stopping && self.tiers.working().is_none() {
             self.phase = Phase::Stopped;
+        }
+    }
+}
+
+impl AnnounceFacts {
+    /// Returns path and query of a request, or the part of it that goes along with a datagram: none
+    /// if there is only a slash.
+    fn target(
+        &self,
+        url: &AnnounceUrl,
+        event: AnnounceEvent,
+        num_want: u32,
+        tracker_id: &[u8],
+    ) -> String {
+        let mut target = url.target().to_owned();
+        if url.scheme() == Scheme::Udp {
+            return if target == "/" { String::new() } else { target };
+        }
+        let query = AnnounceQuery {
+            info_hash: self.info_hash,
+            peer_id: self.peer_id,
+            port: self.port,
+            ip: self.ip,
+            uploaded: self.uploaded,
+            downloaded: self.downloaded,
+            left: self.left,
+            event,
+            num_want,
+            key: self.key,
+            tracker_id,
+        };
+        query.append_to(&mut target);
+        target
+    }
+
+    fn datagram(&self, event: AnnounceEvent, num_want: u32) -> UdpAnnounce {
+        UdpAnnounce {
+            info_hash: self.info_hash,
+            peer_id: self.peer_id,
+            downloaded: self.downloaded,
+            left: self.left,
+            uploaded: self.uploaded,
+            event,
+            ip: self.ip.and_then(|ip| match ip {
+                IpAddr::V4(v4) => Some(v4),
+                IpAddr::V6(_) => None,
+            }),
+            key: self.key,
+            num_want: Some(num_want),
+            port: self.port,
         }
     }
 }

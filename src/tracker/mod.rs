@@ -1,7 +1,7 @@
 //! Announces: which tracker is asked when, with what, and what its answer means (BEP 3, 12).
 //!
 //! [`Announcer`] decides, one a torrent; [`Exchange`] is one HTTP exchange over a stream that
-//! somebody else owns. A round of an announce:
+//! somebody else owns, and [`UdpTrackers`] has the exchanges over UDP. A round of an announce:
 //!
 //! ```text
 //! announcer.poll(facts, now)      -> Announce{url, target}
@@ -20,12 +20,17 @@ mod announcer;
 mod body;
 mod http;
 mod tiers;
+mod udp;
 
 use std::io;
 
 pub use self::announcer::{Announce, AnnounceFacts, Announcer, Report};
 pub use self::http::{Exchange, Progress};
 pub use self::tiers::MAX_TRACKERS;
+pub use self::udp::{
+    AskId, CONNECTION_LIFE, FIRST_REPEAT, MAX_TARGET_LEN, UdpAsk, UdpProgress, UdpTrackers,
+    UdpTransmit,
+};
 use crate::proto::http::HttpError;
 pub use crate::proto::tracker_http::AnnounceEvent;
 use crate::proto::tracker_http::{Failure, ReplyError};

@@ -6,7 +6,7 @@
 
 use super::{TrackerError, TrackerState};
 use crate::proto::tracker_http::{AnnounceEvent, Retry};
-use crate::proto::url::{AnnounceUrl, Scheme, UrlError};
+use crate::proto::url::{AnnounceUrl, UrlError};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub(super) struct Tracker {
 /// How a tracker is reached.
 #[derive(Debug)]
 pub(super) enum Endpoint {
-    Http(AnnounceUrl),
+    Usable(AnnounceUrl),
     Unsupported,
     Invalid(UrlError),
 }
@@ -129,7 +129,7 @@ impl Tiers {
 impl Tracker {
     fn new(text: &str, tier: usize) -> Self {
         let endpoint = match AnnounceUrl::parse(text) {
-            Ok(url) if url.scheme() == Scheme::Http => Endpoint::Http(url),
+            Ok(url) if url.scheme().is_supported() => Endpoint::Usable(url),
             Ok(_) => Endpoint::Unsupported,
             Err(error) => Endpoint::Invalid(error),
         };
@@ -158,7 +158,7 @@ impl Tracker {
 
     /// Returns whether it is ever to be asked.
     pub(super) fn is_usable(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Http(_))
+        matches!(self.endpoint, Endpoint::Usable(_))
             && !matches!(self.standing, Standing::Refused { .. })
     }
 

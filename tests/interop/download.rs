@@ -67,6 +67,16 @@ fn get_fetches_multi_file_from_transmission_through_the_npm_tracker() {
     fetch_through(TrackerKind::Npm, Client::Transmission);
 }
 
+#[test]
+fn get_fetches_multi_file_from_libtorrent_through_opentracker_over_udp() {
+    fetch_through(TrackerKind::OpentrackerUdp, Client::Libtorrent);
+}
+
+#[test]
+fn get_fetches_multi_file_from_libtorrent_through_the_npm_tracker_over_udp() {
+    fetch_through(TrackerKind::NpmUdp, Client::Libtorrent);
+}
+
 /// The torrent names no tracker: `--peer` is the only way to the seed.
 fn fetch_by_peer(seeder: Client) {
     let clients = [seeder, Client::Swarmloop];

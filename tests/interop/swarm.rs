@@ -35,6 +35,23 @@ fn swarmloop_tracker_serves_rqbit_and_libtorrent_over_udp() {
 }
 
 #[test]
+fn swarmloop_finds_swarmloop_and_others_through_its_own_tracker_over_udp() {
+    let leechers = [Client::Swarmloop, Client::Libtorrent];
+    through_our_tracker(TrackerKind::SwarmloopUdp, Client::Swarmloop, &leechers);
+}
+
+#[test]
+fn a_seed_is_found_through_the_udp_trackers_of_others() {
+    for kind in [TrackerKind::OpentrackerUdp, TrackerKind::NpmUdp] {
+        let clients = [Client::Libtorrent, Client::Swarmloop];
+        let Some(mut site) = Site::open(Payload::Multi, Some(kind), &clients) else { return };
+        let _seed = site.seed(Client::Swarmloop, Role::Seed, &[]);
+        let mut leech = site.leech(Client::Libtorrent, Role::Leech, &[]);
+        leech.wait_complete();
+    }
+}
+
+#[test]
 fn swarmloop_tracker_serves_transmission_over_udp() {
     dialled_through_our_tracker(TrackerKind::SwarmloopUdp);
 }

@@ -17,10 +17,14 @@ use crate::{
 /// A program that keeps a swarm's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TrackerKind {
-    /// Debian's opentracker.
+    /// Debian's opentracker, over HTTP.
     Opentracker,
-    /// npm's bittorrent-tracker.
+    /// The same, over UDP.
+    OpentrackerUdp,
+    /// npm's bittorrent-tracker, over HTTP.
     Npm,
+    /// The same, over UDP.
+    NpmUdp,
     /// Ours, over HTTP.
     Swarmloop,
     /// Ours, over UDP.
@@ -31,8 +35,8 @@ impl TrackerKind {
     /// The programs that it takes to run it.
     pub(crate) fn tools(self) -> &'static [Tool] {
         match self {
-            Self::Opentracker => &[Tool::Opentracker],
-            Self::Npm => &[Tool::Node, Tool::NpmTracker],
+            Self::Opentracker | Self::OpentrackerUdp => &[Tool::Opentracker],
+            Self::Npm | Self::NpmUdp => &[Tool::Node, Tool::NpmTracker],
             Self::Swarmloop | Self::SwarmloopUdp => &[Tool::Swarmloop],
         }
     }
@@ -42,7 +46,7 @@ impl TrackerKind {
         let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
         let name = format!("{self:?}-tracker").to_lowercase();
         let process = match self {
-            Self::Opentracker => {
+            Self::Opentracker | Self::OpentrackerUdp => {
                 // Debian's build serves listed torrents only. Started by root, it locks itself
                 // into its folder and becomes `nobody` before it reads the list.
                 let list = format!("{}\n", hex(payload.info_hash(), ""));
@@ -52,7 +56,7 @@ impl TrackerKind {
                     command.args(["-i", &ip, "-p", &port, "-P", &port]);
                 })
             }
-            Self::Npm => {
+            Self::Npm | Self::NpmUdp => {
                 let driver = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(NPM_DRIVER);
                 Process::start(&name, scratch, &Tool::Node.path(), |command| {
                     command.arg(driver).arg(Tool::NpmTracker.path()).args([&ip, &port]);
@@ -64,7 +68,10 @@ impl TrackerKind {
                 })
             }
         };
-        let scheme = if self == Self::SwarmloopUdp { "udp" } else { "http" };
+        let scheme = match self {
+            Self::Opentracker | Self::Npm | Self::Swarmloop => "http",
+            Self::OpentrackerUdp | Self::NpmUdp | Self::SwarmloopUdp => "udp",
+        };
         let mut tracker = Tracker { process, scheme, listen, payload };
         let ready = eventually(READY_WITHIN, || {
             let status = tracker.process.exit_status();

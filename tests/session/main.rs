@@ -16,4 +16,5 @@ mod space;
 mod timers;
 mod trace;
 mod tracker;
+mod tracker_udp;
 mod uploads;

@@ -10,7 +10,7 @@ use crate::common::{FAST, Remote, Setup, World, peer_id};
 const ONE: &str = "http://one.example/announce";
 const TWO: &str = "http://two.example:81/announce";
 
-fn world(tiers: &[&[&str]]) -> World {
+pub(crate) fn world(tiers: &[&[&str]]) -> World {
     let tier = |tier: &&[&str]| tier.iter().map(|&url| url.to_owned()).collect();
     Setup { trackers: tiers.iter().map(tier).collect(), ..Setup::default() }.build()
 }
@@ -42,7 +42,7 @@ pub(crate) fn with_peer_from_tracker() -> World {
 }
 
 /// Returns what came of the announces so far, in short.
-fn reports(world: &World) -> Vec<String> {
+pub(crate) fn reports(world: &World) -> Vec<String> {
     let events = world.events.iter().filter_map(|event| match event {
         Event::Tracker { url, event, .. } => Some((url, event)),
         _ => None,
@@ -341,7 +341,7 @@ fn a_torrent_that_is_removed_says_stopped_and_is_gone() {
 
 #[test]
 fn a_torrent_of_nothing_but_unsupported_trackers_is_idle() {
-    let mut world = world(&[&["udp://one.example:80", "nonsense"]]);
+    let mut world = world(&[&["wss://one.example:80", "nonsense"]]);
     world.advance_s(1_000);
     assert!(world.lookups.is_empty() && reports(&world).is_empty());
     assert_eq!(world.session.poll_timeout(), None);

@@ -2,7 +2,7 @@
 
 use swarmloop::disk::job::Job;
 use swarmloop::id::ConnId;
-use swarmloop::session::io::Action;
+use swarmloop::session::io::{Action, MAX_DATAGRAM_LEN};
 use swarmloop::time::Duration;
 
 use super::World;
@@ -129,6 +129,10 @@ impl World {
                 Action::Resolve { id, host, port } => self.lookups.push_back((id, host, port)),
                 other => panic!("an action that the world cannot do: {other:?}"),
             }
+        }
+        let mut buf = [0; MAX_DATAGRAM_LEN];
+        while let Some(transmit) = self.session.poll_datagram(&mut buf) {
+            self.datagrams.push_back((transmit.route, buf[..transmit.len].to_vec()));
         }
         while let Some(event) = self.session.poll_event() {
             self.events.push(event);

@@ -21,7 +21,7 @@ use swarmloop::proto::message::{Head, Message, PIECE_HEADER_LEN, decode_head, pi
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::rng::Rng;
 use swarmloop::session::config::Config;
-use swarmloop::session::io::{Closed, Event, Listener, Mode, ResolveId, Seeds};
+use swarmloop::session::io::{Closed, Event, Listener, Mode, ResolveId, Route, Seeds, SocketId};
 use swarmloop::session::status::{PeerStatus, TorrentStatus};
 use swarmloop::session::{NewTorrent, Session};
 use swarmloop::stats::Interval;
@@ -75,6 +75,9 @@ pub(crate) struct World {
     /// Streams that the session asked for and that nobody answered yet.
     pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
     pub(crate) lookups: VecDeque<(ResolveId, String, u16)>,
+    /// Datagrams that the session sent and nobody looked at yet, and from which socket: 0 is the
+    /// IPv4 one, 1 the IPv6 one.
+    pub(crate) datagrams: VecDeque<(Route, Vec<u8>)>,
     /// The most bytes of one read.
     pub(crate) chunk: usize,
     wires: BTreeMap<ConnId, Wire>,
@@ -156,6 +159,9 @@ impl Setup {
         let geometry = Geometry::new(total as u64, piece_len);
         let seeds = Seeds { rng: 11, secret: [self.secret; 32] };
         let mut session = Session::new(self.config, seeds, Instant::ZERO);
+        for addr in ["10.0.0.200:6881", "[2001:db8::200]:6881"] {
+            session.add_socket(Listener::Peers, addr.parse().expect("an address"));
+        }
         let new = NewTorrent {
             peers: self.peers,
             hashed: self.hashed.map(|file| vec![Some(file)]),
@@ -180,6 +186,7 @@ impl Setup {
             events: Vec::new(),
             dials: VecDeque::new(),
             lookups: VecDeque::new(),
+            datagrams: VecDeque::new(),
             chunk: usize::MAX,
             wires: BTreeMap::new(),
             next_host: 1,
@@ -254,6 +261,14 @@ impl World {
         let addrs: Vec<SocketAddr> = addrs.iter().map(addr).collect();
         let answer = if addrs.is_empty() { Err(std::io::ErrorKind::NotFound) } else { Ok(addrs) };
         self.session.handle_resolved(id, answer, self.now);
+        self.settle();
+    }
+
+    /// A datagram comes from `from` to the socket of its family.
+    pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let socket = SocketId(u16::from(from.is_ipv6()));
+        let route = Route { socket, remote: from, local: None };
+        self.session.handle_datagram(route, bytes, self.now);
         self.settle();
     }
 
