@@ -442,7 +442,7 @@ fn redirects_are_followed_so_often_and_no_more() {
 #[test]
 fn trackers_that_cannot_be_spoken_to_are_shown_and_never_asked() {
     let mut talk = Conversation::start(&[
-        "https://a/announce",
+        "ftp://a/announce",
         "gopher://b:80",
         "not a url",
         "http://d/announce",

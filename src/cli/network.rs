@@ -38,7 +38,9 @@ pub(crate) fn start_with(
         session.trace_records = trace_records;
         let listen = listen_on(bind(args), port);
         let workers = workers();
-        let mut config = ClientConfig { session, listen, workers, ..ClientConfig::default() };
+        let ca_certificates = args.ca_files.iter().flat_map(|file| file.0.clone()).collect();
+        let mut config =
+            ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
         adapt(&mut config);
         Client::start(config)
     })

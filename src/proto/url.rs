@@ -39,7 +39,7 @@ pub struct AnnounceUrl {
 pub enum Scheme {
     /// Plain HTTP (BEP 3).
     Http,
-    /// HTTP over TLS; recognised, not spoken yet, and never downgraded to plain HTTP.
+    /// HTTP over TLS; never downgraded to plain HTTP, and not spoken by builds without TLS.
     Https,
     /// UDP (BEP 15).
     Udp,
@@ -90,6 +90,9 @@ pub enum UrlError {
     /// A host out in the internet sent us to a loopback, private or link-local address.
     #[error("a redirect from the internet to a local address is refused")]
     LocalTarget,
+    /// A server that had proven its name sent us to one that anybody can pretend to be.
+    #[error("a redirect from https to plain http is refused")]
+    Downgrade,
 }
 
 impl AnnounceUrl {
@@ -142,6 +145,9 @@ impl AnnounceUrl {
             let resolved = reference.resolve_against(&base).map_err(|_| UrlError::Malformed)?;
             Self::from_legal(resolved.as_str(), resolved.as_str(), sent_by_global)?
         };
+        if self.scheme == Scheme::Https && url.scheme == Scheme::Http {
+            return Err(UrlError::Downgrade);
+        }
         if sent_by_global && url.ip().is_some_and(is_local) {
             return Err(UrlError::LocalTarget);
         }
@@ -269,7 +275,11 @@ impl AnnounceUrl {
 impl Scheme {
     /// Returns whether this build can announce to such a tracker.
     pub fn is_supported(self) -> bool {
-        matches!(self, Self::Http | Self::Udp)
+        match self {
+            Self::Http | Self::Udp => true,
+            Self::Https => cfg!(feature = "tls"),
+            Self::Other => false,
+        }
     }
 
     fn from_name(name: &str) -> Self {
@@ -426,7 +436,8 @@ mod tests {
                 "{text}"
             );
             assert_eq!(url.as_str(), text);
-            assert_eq!(url.scheme().is_supported(), [Http, Udp].contains(&scheme));
+            let secured = cfg!(feature = "tls") && scheme == Https;
+            assert_eq!(url.scheme().is_supported(), secured || [Http, Udp].contains(&scheme));
         }
     }
 
@@ -510,6 +521,20 @@ mod tests {
             base.redirect("https://u/a", GLOBAL).expect("well formed").scheme(),
             Scheme::Https
         );
+    }
+
+    #[test]
+    fn who_has_proven_its_name_does_not_send_us_to_who_has_not() {
+        let base = url("https://t.example/announce");
+        for location in ["http://t.example/announce", "HTTP://u/announce", "http:announce"] {
+            assert!(base.redirect(location, GLOBAL).is_err(), "{location}");
+        }
+        let plain = base.redirect("http://u/announce", GLOBAL);
+        assert_eq!(plain, Err(UrlError::Downgrade));
+        for location in ["https://u/announce", "//u/announce", "/announce", "?x"] {
+            let to = base.redirect(location, GLOBAL).expect(location);
+            assert_eq!(to.scheme(), Scheme::Https, "{location}");
+        }
     }
 
     #[test]

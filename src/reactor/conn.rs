@@ -15,35 +15,40 @@ use crate::session::io::Closed;
 use crate::time::Instant;
 
 use super::net;
+use super::tls::Tls;
 
 /// The open streams, by the slot of their connection.
 #[derive(Debug)]
 pub(super) struct Streams {
-    slots: Vec<Option<Stream>>,
+    pub(super) slots: Vec<Option<Stream>>,
     /// Addresses that dials leave from; empty for any.
     bind: Vec<IpAddr>,
     /// What packets of dialled streams are marked with.
     dscp: u8,
+    /// What stands between sockets and the session, where something does.
+    pub(super) tls: Tls,
 }
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a readiness of its own")]
-struct Stream {
-    id: ConnId,
-    socket: TcpStream,
+pub(super) struct Stream {
+    pub(super) id: ConnId,
+    pub(super) socket: TcpStream,
     /// Whether it is still being opened.
-    connecting: bool,
+    pub(super) connecting: bool,
     /// Whether it may have bytes for us. Invariant: set by an event, cleared by [`Streams::read`]
     /// alone.
-    readable: bool,
+    pub(super) readable: bool,
     /// Whether it is in the ready queue.
-    enqueued: bool,
+    pub(super) enqueued: bool,
     /// Whether the other side has ended its half, so that a short read does not mean that all was
     /// read.
     hung_up: bool,
     /// Whether it takes bytes. Invariant: set by an event, cleared by a short write or
     /// `WouldBlock`.
-    writable: bool,
+    pub(super) writable: bool,
+    /// Whether it is secured: [`Streams::tls`] has the rest of it.
+    pub(super) secured: bool,
 }
 
 /// What an event means for the session.
@@ -55,17 +60,17 @@ pub(super) enum Flow {
 }
 
 /// The most bytes read from one stream before the others have their turn.
-const RECV_BUDGET: usize = 256 * 1024;
+pub(super) const RECV_BUDGET: usize = 256 * 1024;
 /// The most bytes written to one stream before the others have their turn.
-const SEND_BUDGET: usize = 1024 * 1024;
+pub(super) const SEND_BUDGET: usize = 1024 * 1024;
 
 fn token_of(id: ConnId) -> Token {
     Token((id.generation as usize) << 32 | id.index as usize)
 }
 
 impl Streams {
-    pub(super) fn new(config: &Config) -> Self {
-        Self { slots: Vec::new(), bind: config.bind.clone(), dscp: config.dscp }
+    pub(super) fn new(config: &Config, tls: Tls) -> Self {
+        Self { slots: Vec::new(), bind: config.bind.clone(), dscp: config.dscp, tls }
     }
 
     /// Adds a stream, registered once for its whole life.
@@ -90,6 +95,7 @@ impl Streams {
             enqueued: false,
             hung_up: false,
             writable: !connecting,
+            secured: false,
         });
         Ok(())
     }
@@ -107,8 +113,15 @@ impl Streams {
 
     /// Closes a stream; the system takes it off the poll.
     pub(super) fn close(&mut self, id: ConnId) {
-        if self.get(id).is_some() {
-            self.slots[id.index as usize] = None;
+        match self.slots.get_mut(id.index as usize) {
+            Some(slot) if slot.as_ref().is_some_and(|stream| stream.id == id) => {
+                if let Some(stream) = slot.take_if(|stream| stream.secured) {
+                    self.tls.forget(id, Some(stream.socket));
+                }
+                *slot = None;
+            }
+            // It may not even have been dialled.
+            _ => self.tls.forget(id, None),
         }
     }
 
@@ -129,6 +142,8 @@ impl Streams {
         let mut flow = Flow::Nothing;
         if stream.connecting {
             match net::is_connected(&stream.socket) {
+                // A secured one is open once its handshake is done.
+                Ok(true) if stream.secured => {}
                 Ok(true) => flow = Flow::Connected(id),
                 Ok(false) => return Flow::Nothing,
                 Err(error) => {
@@ -172,6 +187,9 @@ impl Streams {
     pub(super) fn read(&mut self, id: ConnId, session: &mut Session, now: Instant) -> bool {
         let Some(stream) = self.get(id) else { return false };
         stream.enqueued = false;
+        if stream.secured {
+            return self.read_secured(id, session, now);
+        }
         let mut budget = RECV_BUDGET;
         while stream.readable {
             if budget == 0 {
@@ -217,6 +235,9 @@ impl Streams {
         now: Instant,
     ) -> io::Result<bool> {
         let Some(stream) = self.get(id) else { return Ok(false) };
+        if stream.secured {
+            return self.write_secured(id, session, now);
+        }
         let mut budget = SEND_BUDGET;
         while stream.writable && !stream.connecting {
             let slices = session.send_slices(id);

@@ -6,6 +6,7 @@
 //! stopped by its budget stays in the ready queue and needs no new event.
 
 pub mod clock;
+mod config;
 mod conn;
 pub mod files;
 pub mod hashing;
@@ -13,6 +14,11 @@ pub mod limits;
 pub mod net;
 pub mod resolver;
 pub mod state;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod udp;
 pub mod workers;
 
@@ -32,12 +38,13 @@ use crate::session::io::{Action, Closed, Event, Listener};
 use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval, Metric};
 use crate::time::{Duration, Instant};
-use crate::tracker_server::ServerConfig;
 
 use clock::Clock;
+pub use config::{ReactorConfig, ReactorError};
 use conn::{Flow, Streams};
 use limits::{FdBudget, raise_fd_limit};
 use resolver::{Resolved, Resolver};
+use tls::Tls;
 use udp::Sockets;
 use workers::Workers;
 
@@ -129,56 +136,6 @@ struct Listening {
     paused_until: Option<Instant>,
 }
 
-/// What a reactor is made from.
-#[derive(Clone, Debug)]
-pub struct ReactorConfig {
-    /// The engine's limits and defaults. The port of announces is taken from the first peer
-    /// listener; the limit on connections is lowered to what the process may open.
-    pub session: Config,
-    /// Where to listen for peers; empty for nowhere.
-    pub listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker over HTTP (BEP 3); empty for nowhere.
-    pub tracker_listen: Vec<SocketAddr>,
-    /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
-    /// is that of HTTP on the same address, if it is answered there, else any.
-    pub tracker_udp: Vec<SocketAddr>,
-    /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
-    pub tracker: ServerConfig,
-    /// Threads that hash, write and read; at least 1.
-    pub workers: usize,
-}
-
-impl Default for ReactorConfig {
-    /// Listens nowhere, and has two workers.
-    fn default() -> Self {
-        Self {
-            session: Config::default(),
-            listen: Vec::new(),
-            tracker_listen: Vec::new(),
-            tracker_udp: Vec::new(),
-            tracker: ServerConfig::default(),
-            workers: 2,
-        }
-    }
-}
-
-/// A reactor cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReactorError {
-    /// A listening socket cannot be opened: the port is taken, or the address is not ours.
-    #[error("cannot listen on {addr}: {source}")]
-    Listen {
-        /// Where.
-        addr: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The system refuses something that the loop needs.
-    #[error("cannot start the event loop: {0}")]
-    Io(#[from] io::Error),
-}
-
 /// Events taken from the system at a time; more wait for the next turn.
 const EVENTS: usize = 1024;
 /// The most connections accepted from one listener in a turn, so that a storm of dials does not
@@ -226,13 +183,14 @@ impl Reactor {
         let workers = Workers::start(config.workers, wake(), files)?;
         let keeper = workers.start_beside(KEEPERS, wake())?;
         let resolver = Resolver::new(wake());
+        let tls = Tls::new(config.ca_certificates, wake());
         let clock = Clock::start();
         let mut session_config = config.session;
         let serves_http = !config.tracker_listen.is_empty();
         divide_conns(&mut session_config, conns, serves_http);
         let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
         session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
-        let streams = Streams::new(&session_config);
+        let streams = Streams::new(&session_config, tls);
         let bind = session_config.bind.clone();
         let mut session = Session::new(session_config, clock::seeds()?, clock.now());
         if serves_http || !config.tracker_udp.is_empty() {
@@ -486,6 +444,7 @@ impl Reactor {
 
     /// Reads each ready stream once around, up to its budget.
     fn read_ready(&mut self, now: Instant) {
+        self.streams.tls.begin_turn();
         for _ in 0..self.ready.len() {
             let Some(conn) = self.ready.pop_front() else { return };
             if self.streams.read(conn, &mut self.session, now) {
@@ -517,8 +476,10 @@ impl Reactor {
         let mut told = false;
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::Connect { conn, addr } => {
-                    if let Err(error) = self.streams.dial(conn, addr, self.poll.registry()) {
+                Action::Connect { conn, addr, tls } => {
+                    if let Some(name) = tls {
+                        self.streams.dial_secured(conn, addr, name);
+                    } else if let Err(error) = self.streams.dial(conn, addr, self.poll.registry()) {
                         self.broken.push((conn, error.kind()));
                     }
                 }
@@ -533,6 +494,7 @@ impl Reactor {
                 Action::Resolve { id, host, port } => self.resolver.resolve(id, &host, port),
             }
         }
+        self.streams.dial_waiting(self.poll.registry(), &mut self.broken);
         told
     }
 

@@ -18,7 +18,7 @@ use crate::tracker::{
 
 use super::conns::{Kind, TrackerStream};
 use super::entry::{Announcing, Leg, Via};
-use super::io::{Action, Closed, Event, ResolveId};
+use super::io::{Action, Closed, Event, ResolveId, ServerName};
 use super::trace::What;
 use super::{LookupFor, Session};
 
@@ -217,7 +217,10 @@ impl Session {
         if announce.url.scheme() != Scheme::Udp {
             let exchange = Exchange::new(announce, addr.ip())?;
             let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
-            return Ok(Via::Stream(self.connect(addr, Kind::Tracker(Box::new(stream)), now)));
+            let host = || ServerName(announce.url.host().to_owned());
+            let tls = (announce.url.scheme() == Scheme::Https).then(host);
+            let kind = Kind::Tracker(Box::new(stream));
+            return Ok(Via::Stream(self.connect(addr, tls, kind, now)));
         }
         announce.url.permits(addr.ip()).map_err(TrackerError::BadUrl)?;
         let url_data = announce.target.as_bytes().to_vec();
@@ -244,10 +247,11 @@ impl Session {
         let progress = match closed {
             Closed::Eof => stream.exchange.end_of_stream(),
             Closed::Failed(kind) => Err(TrackerError::Connect(kind)),
+            Closed::Tls(error) => Err(TrackerError::Tls(error)),
         };
         self.conns.remove(id);
         match (closed, progress) {
-            (Closed::Failed(_), Err(error)) if untouched => {
+            (Closed::Failed(_) | Closed::Tls(_), Err(error)) if untouched => {
                 self.ask_next_addr(torrent, error, now);
             }
             (_, Ok(Progress::More)) => {}
@@ -369,7 +373,7 @@ impl Session {
     /// Ends announcing: who knows us is told, and what else is under way is given up.
     pub(super) fn stop_announcing(&mut self, torrent: TorrentId) {
         let Some(entry) = self.entry_mut(torrent) else { return };
-        let is_dispensable = entry.announcing.as_ref().is_some_and(Announcing::is_dispensable);
+        let is_dispensable = entry.announcing.as_ref().is_some_and(|it| it.is_dispensable());
         if entry.announcer.stop() || is_dispensable {
             self.give_up_announce(torrent);
         }

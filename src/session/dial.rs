@@ -43,7 +43,8 @@ impl Session {
             entry.half_open += 1;
             self.half_open += 1;
             let dialling = Dialling { addr, torrent, deadline };
-            let conn = self.connect(addr, Kind::Dialling(Box::new(dialling)), now);
+            let kind = Kind::Dialling(Box::new(dialling));
+            let conn = self.connect(addr, None, kind, now);
             if let Some(entry) = self.entry_mut(torrent) {
                 entry.joining.insert(conn);
             }

@@ -33,6 +33,7 @@ use crate::peer::error::PeerError;
 use crate::time::Duration;
 pub use crate::torrent::keep::Resume;
 pub use crate::torrent::phase::{DiskFull, FileInTheWay, Mode, Phase, StopReason};
+pub use crate::tracker::TlsError;
 use crate::tracker::TrackerEvent;
 pub use crate::wire::slices::{MAX_SEND_SLICES, RecvSlices, SendSlices};
 
@@ -47,6 +48,9 @@ pub enum Action {
         conn: ConnId,
         /// Where to.
         addr: SocketAddr,
+        /// Whose certificate to ask for, if the stream is to be secured: it counts as open once
+        /// that was found to be right, and the session is given plaintext only.
+        tls: Option<ServerName>,
     },
     /// Close a stream at once. The name is dead: the driver calls nothing for it any more. (A
     /// stream whose last bytes still have to leave is kept by the session until they have.)
@@ -66,6 +70,10 @@ pub enum Action {
         port: u16,
     },
 }
+
+/// Who a server has to prove to be: a host name, or an address in digits. ASCII.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerName(pub String);
 
 /// A name lookup under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -118,6 +126,8 @@ pub enum Closed {
     Eof,
     /// The connection could not be opened or broke.
     Failed(std::io::ErrorKind),
+    /// The stream could not be secured, or what came was not what was sent.
+    Tls(TlsError),
 }
 
 /// The entropy that a driver hands to a new session.

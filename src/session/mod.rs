@@ -300,6 +300,7 @@ impl Session {
         let reason = match closed {
             Closed::Eof => CloseReason::Remote,
             Closed::Failed(kind) => CloseReason::Io(kind),
+            Closed::Tls(_) => CloseReason::Io(std::io::ErrorKind::InvalidData),
         };
         self.forget(conn, &reason.into(), now);
     }

@@ -16,7 +16,7 @@ use crate::wire::scratch::Arrived;
 
 use super::Session;
 use super::conns::{Conn, Kind, Stranger};
-use super::io::{Action, Event, Listener};
+use super::io::{Action, Event, Listener, ServerName};
 use super::throttle::Way;
 use super::trace::{Note, Said, What};
 
@@ -512,8 +512,14 @@ impl Session {
         }
     }
 
-    /// Opens a stream for `kind` to `addr`.
-    pub(super) fn connect(&mut self, addr: SocketAddr, kind: Kind, now: Instant) -> ConnId {
+    /// Opens a stream for `kind` to `addr`, secured if `tls` names a server.
+    pub(super) fn connect(
+        &mut self,
+        addr: SocketAddr,
+        tls: Option<ServerName>,
+        kind: Kind,
+        now: Instant,
+    ) -> ConnId {
         let dialled_for = match &kind {
             Kind::Dialling(dialling) => Some(dialling.torrent),
             _ => None,
@@ -523,7 +529,7 @@ impl Session {
             self.work.stats.counters.dialled += 1;
             self.note(conn, dialled_for, What::Dialled, now);
         }
-        self.queues.actions.push_back(Action::Connect { conn, addr });
+        self.queues.actions.push_back(Action::Connect { conn, addr, tls });
         self.mark(conn);
         conn
     }

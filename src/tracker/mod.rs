@@ -81,6 +81,10 @@ pub enum TrackerError {
     /// The stream could not be opened, or it broke. Nobody's fault that we could tell.
     #[error("connection failed: {0}")]
     Connect(io::ErrorKind),
+    /// The stream could not be secured; nothing was asked. The tracker's fault, or whoever sits in
+    /// between.
+    #[error("tls: {0}")]
+    Tls(TlsError),
     /// The exchange took too long.
     #[error("timed out")]
     TimedOut,
@@ -127,6 +131,42 @@ pub enum TrackerError {
     /// The announce was given up by [`Announcer::stop`].
     #[error("given up")]
     GivenUp,
+}
+
+/// Why a stream could not be secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// Nobody who is trusted here has signed the server's certificate.
+    #[error("the certificate is not signed by anybody who is trusted")]
+    UnknownIssuer,
+    /// The certificate is that of an authority, as those are that servers make for themselves.
+    #[error("the certificate is self-signed and not trusted")]
+    SelfSigned,
+    /// The certificate is another server's.
+    #[error("the certificate is for another name")]
+    WrongName,
+    /// The certificate is too old.
+    #[error("the certificate has expired")]
+    Expired,
+    /// The certificate is of the future, or our clock is wrong.
+    #[error("the certificate is not valid yet")]
+    NotValidYet,
+    /// The certificate is not acceptable for another reason.
+    #[error("the certificate is not acceptable")]
+    BadCertificate,
+    /// What the server says is no TLS.
+    #[error("the server does not speak it")]
+    NotTls,
+    /// The server knows no version or cipher that we take.
+    #[error("no version or cipher in common")]
+    NothingInCommon,
+    /// The server does not want us.
+    #[error("the server refused the handshake")]
+    Refused,
+    /// The server does not keep to the protocol.
+    #[error("the server broke the protocol")]
+    Broken,
 }
 
 /// One tracker of a torrent as people see it.

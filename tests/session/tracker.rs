@@ -410,3 +410,43 @@ fn an_address_that_is_forwarded_to_us_is_announced() {
         assert!(request.contains(announced), "{request}");
     }
 }
+
+#[cfg(feature = "tls")]
+#[test]
+fn over_https_the_server_has_to_prove_the_name_in_the_url() {
+    let mut world = world(&[&["https://one.example/announce"]]);
+    assert_eq!((world.lookups[0].1.as_str(), world.lookups[0].2), ("one.example", 443));
+    let (stream, request) = announced(&mut world);
+    assert_eq!(world.secured.get(&stream.0).map(String::as_str), Some("one.example"));
+    assert!(request.contains("\r\nHost: one.example\r\n"), "{request}");
+    world.send(stream, b"HTTP/1.1 302 Found\r\nLocation: //two.example/announce\r\n\r\n");
+    let (stream, _) = announced(&mut world);
+    assert_eq!(world.secured.get(&stream.0).map(String::as_str), Some("two.example"));
+    world.send(stream, b"HTTP/1.1 302 Found\r\nLocation: http://two.example/announce\r\n\r\n");
+    let last = reports(&world).pop().expect("a report");
+    assert!(
+        last.ends_with("bad redirect: a redirect from https to plain http is refused"),
+        "{last}"
+    );
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_server_that_proves_nothing_is_left_for_its_next_address() {
+    use swarmloop::session::io::{Closed, TlsError};
+    let url = "https://one.example:444/announce";
+    let mut world = world(&[&[url]]);
+    world.resolve(&["198.51.100.1", "198.51.100.2"]);
+    world.fail_dial_with(Closed::Tls(TlsError::WrongName));
+    assert_eq!(world.dials[0].1, "198.51.100.2:444".parse().expect("an address"));
+    world.fail_dial_with(Closed::Tls(TlsError::UnknownIssuer));
+    let error = "tls: the certificate is not signed by anybody who is trusted";
+    assert_eq!(reports(&world), [format!("{url} Started {error}")]);
+}
+
+#[test]
+fn without_https_nothing_is_secured() {
+    let mut world = world(&[&[ONE]]);
+    announced(&mut world);
+    assert!(world.secured.is_empty());
+}

@@ -11,10 +11,10 @@ const OF_ALL: &str = "-q|--quiet|-v|-vv|--verbose|--json|--color never|--progres
 const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
     |--announce-ip 203.0.113.9|--announce-port 7|--max-peers 5|--max-conns 5|--max-half-open 5\
     |--unchoke-slots 5|--limit-down 1M|--limit-up 1M|--no-dht|--no-pex|--no-lsd|--no-utp\
-    |--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1|--no-port-map\
-    |--dscp le|--connect-timeout 5s|--peer-timeout 5s|--request-timeout 5s|--keepalive 5s\
-    |--check|--no-resume|--seed-ratio 1.5|--seed-time 2h|--seed-idle 5m|--profile dir|--trace file\
-    |-d dir|--dir dir|-o dir|--output dir";
+    |--ca-file ca.pem|--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1\
+    |--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s|--request-timeout 5s\
+    |--keepalive 5s|--check|--no-resume|--seed-ratio 1.5|--seed-time 2h|--seed-idle 5m\
+    |--profile dir|--trace file|-d dir|--dir dir|-o dir|--output dir";
 
 /// Flags of `get` alone.
 const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priority 1=high|-l|--list\
@@ -24,12 +24,12 @@ const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priori
 
 /// What `get` and `seed` do not do yet. Whoever builds one of these moves it up.
 const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--dht-bootstrap h:1\
-    |--port-map|--blocklist file|--ca-file file|--insecure|--peer-id-prefix=-XX0000-|-j 2|--jobs 2\
+    |--port-map|--blocklist file|--insecure|--peer-id-prefix=-XX0000-|-j 2|--jobs 2\
     |--metadata-only|--save-torrent|--stdout file";
 
 /// What `share` does not do yet: it has threads to hash with.
 const LATER_OF_SHARE: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\
-    |--blocklist file|--ca-file file|--insecure";
+    |--blocklist file|--insecure";
 
 const OF_CREATE: &str = "-o x|--output x|-t http://t/a,udp://t:1|--tracker http://t/a|-w http://w/\
     |--webseed http://w/|-s auto|--piece-size 64K|-p|--private|-c text|--comment text|-r text\
@@ -76,6 +76,7 @@ fn every_flag_of_the_contract_works_or_is_refused_by_name() {
     let stage = Stage::new();
     std::fs::write(stage.path("settings.toml"), "").unwrap();
     std::fs::write(stage.path("list.txt"), "missing\n").unwrap();
+    std::fs::write(stage.path("ca.pem"), include_str!("../tls/ca.pem")).unwrap();
     let run = |command: &str, flags: &str| {
         let mut run = stage.start(".", &words(&format!("{command} {flags}")));
         (run.wait(), run)

@@ -1,5 +1,6 @@
 //! The flags that `get` and `seed` share: peers and trackers, and what looks inside.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,11 +9,13 @@ use std::time::Duration;
 use clap::ValueHint;
 use swarmloop::proto::url::AnnounceUrl;
 use swarmloop::reactor::net::MAX_DSCP;
+use swarmloop::reactor::tls::parse_ca;
 use swarmloop::session::config::DSCP_LOWER_EFFORT;
 
 use super::limits::LimitArgs;
 use super::timeouts::TimeoutArgs;
 use super::values;
+use crate::cli::input::read_limited;
 
 /// Arguments that `get` and `seed` share.
 #[derive(Clone, Default, Debug, clap::Args)]
@@ -74,6 +77,11 @@ pub(crate) struct NetworkArgs {
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,
+    /// Trust the certificates in this PEM file, too, when a tracker is asked over HTTPS; may be
+    /// repeated
+    #[arg(long = "ca-file", value_name = "FILE", value_parser = ca_file)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) ca_files: Vec<Certificates>,
     /// What no version so far does anyway.
     #[command(flatten)]
     pub(crate) absent: AbsentArgs,
@@ -84,6 +92,10 @@ pub(crate) struct NetworkArgs {
     #[command(flatten)]
     pub(crate) timeouts: TimeoutArgs,
 }
+
+/// The certificates of a file, DER each.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificates(pub(crate) Vec<Vec<u8>>);
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
 #[derive(Clone, Default, Debug, clap::Args)]
@@ -157,6 +169,17 @@ fn dscp(text: &str) -> Result<u8, String> {
     };
     named.ok_or_else(|| "one of le, default, cs0-cs7, af11-af43, ef, or 0-63".to_owned())
 }
+
+/// Reads a file of certificates, so that a wrong one is found before anything begins.
+fn ca_file(path: &str) -> Result<Certificates, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let pem = read_limited(file, MAX_CA_FILE).map_err(|error| error.to_string())?;
+    parse_ca(&pem).map(Certificates).map_err(|error| error.to_string())
+}
+
+/// The most bytes of a file of certificates: those of all the world's authorities have some 250
+/// KiB.
+const MAX_CA_FILE: u64 = 4 << 20;
 
 /// Reads the URL of a tracker.
 fn tracker(text: &str) -> Result<String, String> {

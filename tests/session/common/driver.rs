@@ -113,7 +113,12 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::Connect { conn, addr } => self.dials.push_back((conn, addr)),
+                Action::Connect { conn, addr, tls } => {
+                    if let Some(name) = tls {
+                        self.secured.insert(conn, name.0);
+                    }
+                    self.dials.push_back((conn, addr));
+                }
                 Action::Close { conn } => {
                     self.dials.retain(|(dialled, _)| *dialled != conn);
                     if let Some(wire) = self.wires.get_mut(&conn) {

@@ -74,6 +74,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     /// Streams that the session asked for and that nobody answered yet.
     pub(crate) dials: VecDeque<(ConnId, SocketAddr)>,
+    /// Who has to prove what to be, of the streams that are to be secured.
+    pub(crate) secured: BTreeMap<ConnId, String>,
     pub(crate) lookups: VecDeque<(ResolveId, String, u16)>,
     /// Datagrams that the session sent and nobody looked at yet, and from which socket: 0 is the
     /// IPv4 one, 1 the IPv6 one.
@@ -185,6 +187,7 @@ impl Setup {
             disk,
             events: Vec::new(),
             dials: VecDeque::new(),
+            secured: BTreeMap::new(),
             lookups: VecDeque::new(),
             datagrams: VecDeque::new(),
             chunk: usize::MAX,
@@ -352,9 +355,12 @@ impl World {
     }
 
     pub(crate) fn fail_dial(&mut self) {
+        self.fail_dial_with(Closed::Failed(std::io::ErrorKind::ConnectionRefused));
+    }
+
+    pub(crate) fn fail_dial_with(&mut self, closed: Closed) {
         let (conn, _) = self.dials.pop_front().expect("a dial");
-        let refused = Closed::Failed(std::io::ErrorKind::ConnectionRefused);
-        self.session.handle_closed(conn, refused, self.now);
+        self.session.handle_closed(conn, closed, self.now);
         self.settle();
     }
 

@@ -1,0 +1,61 @@
+//! What a reactor is made from, and why it may not be.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::session::config::Config;
+use crate::tracker_server::ServerConfig;
+
+/// What a reactor is made from.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// The engine's limits and defaults. The port of announces is taken from the first peer
+    /// listener; the limit on connections is lowered to what the process may open.
+    pub session: Config,
+    /// Where to listen for peers; empty for nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker over HTTP (BEP 3); empty for nowhere.
+    pub tracker_listen: Vec<SocketAddr>,
+    /// Where to answer announces as a tracker over UDP (BEP 15); empty for nowhere. With port 0 it
+    /// is that of HTTP on the same address, if it is answered there, else any.
+    pub tracker_udp: Vec<SocketAddr>,
+    /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
+    pub tracker: ServerConfig,
+    /// Certificates (DER) that HTTPS trackers may prove their names with, beside those that the
+    /// system trusts; `tls::parse_ca` reads them. Of no use in a build without TLS.
+    pub ca_certificates: Vec<Vec<u8>>,
+    /// Threads that hash, write and read; at least 1.
+    pub workers: usize,
+}
+
+impl Default for ReactorConfig {
+    /// Listens nowhere, and has two workers.
+    fn default() -> Self {
+        Self {
+            session: Config::default(),
+            listen: Vec::new(),
+            tracker_listen: Vec::new(),
+            tracker_udp: Vec::new(),
+            tracker: ServerConfig::default(),
+            ca_certificates: Vec::new(),
+            workers: 2,
+        }
+    }
+}
+
+/// A reactor cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReactorError {
+    /// A listening socket cannot be opened: the port is taken, or the address is not ours.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses something that the loop needs.
+    #[error("cannot start the event loop: {0}")]
+    Io(#[from] io::Error),
+}
