@@ -109,6 +109,7 @@ fn reply(interval: u64, min_interval: Option<u64>, peers: usize) -> AnnounceRepl
         tracker_id: None,
         complete: None,
         incomplete: None,
+        external_ip: None,
         peers: vec!["192.0.2.1:6881".parse().expect("an address"); peers],
         hosts: vec![],
     }
@@ -130,7 +131,10 @@ fn the_first_announce_is_at_once_and_the_next_after_the_interval() {
     );
     let event = talk.reply(&reply(900, None, 2));
     let interval = Duration::from_secs(900);
-    assert_eq!(event, TrackerEvent::Replied { event: Started, peers: 2, interval, warning: None });
+    let (warning, external_ip) = (None, None);
+    let expected =
+        TrackerEvent::Replied { event: Started, peers: 2, interval, warning, external_ip };
+    assert_eq!(event, expected);
     let second = talk.expect_after(900, "a", Periodic);
     assert!(!second.target.contains("event="), "{}", second.target);
     talk.answer();
@@ -506,11 +510,12 @@ fn a_warning_is_passed_on_with_the_url_of_the_torrent() {
     let mut talk = Conversation::start(&["http://a/announce"]);
     talk.expect("a", Started);
     let warning = Some("slow".to_owned());
-    let answer = AnnounceReply { warning: warning.clone(), ..reply(60, None, 0) };
+    let external_ip = "192.0.2.9".parse().ok();
+    let answer = AnnounceReply { warning: warning.clone(), external_ip, ..reply(60, None, 0) };
     let report = talk.announcer.handle_reply(&answer, talk.now).expect("in flight");
     assert_eq!(report.url, "http://a/announce");
     let interval = Duration::from_secs(60);
-    let event = TrackerEvent::Replied { event: Started, peers: 0, interval, warning };
+    let event = TrackerEvent::Replied { event: Started, peers: 0, interval, warning, external_ip };
     assert_eq!(report.event, event);
 }
 

@@ -126,6 +126,33 @@ fn an_answer_with_a_length_needs_no_end_of_stream() {
     }
 }
 
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, body).expect("into memory");
+    encoder.finish().expect("into memory")
+}
+
+#[test]
+fn an_answer_that_is_gzip_although_that_was_declined_is_read() {
+    let body = gzip(BODY.as_bytes());
+    let head = |status| format!("HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\n\r\n");
+    let response = [head(200).as_bytes(), &body].concat();
+    for at in 0..=response.len() {
+        let (start, end) = response.split_at(at);
+        assert_eq!(reply(exchange([start, end])).interval.as_secs(), 900, "cut at {at}");
+    }
+    let bomb = gzip(&vec![b'x'; MAX_REPLY_LEN + 1]);
+    let too_large = TrackerError::TooLarge { limit: MAX_REPLY_LEN };
+    assert_eq!(exchange([head(200).as_bytes(), &bomb]), Err(too_large));
+    // The reason in an error's body counts, and that it is broken does not.
+    let refused = gzip(b"d14:failure reason2:noe");
+    let failure = Failure { reason: "no".to_owned(), retry: Retry::Unsaid };
+    let expected = Err(TrackerError::Failure(failure));
+    assert_eq!(exchange([head(403).as_bytes(), &refused]), expected);
+    assert_eq!(exchange([head(500).as_bytes(), &bomb]), Err(TrackerError::Status(500)));
+    assert_eq!(exchange([head(500).as_bytes(), b"x"]), Err(TrackerError::Status(500)));
+}
+
 #[test]
 fn every_truncation_is_an_error() {
     let length = good_responses().swap_remove(0);
@@ -152,7 +179,7 @@ fn malformed() -> Vec<(String, TrackerError)> {
     let many_fields = HttpError::TooManyFields { limit: MAX_HEADER_LINES };
     let bencode =
         |offset, kind| TrackerError::BadReply(ReplyError::Bencode(DecodeError { offset, kind }));
-    let gzip = TrackerError::ContentEncoding("gzip".to_owned());
+    let brotli = TrackerError::ContentEncoding("br".to_owned());
     let long = "x".repeat(MAX_REPLY_LEN + 1);
     let chunks = format!("400\r\n{}\r\n", "x".repeat(1024)).repeat(1024);
     let redirect = |location: &str| format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n");
@@ -191,7 +218,8 @@ fn malformed() -> Vec<(String, TrackerError)> {
         (format!("{chunked}2;{}\r\n", "x".repeat(300)), http(HttpError::BadChunk)),
         (format!("{chunked}2\r\nde\r\n"), http(HttpError::EndInBody)),
         (format!("{ok}Transfer-Encoding: gzip\r\n\r\n"), http(HttpError::BadTransferEncoding)),
-        (format!("{ok}Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\n"), gzip),
+        (format!("{ok}Content-Encoding: br\r\nContent-Length: 9\r\n\r\n"), brotli),
+        (format!("{ok}Content-Encoding: gzip\r\n\r\nd5:peers0:e"), TrackerError::BadGzip),
         (format!("{ok}Content-Length: 0\r\n\r\n"), bencode(0, DecodeErrorKind::UnexpectedEnd)),
         (format!("{ok}\r\n<html>"), bencode(0, DecodeErrorKind::NotAValue(b'<'))),
         (format!("{ok}\r\nle"), TrackerError::BadReply(ReplyError::NotADictionary)),

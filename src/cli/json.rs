@@ -157,12 +157,16 @@ pub(crate) fn work(state: &str, name: &str, (have, want): (u64, u64), rate: Opti
 pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<String> {
     let line = Line::new("tracker").with("id", id).with("url", url);
     let line = match event {
-        TrackerEvent::Replied { event, peers, interval, warning } => {
+        TrackerEvent::Replied { event, peers, interval, warning, external_ip, .. } => {
             let line = line
                 .with("event", announce_event(*event))
                 .with("ok", true)
                 .with("peers", *peers)
                 .with("interval", interval.as_secs());
+            let line = match external_ip {
+                Some(ip) => line.with("external_ip", ip.to_string()),
+                None => line,
+            };
             match warning {
                 Some(warning) => line.with("warning", warning.as_str()),
                 None => line,
@@ -562,6 +566,7 @@ mod tests {
             peers: 50,
             interval: Duration::from_secs(1800),
             warning: None,
+            external_ip: None,
         };
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_253_278_123);
         let idle = Snapshot { down_rate: 0, peers: 0, half_open: 2, ..sample() };

@@ -104,6 +104,8 @@ pub struct AnnounceReply {
     pub complete: Option<u32>,
     /// How many other peers there are.
     pub incomplete: Option<u32>,
+    /// Our own address as the tracker sees it (BEP 24). It may be wrong, or a lie.
+    pub external_ip: Option<IpAddr>,
     /// Peers by address, IPv4 first; with `hosts` at most [`MAX_PEERS`]. Not checked against any
     /// address policy.
     pub peers: Vec<SocketAddr>,
@@ -144,6 +146,9 @@ pub enum ReplyError {
     /// The dictionary has nothing that a reply has.
     #[error("neither an interval nor peers in it")]
     NothingInIt,
+    /// The answer to a scrape has no list of torrents.
+    #[error("no files in it")]
+    NoFiles,
     /// `peers` or `peers6` is of a kind that no BEP knows.
     #[error("\"{key}\" is not a list of peers")]
     BadPeers {
@@ -218,9 +223,8 @@ impl AnnounceEvent {
 pub fn decode_reply(body: &[u8]) -> Result<Answer, ReplyError> {
     let (tree, _) = bencode::decode_prefix(body, &Limits::NETWORK)?;
     let reply = tree.root().as_dict().ok_or(ReplyError::NotADictionary)?;
-    if let Some(reason) = reply.get(b"failure reason").and_then(text) {
-        let retry = reply.get(b"retry in").map_or(Retry::Unsaid, retry_in);
-        return Ok(Answer::Failure(Failure { reason, retry }));
+    if let Some(failure) = refusal(reply) {
+        return Ok(Answer::Failure(failure));
     }
     let known: [&[u8]; 3] = [b"interval", b"peers", b"peers6"];
     if known.iter().all(|key| reply.get(key).is_none()) {
@@ -244,9 +248,17 @@ pub fn decode_reply(body: &[u8]) -> Result<Answer, ReplyError> {
             .map(<[u8]>::to_vec),
         complete: count(b"complete"),
         incomplete: count(b"incomplete"),
+        external_ip: reply.get(b"external ip").and_then(Value::as_bytes).and_then(address),
         peers: peers.addrs,
         hosts: peers.hosts,
     }))
+}
+
+/// Returns why a tracker refuses, if it does (BEP 3, BEP 31).
+pub(super) fn refusal(reply: Dict<'_, '_>) -> Option<Failure> {
+    let reason = reply.get(b"failure reason").and_then(text)?;
+    let retry = reply.get(b"retry in").map_or(Retry::Unsaid, retry_in);
+    Some(Failure { reason, retry })
 }
 
 #[derive(Default)]
@@ -294,6 +306,15 @@ impl Peers {
     }
 }
 
+/// Reads an address of 4 or 16 bytes in network order (BEP 24).
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
 fn seconds(reply: Dict<'_, '_>, key: &[u8]) -> Option<Duration> {
     let seconds = reply.get(key)?.as_int()?.max(0).unsigned_abs();
     Some(Duration::from_secs(seconds))
@@ -333,7 +354,8 @@ fn is_host_name(host: &str) -> bool {
 }
 
 /// Everything but RFC 3986's unreserved characters is encoded; a space as `%20`, never as `+`.
-const RAW: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const RAW: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests;

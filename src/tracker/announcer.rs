@@ -291,7 +291,9 @@ impl Announcer {
             self.hasten_if_owed(now);
         }
         let warning = reply.warning.clone();
-        Some(Report { url, event: TrackerEvent::Replied { event, peers, interval, warning } })
+        let external_ip = reply.external_ip;
+        let event = TrackerEvent::Replied { event, peers, interval, warning, external_ip };
+        Some(Report { url, event })
     }
 
     /// Ends the announce in flight with its failure; the next tracker's turn is at once.

@@ -10,11 +10,13 @@
 //!   \--1xx--> Head
 //! ```
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::TrackerError;
 use super::announcer::Announce;
 use super::body::Body;
+use super::gzip;
 use crate::proto::http::{HttpError, MAX_RESPONSE_HEAD, ResponseHead, parse_response_head};
 use crate::proto::tracker_http::{AnnounceReply, Answer, decode_reply};
 use crate::proto::url::{AnnounceUrl, UrlError};
@@ -49,6 +51,7 @@ enum State {
     Body {
         status: u16,
         body: Body,
+        is_gzip: bool,
     },
     /// The result has been returned.
     Done,
@@ -92,7 +95,7 @@ impl Exchange {
                 seen.extend_from_slice(bytes);
                 self.read_head()
             }
-            State::Body { status, body } => {
+            State::Body { status, body, .. } => {
                 let (status, fed) = (*status, body.feed(bytes));
                 self.read_body(status, fed)
             }
@@ -109,7 +112,7 @@ impl Exchange {
     pub fn end_of_stream(&mut self) -> Result<Progress, TrackerError> {
         let result = match &mut self.state {
             State::Head { .. } => Err(HttpError::EndInHead.into()),
-            State::Body { status, body } => {
+            State::Body { status, body, .. } => {
                 let (status, ended) = (*status, body.end());
                 self.read_body(status, ended)
             }
@@ -139,12 +142,13 @@ impl Exchange {
                 return result;
             }
             let (status, start) = (head.status, *interim + head.len);
+            let is_gzip = head.content_encoding.is_some_and(gzip::is_gzip);
             let mut body = match Body::new(head.framing) {
                 Ok(body) => body,
                 Err(error) => return self.read_body(status, Err(error)),
             };
             let fed = body.feed(&seen[start..]);
-            self.state = State::Body { status, body };
+            self.state = State::Body { status, body, is_gzip };
             return self.read_body(status, fed);
         }
         match end {
@@ -160,12 +164,17 @@ impl Exchange {
         fed: Result<(), TrackerError>,
     ) -> Result<Progress, TrackerError> {
         // Of an error's body only a reason counts; that the rest is broken is no news.
-        fed.map_err(|error| if status == 200 { error } else { TrackerError::Status(status) })?;
-        let State::Body { body, .. } = &self.state else { return Ok(Progress::More) };
+        let of_status = |error| if status == 200 { error } else { TrackerError::Status(status) };
+        fed.map_err(of_status)?;
+        let State::Body { body, is_gzip, .. } = &self.state else { return Ok(Progress::More) };
         if !body.is_complete() {
             return Ok(Progress::More);
         }
-        match decode_reply(body.bytes()) {
+        let mut bytes = Cow::Borrowed(body.bytes());
+        if *is_gzip {
+            bytes = gzip::unpack(&bytes).map_err(of_status)?.into();
+        }
+        match decode_reply(&bytes) {
             Ok(Answer::Failure(failure)) => Err(TrackerError::Failure(failure)),
             _ if status != 200 => Err(TrackerError::Status(status)),
             Ok(Answer::Reply(reply)) => Ok(Progress::Reply(reply)),
@@ -191,13 +200,15 @@ fn without_body(
         }
         // These have no body, whatever their fields say (RFC 9112 6.3).
         101 | 204 | 304 => Some(Err(TrackerError::Status(head.status))),
-        status => head.content_encoding.map(|encoding| {
-            let encoding = String::from_utf8_lossy(encoding).into_owned();
-            Err(match status {
-                200 => TrackerError::ContentEncoding(encoding),
-                _ => TrackerError::Status(status),
+        status => {
+            head.content_encoding.filter(|encoding| !gzip::is_gzip(encoding)).map(|encoding| {
+                let encoding = String::from_utf8_lossy(encoding).into_owned();
+                Err(match status {
+                    200 => TrackerError::ContentEncoding(encoding),
+                    _ => TrackerError::Status(status),
+                })
             })
-        }),
+        }
     }
 }
 

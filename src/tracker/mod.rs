@@ -18,11 +18,13 @@
 
 mod announcer;
 mod body;
+mod gzip;
 mod http;
 mod tiers;
 mod udp;
 
 use std::io;
+use std::net::IpAddr;
 
 pub use self::announcer::{Announce, AnnounceFacts, Announcer, Report};
 pub use self::http::{Exchange, Progress};
@@ -59,6 +61,8 @@ pub enum TrackerEvent {
         interval: Duration,
         /// `warning message`. Foreign text.
         warning: Option<String>,
+        /// Our own address as the tracker sees it (BEP 24). It may be wrong, or a lie.
+        external_ip: Option<IpAddr>,
     },
     /// The announce failed.
     Failed {
@@ -94,9 +98,12 @@ pub enum TrackerError {
     /// A status other than 200, and no reason in the body.
     #[error("http status {0}")]
     Status(u16),
-    /// The reply is compressed although that was declined. Foreign text.
+    /// The reply is compressed although that was declined, and not by gzip. Foreign text.
     #[error("{} not accepted", Escaped(.0))]
     ContentEncoding(String),
+    /// The reply says that it is gzip and is not. The tracker's fault.
+    #[error("the reply is broken gzip")]
+    BadGzip,
     /// The reply's body is too long. The tracker's fault.
     #[error("the reply is longer than {limit} bytes")]
     TooLarge {
@@ -220,7 +227,7 @@ mod tests {
                 TrackerError::Failure(Failure { reason, retry: Retry::Never }),
                 "refused: \\x1b[2Jgo\\x0aaway",
             ),
-            (TrackerError::ContentEncoding("gzip".to_owned()), "gzip not accepted"),
+            (TrackerError::ContentEncoding("br".to_owned()), "br not accepted"),
             (TrackerError::ContentEncoding("\u{202e}x".to_owned()), "\\u{202e}x not accepted"),
             (TrackerError::Unsupported(Scheme::Https), "https is not supported"),
             (

@@ -170,6 +170,7 @@ fn events_are_told_at_their_level() {
         peers: 1,
         interval: Duration::from_secs(1800),
         warning: Some("old\x1bclient".to_owned()),
+        external_ip: None,
     };
     let url = "http://t.example/passkey/announce".to_owned();
     for (event, level, text) in [

@@ -77,6 +77,7 @@ fn a_full_reply_is_read() {
             tracker_id: Some(b"abc".to_vec()),
             complete: Some(5),
             incomplete: Some(0),
+            external_ip: None,
             peers: vec![
                 "1.2.3.4:6881".parse().expect("well formed"),
                 "[2001:db8::1]:6882".parse().expect("well formed")
@@ -84,6 +85,21 @@ fn a_full_reply_is_read() {
             hosts: vec![],
         }
     );
+}
+
+#[test]
+fn our_own_address_is_4_or_16_raw_bytes() {
+    for (said, read) in [
+        ("4:\x01\x02\x03\x04", Some("1.2.3.4")),
+        ("16:\x20\x01\r\u{8}\0\0\0\0\0\0\0\0\0\0\0\x01", Some("2001:d08::1")),
+        ("7:1.2.3.4", None),
+        ("0:", None),
+        ("i1e", None),
+    ] {
+        let body = format!("d11:external ip{said}8:intervali900ee");
+        let read = read.map(|ip| ip.parse().expect("an address"));
+        assert_eq!(reply(body.as_bytes()).external_ip, read, "{said:?}");
+    }
 }
 
 #[test]
