@@ -9,6 +9,7 @@ pub mod magnet;
 pub mod message;
 pub mod metainfo;
 pub mod tracker_http;
+pub mod tracker_scrape;
 pub mod tracker_serve;
 pub mod tracker_udp;
 pub mod url;
