@@ -194,10 +194,15 @@ fn the_embedded_tracker_introduces_peers() {
 
 #[test]
 fn a_tracker_that_comes_up_late_is_found() {
+    find_late_tracker(TRACKER_URL);
+}
+
+/// Has a seed and a leecher find each other through a tracker at `url` that is not there at first.
+fn find_late_tracker(url: &str) {
     let mut sim = Sim::new(SimOptions::new(5));
     let at = sim.add_host(tracker());
     sim.kill(at);
-    let source = Arc::new(Source::single(5, 300_000, 32 << 10, Some(TRACKER_URL)));
+    let source = Arc::new(Source::single(5, 300_000, 32 << 10, Some(url)));
     let seeder = sim.add_host(peer());
     sim.put_files(seeder, &source);
     sim.add_torrent(seeder, &source, AddOptions { use_trackers: true, ..AddOptions::seed() });

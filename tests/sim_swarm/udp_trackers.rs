@@ -73,17 +73,5 @@ fn the_torrents_of_a_session_share_a_connection_id() {
 
 #[test]
 fn a_udp_tracker_that_comes_up_late_is_found() {
-    let mut sim = Sim::new(SimOptions::new(5));
-    let at = sim.add_host(tracker());
-    sim.kill(at);
-    let source = Arc::new(Source::single(5, 300_000, 32 << 10, Some(UDP_URL)));
-    let seeder = sim.add_host(peer());
-    sim.put_files(seeder, &source);
-    sim.add_torrent(seeder, &source, AddOptions { use_trackers: true, ..AddOptions::seed() });
-    let leecher = sim.add_host(peer());
-    sim.add_torrent(leecher, &source, AddOptions::default());
-    sim.run_for(3 * MINUTE);
-    assert!(!sim.is_complete(leecher));
-    sim.restart(at);
-    sim.run_until_complete(&[leecher], HOUR);
+    find_late_tracker(UDP_URL);
 }
