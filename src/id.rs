@@ -16,6 +16,41 @@ pub struct InfoHash(pub [u8; 20]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 20]);
 
+/// The 20 bytes that name a node of the DHT, of the same space as info-hashes (BEP 5).
+///
+/// Ordered as a big-endian number, as are the distances between two.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub [u8; 20]);
+
+impl NodeId {
+    /// Bits of an id.
+    pub const BITS: usize = 160;
+
+    /// Returns how far `other` is: the two ids' XOR, which is compared as a big-endian number
+    /// (BEP 5, "Overview").
+    #[must_use]
+    pub fn distance(self, other: Self) -> [u8; 20] {
+        let mut distance = self.0;
+        distance.iter_mut().zip(other.0).for_each(|(byte, other)| *byte ^= other);
+        distance
+    }
+
+    /// Returns with how many equal bits the two ids begin; at most [`NodeId::BITS`].
+    pub fn shared_bits(self, other: Self) -> usize {
+        let distance = self.distance(other);
+        let equal = distance.iter().take_while(|byte| **byte == 0).count();
+        let bits = distance.get(equal).map_or(0, |byte| index(byte.leading_zeros()));
+        equal * 8 + bits
+    }
+}
+
+impl From<InfoHash> for NodeId {
+    /// Returns where in the DHT the peers of a torrent are stored (BEP 5).
+    fn from(hash: InfoHash) -> Self {
+        Self(hash.0)
+    }
+}
+
 /// A zero-based piece number; whoever makes one from peer input has checked it against the
 /// torrent's piece count.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -72,6 +107,18 @@ impl fmt::Display for InfoHash {
 }
 
 impl fmt::Debug for InfoHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
+impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -141,6 +188,26 @@ mod tests {
             "é22fe65b2aa26d14f35b4ad627d20236e481d92",
         ] {
             assert_eq!(text.parse::<InfoHash>(), Err(ParseInfoHashError), "{text}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_as_far_apart_as_their_ids_differ() {
+        let node = |first: u8, last: u8| {
+            let mut id = [0; 20];
+            (id[0], id[19]) = (first, last);
+            NodeId(id)
+        };
+        assert_eq!(node(0b1010_0000, 1).distance(node(0b1000_0000, 3)), node(0b0010_0000, 2).0);
+        assert!(node(1, 0).distance(node(0, 0)) > node(0, 255).distance(node(0, 0)));
+        for (other, bits) in [
+            (node(0, 0), 160),
+            (node(0, 1), 159),
+            (node(0, 128), 152),
+            (node(1, 0), 7),
+            (node(255, 255), 0),
+        ] {
+            assert_eq!(node(0, 0).shared_bits(other), bits, "{other}");
         }
     }
 

@@ -1,13 +1,15 @@
-//! Compact peers: 6 bytes each for IPv4 (BEP 23), 18 for IPv6 (BEP 7), in network byte order.
+//! Compact peers: 6 bytes each for IPv4 (BEP 23), 18 for IPv6 (BEP 7), in network byte order; and
+//! compact nodes of the DHT, which have an id of 20 bytes in front (BEP 5, BEP 32).
 //!
 //! ```text
-//! 0      4   6          0                16  18
-//! | IPv4 |port|         | IPv6           |port|
+//! 0      4   6          0                16  18         0       20            26 or 38
+//! | IPv4 |port|         | IPv6           |port|         | id     | IP and port |
 //! ```
 //!
 //! **Invariant:** whether an address may be dialled is decided elsewhere; here only port 0, which
 //! nobody can listen on, is left out.
 
+use crate::id::NodeId;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Bytes of a compact IPv4 peer (BEP 23).
@@ -68,14 +70,100 @@ pub fn write_peers(
     }
 }
 
-/// A compact string is not whole peers. The sender's fault.
+/// A compact string is not whole peers or nodes. The sender's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{len} bytes of compact peers are not a multiple of {stride}")]
 pub struct CompactError {
     /// Bytes of the string.
     pub len: usize,
-    /// Bytes of a peer of that family.
+    /// Bytes of a peer or node of that family.
     pub stride: usize,
+}
+
+/// Bytes of a compact IPv4 node (BEP 5).
+pub const NODE4_LEN: usize = NODE_ID_LEN + PEER4_LEN;
+/// Bytes of a compact IPv6 node (BEP 32).
+pub const NODE6_LEN: usize = NODE_ID_LEN + PEER6_LEN;
+const NODE_ID_LEN: usize = 20;
+
+/// A node of the DHT: what it calls itself and where it is (BEP 5, "Contact Encoding").
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeInfo {
+    /// Its id; its own claim until it has answered from `addr`.
+    pub id: NodeId,
+    /// Its UDP address.
+    pub addr: SocketAddr,
+}
+
+/// The `nodes` of a message, of [`NODE4_LEN`] bytes each (BEP 5).
+pub type CompactNodes4<'a> = CompactNodes<'a, NODE4_LEN>;
+/// The `nodes6` of a message, of [`NODE6_LEN`] bytes each (BEP 32).
+pub type CompactNodes6<'a> = CompactNodes<'a, NODE6_LEN>;
+
+/// Compact nodes of one family, borrowed from a message; read one at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactNodes<'a, const STRIDE: usize>(&'a [[u8; STRIDE]]);
+
+impl<'a, const STRIDE: usize> CompactNodes<'a, STRIDE> {
+    /// Reads whole nodes; an empty string is none.
+    ///
+    /// # Errors
+    /// If `bytes` is not whole nodes: the sender's fault, and nothing of it can be trusted.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, CompactError> {
+        match bytes.as_chunks() {
+            (nodes, []) => Ok(Self(nodes)),
+            _ => Err(CompactError { len: bytes.len(), stride: STRIDE }),
+        }
+    }
+
+    /// Returns the nodes in order, those with port 0 left out.
+    pub fn iter(self) -> impl Iterator<Item = NodeInfo> + 'a {
+        self.0.iter().filter_map(|node| {
+            let (id, peer) = node.split_first_chunk()?;
+            let addr = peer_addr(peer)?;
+            (addr.port() != 0).then_some(NodeInfo { id: NodeId(*id), addr })
+        })
+    }
+
+    /// Returns how many nodes there are, those with port 0 among them.
+    pub const fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Tells whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the string.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0.as_flattened()
+    }
+}
+
+/// Reads one compact peer of either family, told by its length (BEP 5, `values`): port 0 is read
+/// as any other. `None` if it has neither length.
+pub fn peer_addr(bytes: &[u8]) -> Option<SocketAddr> {
+    let (ip, port) = bytes.split_last_chunk()?;
+    let port = u16::from_be_bytes(*port);
+    let v4 = <[u8; PEER4_LEN - 2]>::try_from(ip).map(|ip| (Ipv4Addr::from(ip), port).into());
+    let v6 = || <[u8; PEER6_LEN - 2]>::try_from(ip).map(|ip| (Ipv6Addr::from(ip), port).into());
+    v4.or_else(|_| v6()).ok()
+}
+
+/// Appends one compact peer of either family to `out`: 6 or 18 bytes.
+pub fn write_peer(out: &mut Vec<u8>, peer: SocketAddr) {
+    match peer {
+        SocketAddr::V4(peer) => write_peer4(out, peer),
+        SocketAddr::V6(peer) => write_peer6(out, peer),
+    }
+}
+
+/// Appends one compact node to `out`: [`NODE4_LEN`] or [`NODE6_LEN`] bytes by its family, so that
+/// nodes of the two must not be mixed in one string.
+pub fn write_node(out: &mut Vec<u8>, node: &NodeInfo) {
+    out.extend_from_slice(&node.id.0);
+    write_peer(out, node.addr);
 }
 
 fn parse<const STRIDE: usize>(
@@ -146,7 +234,41 @@ mod tests {
         assert_eq!(parse_peers6(&bytes).map(|peers| peers.len()), Ok(MAX_PEERS));
     }
 
+    #[test]
+    fn nodes_have_their_id_in_front_and_come_whole_or_not_at_all() {
+        let bytes = [&[7; 20][..], b"\x7f\0\0\x01\x1a\xe1", &[8; 20], b"\x7f\0\0\x02\0\0"].concat();
+        let nodes = CompactNodes4::parse(&bytes).expect("two of them");
+        let first =
+            NodeInfo { id: NodeId([7; 20]), addr: "127.0.0.1:6881".parse().expect("address") };
+        assert!(nodes.iter().eq([first]), "nobody listens on port 0");
+        assert_eq!((nodes.len(), nodes.as_bytes()), (2, &bytes[..]));
+        for len in 0..bytes.len() {
+            let read = CompactNodes4::parse(&bytes[..len]);
+            assert_eq!(read.is_ok(), len % NODE4_LEN == 0, "{len}");
+            let read = CompactNodes6::parse(&bytes[..len]);
+            assert_eq!(read.is_ok(), len % NODE6_LEN == 0, "{len}");
+        }
+        for len in (0..40).filter(|len| ![PEER4_LEN, PEER6_LEN].contains(len)) {
+            assert_eq!(peer_addr(&vec![1; len]), None, "{len}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn nodes_are_read_as_they_were_written(
+            v4 in prop::collection::vec((any::<[u8; 20]>(), any::<[u8; 4]>(), 1..=u16::MAX), 0..9),
+            v6 in prop::collection::vec((any::<[u8; 20]>(), any::<[u8; 16]>(), 1..=u16::MAX), 0..9),
+        ) {
+            let node = |id, addr| NodeInfo { id: NodeId(id), addr };
+            let v4: Vec<_> = v4.into_iter().map(|(id, ip, p)| node(id, (ip, p).into())).collect();
+            let v6: Vec<_> = v6.into_iter().map(|(id, ip, p)| node(id, (ip, p).into())).collect();
+            let (mut nodes, mut nodes6) = (Vec::new(), Vec::new());
+            v4.iter().for_each(|node| write_node(&mut nodes, node));
+            v6.iter().for_each(|node| write_node(&mut nodes6, node));
+            prop_assert!(CompactNodes4::parse(&nodes).expect("whole").iter().eq(v4));
+            prop_assert!(CompactNodes6::parse(&nodes6).expect("whole").iter().eq(v6));
+        }
+
         #[test]
         fn reads_what_it_writes(
             v4 in prop::collection::vec((any::<[u8; 4]>(), 1..=u16::MAX), 0..40),
