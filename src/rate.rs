@@ -111,6 +111,48 @@ impl TokenBucket {
     }
 }
 
+/// How often each of many may do something, in memory that none of them can make grow: a fixed
+/// number of buckets, each shared by all whom a key leads to it.
+///
+/// Whoever owns it makes the keys with a secret, so that nobody can choose whom to crowd out, and
+/// nothing need be evicted.
+#[derive(Debug)]
+pub struct KeyedBuckets {
+    /// By bucket: when it will be full again, were nothing more taken. 8 bytes each.
+    full_at: Box<[Instant]>,
+    /// What one token takes, in the time after which it is back; zero for no limit.
+    cost: Duration,
+    /// How much time's worth a bucket holds.
+    burst: Duration,
+}
+
+impl KeyedBuckets {
+    /// Returns `buckets` full buckets, at least one, of `burst` tokens each, at least one, that fill
+    /// at `per_s` tokens a second; any number of tokens if `per_s` is 0.
+    pub fn new(buckets: usize, per_s: u32, burst: u32) -> Self {
+        let cost = Duration::from_secs(1).checked_div(per_s).unwrap_or_default();
+        let full_at = vec![Instant::ZERO; buckets.max(1)].into_boxed_slice();
+        Self { full_at, cost, burst: cost.saturating_mul(burst.max(1)) }
+    }
+
+    /// Takes a token out of the bucket of `key`, uniformly random bits; tells whether one was
+    /// there.
+    pub fn take(&mut self, key: u64, now: Instant) -> bool {
+        if self.cost.is_zero() {
+            return true;
+        }
+        let buckets = u64::try_from(self.full_at.len()).unwrap_or(u64::MAX);
+        let bucket = usize::try_from(key % buckets).expect("below a length in memory");
+        let full_at = &mut self.full_at[bucket];
+        let then = (*full_at).max(now) + self.cost;
+        if then - now > self.burst {
+            return false;
+        }
+        *full_at = then;
+        true
+    }
+}
+
 /// How fast payload may flow in each direction, in bytes a second; 0 for no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RateLimits {
@@ -157,6 +199,13 @@ impl ByteBucket {
     pub fn new(bytes_per_s: u64, least_burst: u64, now: Instant) -> Self {
         let bytes_per_s = bytes_per_s.clamp(1, MAX_BYTES_PER_S);
         Self { bytes_per_s, least_burst, micro_bytes: 0, at: now }
+    }
+
+    /// Returns a bucket like [`ByteBucket::new`], but full.
+    pub fn full(bytes_per_s: u64, least_burst: u64, now: Instant) -> Self {
+        let mut bucket = Self::new(bytes_per_s, least_burst, now);
+        bucket.micro_bytes = signed(bucket.burst().saturating_mul(MICRO));
+        bucket
     }
 
     /// Changes the rate from `now` on; what is there stays, as far as it is allowed to.
@@ -267,6 +316,20 @@ mod tests {
         assert_eq!(never.ready_at(Instant::ZERO), Instant::FAR_FUTURE);
     }
 
+    #[test]
+    fn each_key_has_its_burst_and_its_rate() {
+        let mut buckets = KeyedBuckets::new(16, 10, 30);
+        let mut count = |key, now| (0..100).filter(|_| buckets.take(key, now)).count();
+        let start = Instant::from_secs(5);
+        assert_eq!((count(3, start), count(3, start)), (30, 0));
+        assert_eq!(count(3, start + Duration::from_secs(1)), 10);
+        assert_eq!(count(4, start), 30, "another bucket");
+        assert_eq!(count(19, start + Duration::from_secs(1)), 0, "the same bucket");
+        assert_eq!(count(3, start + Duration::from_secs(99)), 30, "full again, and no fuller");
+        let mut unlimited = KeyedBuckets::new(1, 0, 0);
+        assert!((0..10_000).all(|key| unlimited.take(key, Instant::ZERO)));
+    }
+
     /// Takes all there is at each of `times`, in milliseconds, and returns how much that was.
     fn drained(bucket: &mut ByteBucket, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let take = |ms| {
@@ -296,6 +359,8 @@ mod tests {
     fn no_more_than_a_fifth_of_a_second_is_saved_up() {
         let mut bucket = ByteBucket::new(1_000_000, 0, Instant::ZERO);
         assert_eq!(drained(&mut bucket, [0, 50, 60_000, 60_000]), [0, 50_000, 200_000, 0]);
+        let mut full = ByteBucket::full(1_000_000, 0, Instant::ZERO);
+        assert_eq!(drained(&mut full, [0, 50]), [200_000, 50_000]);
         let mut slow = ByteBucket::new(1_000, 16_384, Instant::ZERO);
         assert_eq!(drained(&mut slow, [60_000]), [16_384], "a block that cannot be parted");
     }

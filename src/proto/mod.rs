@@ -1,6 +1,7 @@
 //! Pure codecs: no state survives a call, nothing is allocated from a number that came from
 //! outside.
 
+pub mod addr;
 pub mod bencode;
 pub mod compact;
 pub mod handshake;

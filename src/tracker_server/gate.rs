@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use sha1::{Digest, Sha1};
 
+use crate::proto::addr::network;
+use crate::rate::KeyedBuckets;
 use crate::time::{Duration, Instant};
 
 /// How long a connection id is given out before the next.
@@ -35,21 +37,14 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Gate {
     secret: [u8; 32],
-    /// By bucket: when it will be full again, were nothing more taken.
-    full_at: Box<[Instant]>,
-    /// What a request takes, in the time after which it is back; zero for no limit.
-    cost: Duration,
-    /// How much time's worth a bucket holds.
-    burst: Duration,
+    requests: KeyedBuckets,
 }
 
 impl Gate {
     /// Returns a gate that lets an address ask `per_s` times a second, and `burst` times at once
     /// after a pause; any number of times if `per_s` is 0.
     pub(super) fn new(secret: [u8; 32], per_s: u32, burst: u32) -> Self {
-        let cost = Duration::from_secs(1).checked_div(per_s).unwrap_or_default();
-        let full_at = vec![Instant::ZERO; BUCKETS].into_boxed_slice();
-        Self { secret, full_at, cost, burst: cost.saturating_mul(burst.max(1)) }
+        Self { secret, requests: KeyedBuckets::new(BUCKETS, per_s, burst) }
     }
 
     /// Returns the connection id of an address at this time.
@@ -67,25 +62,15 @@ impl Gate {
     /// Takes one request of an address out of its bucket; tells whether there was one left. The
     /// loopback address is this machine's own and has no limit.
     pub(super) fn admits(&mut self, standing: Standing, ip: IpAddr, now: Instant) -> bool {
-        if self.cost.is_zero() || ip.is_loopback() {
+        if ip.is_loopback() {
             return true;
         }
         let purpose = if standing == Standing::Proven { b'P' } else { b'U' };
-        let [high, low, ..] = self.hash(purpose, network(ip), 0);
-        let bucket = usize::from(u16::from_be_bytes([high, low])) % BUCKETS;
-        let full_at = &mut self.full_at[bucket];
-        let then = (*full_at).max(now) + self.cost;
-        if then - now > self.burst {
-            return false;
-        }
-        *full_at = then;
-        true
+        self.requests.take(leading_bits(self.hash(purpose, network(ip), 0)), now)
     }
 
     fn id_of_window(&self, ip: IpAddr, window: u32) -> u64 {
-        let hash = self.hash(b'C', ip, window);
-        let (id, _) = hash.split_first_chunk().expect("a hash has 20 bytes");
-        u64::from_be_bytes(*id)
+        leading_bits(self.hash(b'C', ip, window))
     }
 
     /// The 53 bytes fit one block of SHA-1, and no two questions give the same 53.
@@ -103,17 +88,9 @@ impl Gate {
     }
 }
 
-/// Returns what of an address somebody has for himself: all of an IPv4 address, and the first 64
-/// bits of an IPv6 one.
-pub(super) fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => {
-            let mut octets = v6.octets();
-            octets[8..].fill(0);
-            octets.into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
+fn leading_bits(hash: [u8; 20]) -> u64 {
+    let (bits, _) = hash.split_first_chunk().expect("a hash has 20 bytes");
+    u64::from_be_bytes(*bits)
 }
 
 fn window(now: Instant) -> u32 {

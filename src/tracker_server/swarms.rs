@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::ServerConfig;
-use super::gate::network;
 use super::swarm::{Announced, Families, Listing, Swarm};
 use crate::id::InfoHash;
+use crate::proto::addr::network;
 use crate::proto::tracker_http::{AnnounceEvent, MIN_INTERVAL};
 use crate::proto::tracker_serve::{AnnounceAnswer, AnnounceRequest, PeerForm, SwarmCounts};
 use crate::rng::Rng;
