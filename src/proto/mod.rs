@@ -6,6 +6,7 @@ pub mod bencode;
 pub mod compact;
 pub mod handshake;
 pub mod http;
+pub mod krpc;
 pub mod magnet;
 pub mod message;
 pub mod metainfo;
