@@ -4,6 +4,7 @@
 //! Knows message framing and nothing of what a message means. Start at [`recv`].
 
 pub mod frame;
+pub mod outbox;
 pub mod recv;
 pub mod scratch;
 pub mod send;
