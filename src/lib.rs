@@ -18,7 +18,7 @@
 //!                     └───────────────┬────────────────────────┘
 //!  L5                              session                ← the value
 //!  L4                              torrent
-//!  L3       peer   picker   choker   tracker   tracker_server      (no arrows between these)
+//!  L3     peer   picker   choker   tracker   tracker_server   dht  (no arrows between these)
 //!  L2                      wire, disk, rate, stats
 //!  L1                            proto
 //!  L0         bitfield, geometry, id, rng, text, time
@@ -132,6 +132,7 @@ pub mod stats;
 pub mod wire;
 // L3: machines.
 pub mod choker;
+pub mod dht;
 pub mod peer;
 pub mod picker;
 pub mod tracker;

@@ -1,0 +1,376 @@
+//! One iterative lookup: asking ever closer nodes until the closest have answered (BEP 5; the
+//! "node lookup" of the Kademlia paper, section 2.3).
+//!
+//! Up to [`ALPHA`] queries are under way at once. One that takes longer than usual gives its place
+//! to another without being given up, so that a dead node costs a lookup little time; the closest
+//! nodes are asked up to [`MAX_ATTEMPTS`] times, because one lost datagram must not hide one of them.
+//!
+//! ```text
+//!         next           stalled           all attempts expired
+//!  Fresh ------> Asked ----------> Stalled ---------------------> Failed
+//!                  ^ \--answered-/   / \--answered--> Answered
+//!                  \------next------/
+//! ```
+//!
+//! **Invariant:** a lookup sends nothing and knows no table; it says whom to ask and is told what
+//! came of it. Who makes up closer and closer nodes is bounded by [`MAX_QUERIES`].
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::bucket::{K, group, host};
+use super::{Family, secure};
+use crate::id::{InfoHash, NodeId};
+use crate::proto::compact::NodeInfo;
+use crate::proto::krpc::AnnouncedPort;
+use crate::proto::url::is_local;
+use crate::time::{Duration, Instant};
+
+/// Queries of one lookup that are under way at once and have not stalled (Kademlia's α).
+pub const ALPHA: usize = 3;
+/// Times that one node is asked by a lookup: with one datagram in ten lost, one node in some 150 is
+/// still missed, with one in fifty one in 15,000.
+pub const MAX_ATTEMPTS: u8 = 3;
+/// Queries of one lookup in all: a few times what one in a DHT of millions takes.
+pub const MAX_QUERIES: usize = 128;
+/// Nodes that one lookup remembers: more than it asks of those that do not fail.
+const MAX_CANDIDATES: usize = 96;
+/// Nodes taken from one reply: twice what BEP 5 lets one have.
+const MAX_NODES_PER_REPLY: usize = 2 * K;
+/// Peers that one lookup passes on: what one torrent has use for.
+const MAX_PEERS: usize = 1_000;
+/// Bytes of a token that is sent back: clients have 4 to 20.
+const MAX_TOKEN_LEN: usize = 64;
+/// Of the [`K`] closest, how many may have an id that does not follow from their address (BEP 42):
+/// who makes up ids around a torrent must not be all that a lookup finds there.
+const MAX_INSECURE: usize = K / 2;
+
+/// A lookup within one [`Dht`](super::Dht). Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LookupId(pub u32);
+
+/// What a lookup is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Aim {
+    /// To come into the DHT, or to find those around us anew.
+    Join,
+    /// To refresh a bucket.
+    Refresh,
+    /// To find the nodes closest to an id, for the owner.
+    FindNode,
+    /// To find the peers of a torrent, and, with a port, to be stored as one.
+    FindPeers { info_hash: InfoHash, announce: Option<AnnouncedPort> },
+}
+
+/// What a lookup took.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct LookupStats {
+    /// Queries sent, those of an announce not among them.
+    pub queries: usize,
+    /// Nodes that answered.
+    pub answers: usize,
+    /// How many nodes it took, one named by the other, to get to the furthest of the closest; 1 if
+    /// all were known at the start.
+    pub hops: u32,
+    /// From the start to the end, the announce not included.
+    pub elapsed: Duration,
+}
+
+/// One lookup.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) target: NodeId,
+    /// Our own id: others name us as well.
+    own: NodeId,
+    pub(super) family: Family,
+    pub(super) aim: Aim,
+    /// By distance, those last whose id is not known; at most [`MAX_CANDIDATES`]. No two that have
+    /// not failed have one [`group`], and no two one address.
+    candidates: Vec<Candidate>,
+    /// How many are [`State::Asked`].
+    in_flight: usize,
+    /// Peers passed on; at most [`MAX_PEERS`].
+    peers: BTreeSet<SocketAddr>,
+    started_at: Instant,
+    pub(super) stats: LookupStats,
+    /// Once the closest have been asked to store us: how many have not said, and how many have.
+    pub(super) announced: Option<(usize, usize)>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    /// `None` until it answers, of one that was given without.
+    id: Option<NodeId>,
+    addr: SocketAddr,
+    distance: [u8; 20],
+    state: State,
+    /// Times that it was asked.
+    attempts: u8,
+    /// Queries to it that have neither been answered nor expired.
+    waiting: u8,
+    hops: u32,
+    is_secure: bool,
+    token: Option<Box<[u8]>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Fresh,
+    Asked,
+    Stalled,
+    Answered,
+    Failed,
+}
+
+/// What a lookup wants done next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// A query to this node.
+    Ask(SocketAddr),
+    /// Nothing until something comes of what was asked.
+    Wait,
+    /// Nothing any more.
+    Done,
+}
+
+impl Lookup {
+    pub(super) fn new(target: NodeId, own: NodeId, family: Family, aim: Aim, now: Instant) -> Self {
+        Self {
+            target,
+            own,
+            family,
+            aim,
+            candidates: Vec::new(),
+            in_flight: 0,
+            peers: BTreeSet::new(),
+            started_at: now,
+            stats: LookupStats::default(),
+            announced: None,
+        }
+    }
+
+    /// Adds a node to begin with.
+    pub(super) fn begin_with(&mut self, id: Option<NodeId>, addr: SocketAddr) {
+        self.add(id, addr, 0);
+    }
+
+    /// Says what to do next; to be asked again after each [`Step::Ask`] that was
+    /// [carried out](Lookup::asked), and after everything that it is told. O(candidates).
+    pub(super) fn next(&self) -> Step {
+        let (mut is_open, mut fresh, mut again) = (false, None, None);
+        for candidate in self.closest() {
+            is_open |= candidate.state != State::Answered;
+            match candidate.state {
+                State::Fresh => fresh = fresh.or(Some(candidate.addr)),
+                State::Stalled if candidate.attempts < MAX_ATTEMPTS => {
+                    again = again.or(Some(candidate.addr));
+                }
+                _ => {}
+            }
+        }
+        if !is_open {
+            return Step::Done;
+        }
+        if self.in_flight >= ALPHA {
+            return Step::Wait;
+        }
+        match fresh.or(again).filter(|_| self.stats.queries < MAX_QUERIES) {
+            Some(addr) => Step::Ask(addr),
+            None if self.candidates.iter().any(|candidate| candidate.waiting > 0) => Step::Wait,
+            None => Step::Done,
+        }
+    }
+
+    /// Returns those that must have answered before the lookup ends: the [`K`] closest that have not
+    /// failed, of whom at most [`MAX_INSECURE`] have ids that do not follow from their addresses;
+    /// more of these only if there are no others.
+    fn closest(&self) -> impl Iterator<Item = &Candidate> {
+        let trusted = || self.ranked().filter(|(is_trusted, _)| *is_trusted).take(K);
+        let others = self.ranked().filter(|(is_trusted, _)| !is_trusted);
+        trusted().chain(others.take(K - trusted().count())).map(|(_, candidate)| candidate)
+    }
+
+    /// Returns those that have not failed, closest first, each with whether it counts.
+    fn ranked(&self) -> impl Iterator<Item = (bool, &Candidate)> {
+        let mut insecure = 0;
+        let alive = self.candidates.iter().filter(|candidate| candidate.state != State::Failed);
+        alive.map(move |candidate| {
+            insecure += usize::from(!candidate.is_secure);
+            (candidate.is_secure || insecure <= MAX_INSECURE, candidate)
+        })
+    }
+
+    /// Records that the node at `addr` was sent a query.
+    pub(super) fn asked(&mut self, addr: SocketAddr) {
+        self.stats.queries += 1;
+        self.in_flight += 1;
+        let candidate = self.candidates.iter_mut().find(|candidate| candidate.addr == addr);
+        let candidate = candidate.expect("only those are asked whom `next` has named");
+        candidate.state = State::Asked;
+        candidate.attempts += 1;
+        candidate.waiting += 1;
+    }
+
+    /// Records that a query to `addr` takes long.
+    pub(super) fn stalled(&mut self, addr: SocketAddr) {
+        self.leave(addr, State::Stalled);
+    }
+
+    /// Records that a query to `addr` was not answered, or was refused.
+    pub(super) fn failed(&mut self, addr: SocketAddr) {
+        let Some(candidate) = self.candidates.iter_mut().find(|node| node.addr == addr) else {
+            return;
+        };
+        candidate.waiting = candidate.waiting.saturating_sub(1);
+        if candidate.waiting == 0 && candidate.attempts >= MAX_ATTEMPTS {
+            self.leave(addr, State::Failed);
+        }
+    }
+
+    /// Records that the node at `addr` has refused a query, and will the next time.
+    pub(super) fn refused(&mut self, addr: SocketAddr) {
+        self.leave(addr, State::Failed);
+    }
+
+    /// Records an answer of the node at `addr`, which calls itself `id` now, and names `nodes`.
+    pub(super) fn answered(
+        &mut self,
+        addr: SocketAddr,
+        id: NodeId,
+        token: Option<&[u8]>,
+        nodes: impl Iterator<Item = NodeInfo>,
+    ) {
+        let Some(at) = self.candidates.iter().position(|node| node.addr == addr) else { return };
+        if matches!(self.candidates[at].state, State::Answered | State::Failed) {
+            return;
+        }
+        self.leave(addr, State::Answered);
+        self.stats.answers += 1;
+        let mut candidate = self.candidates.remove(at);
+        let hops = candidate.hops;
+        candidate.token =
+            token.filter(|token| token.len() <= MAX_TOKEN_LEN).map(|token| token.into());
+        if candidate.id != Some(id) {
+            candidate.id = Some(id);
+            candidate.distance = id.distance(self.target);
+            candidate.is_secure = secure::is_valid_at(id, addr.ip());
+            // Who has this id at another address and has answered has it; and ours is ours.
+            let others = |other: &Candidate| other.id == Some(id) && other.state == State::Answered;
+            if id == self.own || self.candidates.iter().any(others) {
+                candidate.state = State::Failed;
+            }
+        }
+        self.insert(candidate);
+        let credible = nodes.filter(|node| may_name(addr.ip(), node.addr));
+        for node in credible.take(MAX_NODES_PER_REPLY) {
+            self.add(Some(node.id), node.addr, hops + 1);
+        }
+    }
+
+    /// Returns those of `peers`, named by the node at `teller`, that are new and may be dialled.
+    pub(super) fn new_peers(&mut self, teller: IpAddr, peers: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut new = Vec::new();
+        for peer in peers.iter().filter(|peer| may_name(teller, **peer)) {
+            if self.peers.len() < MAX_PEERS && self.peers.insert(*peer) {
+                new.push(*peer);
+            }
+        }
+        new
+    }
+
+    /// Returns how many peers were found.
+    pub(super) fn peers_found(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Ends the lookup: returns the [`K`] closest that have answered, closest first.
+    pub(super) fn end(&mut self, now: Instant) -> Vec<NodeInfo> {
+        self.stats.elapsed = now - self.started_at;
+        let answered = self.candidates.iter().filter(|node| node.state == State::Answered).take(K);
+        self.stats.hops = answered.clone().map(|node| node.hops + 1).max().unwrap_or(0);
+        answered.filter_map(|node| Some(NodeInfo { id: node.id?, addr: node.addr })).collect()
+    }
+
+    /// Returns who is to store us, with the token of each: those on whose answers the lookup ended.
+    pub(super) fn stores(&self) -> Vec<(SocketAddr, Box<[u8]>)> {
+        let answered = self.closest().filter(|node| node.state == State::Answered);
+        answered.filter_map(|node| Some((node.addr, node.token.clone()?))).collect()
+    }
+
+    /// Takes a node out of flight.
+    fn leave(&mut self, addr: SocketAddr, to: State) {
+        let Some(candidate) = self.candidates.iter_mut().find(|node| node.addr == addr) else {
+            return;
+        };
+        if candidate.state == State::Asked {
+            self.in_flight -= 1;
+        }
+        if candidate.state != State::Answered {
+            candidate.state = to;
+        }
+    }
+
+    fn add(&mut self, id: Option<NodeId>, addr: SocketAddr, hops: u32) {
+        if id == Some(self.own) {
+            return;
+        }
+        let is_secure = id.is_some_and(|id| secure::is_valid_at(id, addr.ip()));
+        let distance = id.map_or([0xff; 20], |id| id.distance(self.target));
+        for at in 0..self.candidates.len() {
+            let other = &self.candidates[at];
+            let is_same = host(other.addr) == host(addr) || (id.is_some() && other.id == id);
+            let is_near = is_same || group(other.addr) == group(addr);
+            if other.addr == addr || (is_near && other.state != State::Failed) {
+                // Nobody can keep a neighbour out by making up an id for an address near his.
+                let gives_way = is_secure && !other.is_secure && other.state == State::Fresh;
+                if other.addr == addr || !gives_way {
+                    return;
+                }
+                self.candidates.remove(at);
+                break;
+            }
+        }
+        let state = State::Fresh;
+        self.insert(Candidate {
+            id,
+            addr,
+            distance,
+            state,
+            attempts: 0,
+            waiting: 0,
+            hops,
+            is_secure,
+            token: None,
+        });
+    }
+
+    /// Puts a candidate into its place; the furthest that is of no use any more makes way.
+    fn insert(&mut self, candidate: Candidate) {
+        let key = |node: &Candidate| (node.id.is_none(), node.distance);
+        let at = self.candidates.partition_point(|other| key(other) <= key(&candidate));
+        self.candidates.insert(at, candidate);
+        if self.candidates.len() > MAX_CANDIDATES {
+            let idle = |node: &Candidate| matches!(node.state, State::Fresh | State::Failed);
+            let at = self.candidates.iter().rposition(idle).unwrap_or(MAX_CANDIDATES);
+            self.candidates.remove(at);
+        }
+        debug_assert!(self.candidates.len() <= MAX_CANDIDATES);
+    }
+}
+
+/// Tells whether a node at `teller` is to be believed that there is somebody at `named`, so that we
+/// send something there.
+///
+/// Addresses that nobody can have are not; those that the internet does not route only if the
+/// teller is himself at one: nobody outside has us knock at doors inside (security.md, row 33).
+pub(super) fn may_name(teller: IpAddr, named: SocketAddr) -> bool {
+    let can_be = match named.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let first = ip.octets()[0];
+            first != 0 && first < 224
+        }
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+    };
+    can_be && named.port() != 0 && (!is_local(named.ip()) || is_local(teller))
+}
