@@ -43,6 +43,9 @@ pub(super) struct Node {
     failures: u8,
     /// Whether its id follows from its address (BEP 42).
     is_secure: bool,
+    /// Whether somebody at its address has called himself something else since it answered: its id
+    /// may have changed, or somebody may want us to think so.
+    is_doubted: bool,
     /// When it was last asked for the table's sake.
     checked_at: Option<Instant>,
 }
@@ -62,7 +65,15 @@ impl Node {
     /// Returns a node that was heard of at `now` and has answered or not.
     pub(super) fn new(info: NodeInfo, has_answered: bool, now: Instant) -> Self {
         let is_secure = secure::is_valid_at(info.id, info.addr.ip());
-        Self { info, has_answered, heard_at: now, failures: 0, is_secure, checked_at: None }
+        Self {
+            info,
+            has_answered,
+            heard_at: now,
+            failures: 0,
+            is_secure,
+            is_doubted: false,
+            checked_at: None,
+        }
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {
@@ -184,10 +195,20 @@ impl Bucket {
         let Some(node) = self.live.iter_mut().find(|node| node.info == *info) else { return false };
         node.heard_at = now;
         if answers {
-            node.failures = 0;
+            (node.failures, node.is_doubted) = (0, false);
             self.refresh_at = now + GOOD_FOR;
         }
         true
+    }
+
+    /// Records that somebody at `addr` calls himself `id`; tells whether that is not what the node
+    /// there has said.
+    pub(super) fn doubt(&mut self, info: &NodeInfo) -> bool {
+        let Some(node) = self.live.iter_mut().find(|node| node.info.addr == info.addr) else {
+            return false;
+        };
+        node.is_doubted |= node.info.id != info.id;
+        node.is_doubted
     }
 
     /// Records that the node at `addr` has not answered. A spare one is forgotten; one that is bad
@@ -211,12 +232,15 @@ impl Bucket {
         self.spare.retain(|node| !node.clashes(info));
     }
 
-    /// Returns whom to ask for the bucket's sake, if anybody: a spare one that there is a place for,
-    /// or who may have to make way for one. `may_split`: the bucket has room however full it is.
+    /// Returns whom to ask for the bucket's sake, if anybody: who may have another id by now, a spare
+    /// one that there is a place for, or who may have to make way for one. `may_split`: the bucket has room however full it is.
     pub(super) fn next_check(&mut self, may_split: bool, now: Instant) -> Option<NodeInfo> {
         let is_bad = |node: &Node| node.standing(now) == Standing::Bad;
         let has_place = may_split || self.live.len() < K || self.live.iter().any(is_bad);
-        let node = if has_place {
+        let doubted = self.live.iter().position(|n| n.is_doubted && n.may_be_checked(now));
+        let node = if let Some(at) = doubted {
+            self.live.get_mut(at)
+        } else if has_place {
             self.spare.iter_mut().rev().find(|node| node.may_be_checked(now))
         } else if self.spare.is_empty() {
             None

@@ -28,6 +28,10 @@ use crate::time::{Duration, Instant};
 
 /// Queries of one lookup that are under way at once and have not stalled (Kademlia's α).
 pub const ALPHA: usize = 3;
+/// How many of the closest must have answered before a lookup ends. More than the [`K`] that are
+/// wanted: each names only so many of those that it knows, so that the furthest of them would be
+/// missed now and then (`tests/dht_network.rs`).
+const MUST_ANSWER: usize = K + K / 2;
 /// Times that one node is asked by a lookup: with one datagram in ten lost, one node in some 150 is
 /// still missed, with one in fifty one in 15,000.
 pub const MAX_ATTEMPTS: u8 = 3;
@@ -41,7 +45,7 @@ const MAX_NODES_PER_REPLY: usize = 2 * K;
 const MAX_PEERS: usize = 1_000;
 /// Bytes of a token that is sent back: clients have 4 to 20.
 const MAX_TOKEN_LEN: usize = 64;
-/// Of the [`K`] closest, how many may have an id that does not follow from their address (BEP 42):
+/// Of these, how many may have an id that does not follow from their address (BEP 42):
 /// who makes up ids around a torrent must not be all that a lookup finds there.
 const MAX_INSECURE: usize = K / 2;
 
@@ -159,7 +163,7 @@ impl Lookup {
     /// [carried out](Lookup::asked), and after everything that it is told. O(candidates).
     pub(super) fn next(&self) -> Step {
         let (mut is_open, mut fresh, mut again) = (false, None, None);
-        for candidate in self.closest() {
+        for candidate in self.closest(MUST_ANSWER) {
             is_open |= candidate.state != State::Answered;
             match candidate.state {
                 State::Fresh => fresh = fresh.or(Some(candidate.addr)),
@@ -182,13 +186,12 @@ impl Lookup {
         }
     }
 
-    /// Returns those that must have answered before the lookup ends: the [`K`] closest that have not
-    /// failed, of whom at most [`MAX_INSECURE`] have ids that do not follow from their addresses;
-    /// more of these only if there are no others.
-    fn closest(&self) -> impl Iterator<Item = &Candidate> {
-        let trusted = || self.ranked().filter(|(is_trusted, _)| *is_trusted).take(K);
+    /// Returns the `count` closest that have not failed, of whom at most [`MAX_INSECURE`] have ids
+    /// that do not follow from their addresses; more of these only if there are no others.
+    fn closest(&self, count: usize) -> impl Iterator<Item = &Candidate> {
+        let trusted = move || self.ranked().filter(|(is_trusted, _)| *is_trusted).take(count);
         let others = self.ranked().filter(|(is_trusted, _)| !is_trusted);
-        trusted().chain(others.take(K - trusted().count())).map(|(_, candidate)| candidate)
+        trusted().chain(others.take(count - trusted().count())).map(|(_, candidate)| candidate)
     }
 
     /// Returns those that have not failed, closest first, each with whether it counts.
@@ -294,7 +297,7 @@ impl Lookup {
 
     /// Returns who is to store us, with the token of each: those on whose answers the lookup ended.
     pub(super) fn stores(&self) -> Vec<(SocketAddr, Box<[u8]>)> {
-        let answered = self.closest().filter(|node| node.state == State::Answered);
+        let answered = self.closest(K).filter(|node| node.state == State::Answered);
         answered.filter_map(|node| Some((node.addr, node.token.clone()?))).collect()
     }
 

@@ -6,10 +6,10 @@
 //! they share who is asked ([`calls`]), what is looked for ([`lookup`]), what others have announced
 //! ([`store`]) and the limits on what is answered ([`answer`]).
 //!
-//! What a node with nothing to do costs: a table of `n` buckets has each refreshed once in 15
-//! minutes by a lookup, so some 10 to 20 queries a minute in a DHT of millions
-//! (`tests/dht_network.rs` holds 2,000 nodes to 20 datagrams a minute each, theirs and the answers
-//! to others together). An empty table is filled again with [pauses](MAX_JOIN_PAUSE) that double.
+//! What a node with nothing to do costs: it looks for its own id each 10 minutes, and refreshes each
+//! bucket in which nothing happens each 15, a lookup of some 16 queries each time; `tests/dht` holds
+//! it to [`MAX_IDLE_QUERIES_PER_MIN`]. An empty table is filled again with
+//! [pauses](MAX_JOIN_PAUSE) that double.
 //!
 //! **Invariant:** nothing here knows a socket, a name server or a torrent; names are resolved by the
 //! owner ([`DhtEvent::Resolve`]), and what it keeps between two runs is bytes ([`Dht::save`]). Go on
@@ -67,6 +67,9 @@ pub const ANSWERS_PER_ADDR: u32 = 5;
 pub const ANSWER_BURST_PER_ADDR: u32 = 50;
 /// Queries that are sent a second: some thirty lookups' worth every ten seconds.
 pub const QUERIES_PER_S: u32 = 100;
+/// Queries a minute, on average, that a node sends which searches for nothing and whose table has
+/// settled.
+pub const MAX_IDLE_QUERIES_PER_MIN: u32 = 15;
 /// Bytes of datagrams that wait within a turn; the owner takes them all at the end of each.
 const MAX_WAITING_LEN: usize = 256 << 10;
 

@@ -355,7 +355,7 @@ impl Dht {
         }
         side.phase = Phase::Joined;
         side.failures = 0;
-        side.table.refresh_unfilled(now);
+        side.settle(now);
         let nodes = side.table.size(now).nodes;
         events.push_back(DhtEvent::Joined { family, nodes });
         self.keep_up(family, now);
@@ -365,10 +365,7 @@ impl Dht {
     fn refresh(&mut self, family: Family, now: Instant) {
         let Self { sides, rng, .. } = self;
         let Some(side) = &mut sides[family.index()] else { return };
-        if side.refreshing.is_some() || now < side.refresh_after {
-            return;
-        }
-        let Some(target) = side.table.refresh(rng, now) else { return };
+        let Some(target) = side.next_refresh(rng, now) else { return };
         let id = self.begin(family, target, Aim::Refresh, now);
         if let Some(side) = self.side_mut(family) {
             side.refreshing = Some(id);
@@ -395,7 +392,7 @@ impl Dht {
         }
         if !secure::is_valid_at(side.table.own(), ip) && side.may_move(now) {
             side.table.rebase(secure::id_at(Some(ip), rng), now);
-            side.table.refresh_unfilled(now);
+            side.settle(now);
         }
     }
 }

@@ -35,6 +35,12 @@ const JOIN_GAP: Duration = Duration::from_secs(1);
 /// The least time between two nodes that are asked for the table's sake, and so the most that
 /// somebody can make us send by querying us from made-up addresses: one query a second.
 pub(super) const CHECK_GAP: Duration = Duration::from_secs(1);
+/// How often at most we look for our own id, so that those who have come near know us and we them
+/// (libtorrent: each 10 minutes).
+const MAX_SELF_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How soon we do so after having come in or moved; twice as long each further time: until then the
+/// others around us, who have come at the same time as we, may not know each other.
+const FIRST_SELF_INTERVAL: Duration = Duration::from_secs(15);
 /// The least time between the end of a refresh and the next.
 pub(super) const REFRESH_GAP: Duration = Duration::from_secs(5);
 /// The least time between two changes of our id: whoever votes us back and forth gains little.
@@ -59,6 +65,9 @@ pub(super) struct Side {
     /// The lookup that refreshes a bucket, if one is under way.
     pub(super) refreshing: Option<LookupId>,
     pub(super) refresh_after: Instant,
+    /// When we look for our own id next, and after which time again.
+    self_at: Instant,
+    self_interval: Duration,
     /// When the next node may be asked for the table's sake; `None` while nobody is to be.
     pub(super) check_at: Option<Instant>,
     checked_at: Option<Instant>,
@@ -94,6 +103,8 @@ impl Side {
             tried_at: None,
             refreshing: None,
             refresh_after: now,
+            self_at: now,
+            self_interval: FIRST_SELF_INTERVAL,
             check_at: None,
             checked_at: None,
             due: BTreeSet::new(),
@@ -107,7 +118,8 @@ impl Side {
             Phase::Out { retry_at } => Some(retry_at),
             Phase::Joining(_) => (!self.hints.is_empty()).then_some(Instant::ZERO),
             Phase::Joined => {
-                let refresh = || self.table.refresh_at().max(self.refresh_after);
+                let due_at = self.table.refresh_at().min(self.self_at);
+                let refresh = || due_at.max(self.refresh_after);
                 let refresh = self.refreshing.is_none().then(refresh);
                 let search = self.due.first().map(|(at, _)| *at);
                 let search = search.filter(|_| self.searching < MAX_SEARCHES_AT_ONCE);
@@ -152,6 +164,25 @@ impl Side {
         let pause = doubled(FIRST_JOIN_PAUSE, self.failures).mul_f64(0.75 + rng.unit() / 2.0);
         self.failures += 1;
         self.phase = Phase::Out { retry_at: now + pause };
+    }
+
+    /// Records that we stand where few know us yet: buckets are filled, and we make ourselves known.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.table.refresh_unfilled(now);
+        (self.self_at, self.self_interval) = (now, FIRST_SELF_INTERVAL);
+    }
+
+    /// Returns what to look for next for the table's sake, if it is time for anything.
+    pub(super) fn next_refresh(&mut self, rng: &mut Rng, now: Instant) -> Option<NodeId> {
+        if self.refreshing.is_some() || now < self.refresh_after {
+            return None;
+        }
+        if now >= self.self_at {
+            self.self_at = now + self.self_interval;
+            self.self_interval = (self.self_interval * 2).min(MAX_SELF_INTERVAL);
+            return Some(self.table.own());
+        }
+        self.table.refresh(rng, now)
     }
 
     /// Records that somebody may be worth asking for the table's sake.

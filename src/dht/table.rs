@@ -86,6 +86,9 @@ impl Table {
         if info.id == self.own || bucket.heard(&info, false, now) {
             return false;
         }
+        if self.buckets.iter_mut().any(|bucket| bucket.doubt(&info)) {
+            return true;
+        }
         self.clashes(&info).next().is_none() && self.buckets[at].keep(Node::new(info, false, now))
     }
 
@@ -140,13 +143,14 @@ impl Table {
         times.min().expect("there is a bucket")
     }
 
-    /// Returns a random id in a bucket in which nothing has happened for long (BEP 5: "refreshed by
-    /// picking a random ID in the range of the bucket and performing a find_nodes search on it").
+    /// Returns what to look for to refresh a bucket in which nothing has happened for long: a random
+    /// id in its range (BEP 5), or our own, which is in the range of the last one.
     pub(super) fn refresh(&mut self, rng: &mut Rng, now: Instant) -> Option<NodeId> {
         let due = self.buckets.iter().enumerate().min_by_key(|(_, bucket)| bucket.refresh_at);
         let at = due.filter(|(_, bucket)| bucket.refresh_at <= now).map(|(at, _)| at)?;
         self.buckets[at].refresh_at = now + GOOD_FOR;
-        Some(self.random_id(at, rng))
+        let is_last = at + 1 == self.buckets.len();
+        Some(if is_last { self.own } else { self.random_id(at, rng) })
     }
 
     /// Makes the last bucket, and every other one that is not full, due to be refreshed: who has
@@ -207,12 +211,11 @@ impl Table {
         self.own.shared_bits(id).min(self.buckets.len() - 1)
     }
 
-    /// Returns a random id that belongs into a bucket.
+    /// Returns a random id that belongs into a bucket that is not the last.
     fn random_id(&self, at: usize, rng: &mut Rng) -> NodeId {
         let mut id = [0; 20];
         rng.fill(&mut id);
-        let is_last = at + 1 == self.buckets.len();
-        for bit in 0..at + usize::from(!is_last) {
+        for bit in 0..=at {
             let (byte, mask) = (bit / 8, 0x80 >> (bit % 8));
             let wanted = if bit == at { !self.own.0[byte] } else { self.own.0[byte] };
             id[byte] = (id[byte] & !mask) | (wanted & mask);
@@ -450,7 +453,7 @@ mod tests {
         rng.fill(&mut own);
         let mut table = Table::new(NodeId(own), at(0));
         table.buckets = (0..MAX_BUCKETS).map(|_| Bucket::new(at(0))).collect();
-        for at in 0..MAX_BUCKETS {
+        for at in 0..MAX_BUCKETS - 1 {
             let ids: BTreeSet<_> = (0..20).map(|_| table.random_id(at, &mut rng)).collect();
             assert!(ids.iter().all(|id| table.index(*id) == at), "bucket {at}");
             assert!(at > 150 || ids.len() > 10, "they are random");
