@@ -240,7 +240,9 @@ impl Dht {
         let nodes = self.side(family)?.table.closest(target, count, now);
         room.take(nodes.len(), each);
         let mut compact = Vec::with_capacity(nodes.len() * each);
-        nodes.iter().for_each(|node| write_node(&mut compact, node));
+        for node in &nodes {
+            write_node(&mut compact, node);
+        }
         Some(compact)
     }
 }

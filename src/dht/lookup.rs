@@ -252,8 +252,7 @@ impl Lookup {
         self.stats.answers += 1;
         let mut candidate = self.candidates.remove(at);
         let hops = candidate.hops;
-        candidate.token =
-            token.filter(|token| token.len() <= MAX_TOKEN_LEN).map(|token| token.into());
+        candidate.token = token.filter(|token| token.len() <= MAX_TOKEN_LEN).map(Into::into);
         if candidate.id != Some(id) {
             candidate.id = Some(id);
             candidate.distance = id.distance(self.target);

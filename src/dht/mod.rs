@@ -360,9 +360,13 @@ impl Dht {
         if self.paced_until.is_some_and(|until| now >= until) {
             self.paced_until = None;
             let waiting: Vec<LookupId> = self.lookups.keys().copied().collect();
-            waiting.into_iter().for_each(|id| self.advance(id, now));
+            for id in waiting {
+                self.advance(id, now);
+            }
         }
-        Family::ALL.into_iter().for_each(|family| self.keep_up(family, now));
+        for family in Family::ALL {
+            self.keep_up(family, now);
+        }
         if self.expire_at.is_some_and(|at| now >= at) {
             self.store.expire(now);
             self.expire_at = (self.store.len().0 > 0).then(|| now + EXPIRE_EACH);

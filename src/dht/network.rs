@@ -138,19 +138,18 @@ impl Dht {
                 }
             }
             match call.purpose {
-                Purpose::Check => {}
                 Purpose::Lookup(id) => {
                     if let Some(lookup) = self.lookups.get_mut(&id) {
                         if is_over {
-                            lookup.failed(call.to)
+                            lookup.failed(call.to);
                         } else {
-                            lookup.stalled(call.to)
+                            lookup.stalled(call.to);
                         }
                         self.advance(id, now);
                     }
                 }
                 Purpose::Announce(id) if is_over => self.announced(id, false, now),
-                Purpose::Announce(_) => {}
+                Purpose::Announce(_) | Purpose::Check => {}
             }
         }
     }
@@ -306,7 +305,9 @@ impl Dht {
             Phase::Joining(id) => {
                 let hints: Vec<_> = side.hints.drain(..).collect();
                 if let Some(lookup) = self.lookups.get_mut(&id).filter(|_| !hints.is_empty()) {
-                    hints.into_iter().for_each(|addr| lookup.begin_with(None, addr));
+                    for addr in hints {
+                        lookup.begin_with(None, addr);
+                    }
                     self.advance(id, now);
                 }
             }
@@ -341,7 +342,9 @@ impl Dht {
             side.joining(id, now);
         }
         if let Some(lookup) = self.lookups.get_mut(&id) {
-            begin_with.into_iter().for_each(|(id, addr)| lookup.begin_with(id, addr));
+            for (id, addr) in begin_with {
+                lookup.begin_with(id, addr);
+            }
         }
         self.advance(id, now);
     }

@@ -93,9 +93,12 @@ mod tests {
     use std::net::SocketAddr;
 
     fn nodes(count: u8, v6: bool) -> Vec<NodeInfo> {
-        let addr = |n: u8| match v6 {
-            false => SocketAddr::from(([11, 0, n, 1], 6881)),
-            true => SocketAddr::from(([0x2001, 0xdb8, n.into(), 0, 0, 0, 0, 1], 6881)),
+        let addr = |n: u8| {
+            if v6 {
+                SocketAddr::from(([0x2001, 0xdb8, n.into(), 0, 0, 0, 0, 1], 6881))
+            } else {
+                SocketAddr::from(([11, 0, n, 1], 6881))
+            }
         };
         (1..=count).map(|n| NodeInfo { id: NodeId([n; 20]), addr: addr(n) }).collect()
     }
@@ -136,17 +139,19 @@ mod tests {
         let full = write([(Family::V4, NodeId([1; 20]), many.clone())].into_iter());
         assert_eq!(read(&full).v4.1, many[..MAX_SAVED_NODES]);
         let mut compact = Vec::new();
-        many.iter().for_each(|node| write_node(&mut compact, node));
+        for node in &many {
+            write_node(&mut compact, node);
+        }
         let mut out = Vec::new();
         Writer::new(&mut out).dict(|root| root.key(b"nodes").bytes(&compact));
         assert_eq!(read(&out).v4.1.len(), MAX_SAVED_NODES);
         let padded = |len: usize| {
-            let mut out = b"d2:id20:aaaaaaaaaaaaaaaaaaaa1:x".to_vec();
-            let fill = len - out.len() - 1 - "16000:".len();
-            Writer::new(&mut out).bytes(&vec![7; fill]);
-            out.push(b'e');
-            assert_eq!(out.len(), len);
-            out
+            let mut long = b"d2:id20:aaaaaaaaaaaaaaaaaaaa1:x".to_vec();
+            let filler = len - long.len() - 1 - "16000:".len();
+            Writer::new(&mut long).bytes(&vec![7; filler]);
+            long.push(b'e');
+            assert_eq!(long.len(), len);
+            long
         };
         assert!(read(&padded(MAX_SAVED_LEN)).v4.0.is_some());
         assert!(read(&padded(MAX_SAVED_LEN + 1)).v4.0.is_none());

@@ -83,8 +83,8 @@ impl Votes {
             self.cast.pop_front();
         }
         self.cast.push_back((voter, ours));
-        let votes = self.cast.iter().filter(|(_, vote)| *vote == ours).count();
-        (self.cast.len() >= MIN_VOTES && votes * 2 > self.cast.len()).then_some(ours)
+        let agree = self.cast.iter().filter(|(_, vote)| *vote == ours).count();
+        (self.cast.len() >= MIN_VOTES && agree * 2 > self.cast.len()).then_some(ours)
     }
 }
 

@@ -284,8 +284,8 @@ mod tests {
         let mut table = filled(1..20);
         assert_eq!(table.buckets.len(), 2, "split once to find that it does not help");
         assert_eq!(table.size(at(0)).nodes, K);
-        for bits in 1..12 {
-            (20..30).for_each(|host| table.answered(local(bits, host + 10 * bits as u8), at(0)));
+        for (bits, first) in (1..12).zip((30..).step_by(10)) {
+            (first..first + 10).for_each(|host| table.answered(local(bits, host), at(0)));
         }
         assert_eq!(table.buckets.len(), 13);
         assert!(table.buckets.iter().all(|bucket| bucket.live.len() <= K));
@@ -413,7 +413,9 @@ mod tests {
             }
         };
         let insecure: Vec<_> = (0..8).map(|n| node(n, false)).collect();
-        insecure.iter().for_each(|node| table.answered(*node, at(0)));
+        for node in &insecure {
+            table.answered(*node, at(0));
+        }
         let secure: Vec<_> = (10..18).map(|n| node(n, true)).collect();
         for (n, node) in secure.iter().enumerate() {
             table.answered(*node, at(1));
@@ -429,7 +431,7 @@ mod tests {
     fn a_bucket_in_which_nothing_happens_is_refreshed_after_fifteen_minutes() {
         let mut rng = Rng::new(3);
         let mut table = filled(1..9);
-        (0..3).for_each(|bits| table.answered(local(bits + 1, 20 + bits as u8), at(0)));
+        (1..4).zip(20..).for_each(|(bits, host)| table.answered(local(bits, host), at(0)));
         (0..9).for_each(|host| table.answered(local(0, 40 + host), at(0)));
         let buckets = table.buckets.len();
         // What was split is looked through once; here nobody is found.

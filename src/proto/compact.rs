@@ -263,8 +263,12 @@ mod tests {
             let v4: Vec<_> = v4.into_iter().map(|(id, ip, p)| node(id, (ip, p).into())).collect();
             let v6: Vec<_> = v6.into_iter().map(|(id, ip, p)| node(id, (ip, p).into())).collect();
             let (mut nodes, mut nodes6) = (Vec::new(), Vec::new());
-            v4.iter().for_each(|node| write_node(&mut nodes, node));
-            v6.iter().for_each(|node| write_node(&mut nodes6, node));
+            for node in &v4 {
+                write_node(&mut nodes, node);
+            }
+            for node in &v6 {
+                write_node(&mut nodes6, node);
+            }
             prop_assert!(CompactNodes4::parse(&nodes).expect("whole").iter().eq(v4));
             prop_assert!(CompactNodes6::parse(&nodes6).expect("whole").iter().eq(v6));
         }

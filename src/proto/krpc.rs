@@ -497,7 +497,7 @@ mod tests {
     const ID: NodeId = NodeId(*b"abcdefghij0123456789");
     const OTHER: NodeId = NodeId(*b"mnopqrstuvwxyz123456");
 
-    fn message<'a>(body: Body<'a>) -> Message<'a> {
+    fn message(body: Body<'_>) -> Message<'_> {
         Message { transaction: b"aa", version: None, seen_at: None, read_only: false, body }
     }
 

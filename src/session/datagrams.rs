@@ -6,20 +6,15 @@
 use super::Session;
 use super::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId, Transmit};
 use crate::time::Instant;
-use std::collections::VecDeque;
+use crate::wire::outbox::Outbox;
 use std::net::SocketAddr;
 
 /// The driver's sockets, and what is to be sent from them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Datagrams {
     /// What each is for, and whether it is an IPv4 one, by [`SocketId`].
     sockets: Vec<(Listener, bool)>,
-    /// What waits, end to end: one buffer for all, which keeps its memory.
-    bytes: Vec<u8>,
-    /// Where each goes, and where it ends in `bytes`.
-    waiting: VecDeque<(Route, usize)>,
-    /// Up to where `bytes` were taken.
-    taken: usize,
+    waiting: Outbox<Route>,
 }
 
 /// The most bytes of datagrams that wait within a turn: a thousand answers of a tracker. A driver
@@ -27,6 +22,10 @@ pub(super) struct Datagrams {
 const MAX_WAITING_LEN: usize = 1 << 20;
 
 impl Datagrams {
+    pub(super) const fn new() -> Self {
+        Self { sockets: Vec::new(), waiting: Outbox::new(MAX_WAITING_LEN) }
+    }
+
     /// Returns the socket from which strangers at `remote` are spoken to; `None` if there is none
     /// of that family.
     pub(super) fn socket_to(&self, remote: SocketAddr) -> Option<SocketId> {
@@ -37,28 +36,8 @@ impl Datagrams {
 
     /// Appends what `write` writes, if it is anything, as a datagram for `route`.
     pub(super) fn push(&mut self, route: Route, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.bytes.len() >= MAX_WAITING_LEN {
-            return;
-        }
-        let start = self.bytes.len();
-        write(&mut self.bytes);
-        let len = self.bytes.len() - start;
+        let len = self.waiting.push(route, write);
         debug_assert!(len <= MAX_DATAGRAM_LEN, "a datagram of {len} bytes");
-        if len > 0 {
-            self.waiting.push_back((route, self.bytes.len()));
-        }
-    }
-
-    fn poll(&mut self, buf: &mut [u8]) -> Option<Transmit> {
-        let Some((route, end)) = self.waiting.pop_front() else {
-            self.bytes.clear();
-            self.taken = 0;
-            return None;
-        };
-        let datagram = &self.bytes[self.taken..end];
-        buf[..datagram.len()].copy_from_slice(datagram);
-        self.taken = end;
-        Some(Transmit { route, len: datagram.len() })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -101,38 +80,10 @@ impl Session {
     ///
     /// One that the socket does not take at once may be kept for a while or dropped.
     pub fn poll_datagram(&mut self, buf: &mut [u8]) -> Option<Transmit> {
-        let transmit = self.datagrams.poll(buf)?;
+        let (route, datagram) = self.datagrams.waiting.poll()?;
+        buf[..datagram.len()].copy_from_slice(datagram);
+        let transmit = Transmit { route, len: datagram.len() };
         self.work.stats.counters.datagrams_sent += 1;
         Some(transmit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn datagrams_come_out_as_they_went_in_and_no_more_than_there_is_room_for() {
-        let remote: SocketAddr = "10.0.0.1:1".parse().expect("an address");
-        let route = |n| Route { socket: SocketId(n), remote, local: None };
-        let mut datagrams = Datagrams::default();
-        let mut buf = [0; MAX_DATAGRAM_LEN];
-        for round in 0..3 {
-            datagrams.push(route(1), |out| out.extend_from_slice(b"one"));
-            datagrams.push(route(2), |_| {});
-            datagrams.push(route(3), |out| out.extend_from_slice(b"three"));
-            for (socket, text) in [(1, &b"one"[..]), (3, b"three")] {
-                let transmit = datagrams.poll(&mut buf).expect("it waits");
-                assert_eq!(transmit.route, route(socket), "round {round}");
-                assert_eq!(&buf[..transmit.len], text);
-            }
-            assert_eq!(datagrams.poll(&mut buf), None);
-        }
-        for _ in 0..MAX_WAITING_LEN {
-            datagrams.push(route(1), |out| out.extend_from_slice(&[7; 1_000]));
-        }
-        let waiting = std::iter::from_fn(|| datagrams.poll(&mut buf)).count();
-        assert_eq!(waiting, MAX_WAITING_LEN.div_ceil(1_000));
-        assert!(datagrams.bytes.is_empty(), "the room is there again");
     }
 }

@@ -251,7 +251,7 @@ impl Session {
             throttle: None,
             tracker_server: None,
             sweeps_tracker: false,
-            datagrams: Datagrams::default(),
+            datagrams: Datagrams::new(),
             udp: UdpClient::new(seeds.secret),
             lookups: BTreeMap::new(),
             next_lookup: 0,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use swarmloop::dht::{K, MAX_PEERS_PER_TORRENT, STORED_FOR};
 use swarmloop::id::{InfoHash, NodeId};
+use swarmloop::proto::compact::CompactNodes;
 use swarmloop::proto::krpc::{
     AnnouncedPort, METHOD_UNKNOWN, Method, PROTOCOL_ERROR, Refusal, Want,
 };
@@ -132,7 +133,7 @@ fn an_answer_with_many_peers_has_room_for_nodes_too() {
     let known = get_peers(&mut world, World::fake_addr(1));
     let counts = |said: &Said| {
         let reply = said.reply();
-        (reply.values.len(), reply.nodes.map_or(0, |nodes| nodes.len()))
+        (reply.values.len(), reply.nodes.map_or(0, CompactNodes::len))
     };
     let (few, nodes) = counts(&stranger);
     assert!((5..40).contains(&few) && nodes >= 3, "{few} peers, {nodes} nodes");
@@ -166,7 +167,7 @@ fn what_nobody_knows_is_refused_or_answered_with_nodes() {
     let target = Some(NodeId([3; 20]));
     let unknown = |target| Method::Unknown { name: b"vote", target, want: ANY };
     let answer = world.ask(addr(ASKER), asker, unknown(target)).remove(0);
-    assert_eq!(answer.reply().nodes.map(|nodes| nodes.len()), Some(K));
+    assert_eq!(answer.reply().nodes.map(CompactNodes::len), Some(K));
     let answer = world.ask(addr(ASKER), asker, unknown(None)).remove(0);
     let refusal = Refusal { code: METHOD_UNKNOWN, words: b"method unknown" };
     assert_eq!(answer.refusal(), refusal);

@@ -1,5 +1,6 @@
 //! One node of ours in virtual time, and scripted ones around it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
@@ -79,6 +80,9 @@ impl Said {
     }
 }
 
+/// When an answer comes, its number, from whom, and its bytes.
+type Answer = (Instant, u64, SocketAddr, Vec<u8>);
+
 pub(crate) struct World {
     pub(crate) dht: Dht,
     pub(crate) now: Instant,
@@ -90,7 +94,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<DhtEvent>,
     pub(crate) rng: Rng,
     /// Answers under way, soonest first.
-    under_way: BinaryHeap<std::cmp::Reverse<(Instant, u64, SocketAddr, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<Answer>>,
     sequence: u64,
 }
 
@@ -264,7 +268,9 @@ impl World {
         };
         let named = fake.names.clone().unwrap_or(closest);
         let mut nodes = Vec::new();
-        named.iter().for_each(|node| write_node(&mut nodes, node));
+        for node in &named {
+            write_node(&mut nodes, node);
+        }
         let get_peers = matches!(method, Method::GetPeers { .. });
         let reply = Reply {
             nodes: CompactNodes4::parse(&nodes).ok().filter(|_| to.is_ipv4()),
@@ -284,7 +290,7 @@ impl World {
         message.write(&mut out);
         self.sequence += 1;
         let entry = (self.now + latency, self.sequence, to, out);
-        self.under_way.push(std::cmp::Reverse(entry));
+        self.under_way.push(Reverse(entry));
         true
     }
 

@@ -208,7 +208,7 @@ fn a_lost_datagram_hides_nobody() {
     let nearest = closest[0].addr;
     world.fakes.get_mut(&nearest).unwrap().answers = Answers::Never;
     world.dht.search(TORRENT, Some(AnnouncedPort::Explicit(1)), world.now);
-    while asked(&world, "get_peers").get(&nearest).is_none() {
+    while !asked(&world, "get_peers").contains_key(&nearest) {
         world.run(Duration::from_millis(10));
     }
     world.fakes.get_mut(&nearest).unwrap().answers = Answers::Yes;
