@@ -127,8 +127,8 @@ pub struct KeyedBuckets {
 }
 
 impl KeyedBuckets {
-    /// Returns `buckets` full buckets, at least one, of `burst` tokens each, at least one, that fill
-    /// at `per_s` tokens a second; any number of tokens if `per_s` is 0.
+    /// Returns `buckets` full buckets, at least one, of `burst` tokens each, at least one, that
+    /// fill at `per_s` tokens a second; any number of tokens if `per_s` is 0.
     pub fn new(buckets: usize, per_s: u32, burst: u32) -> Self {
         let cost = Duration::from_secs(1).checked_div(per_s).unwrap_or_default();
         let full_at = vec![Instant::ZERO; buckets.max(1)].into_boxed_slice();

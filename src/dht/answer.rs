@@ -1,8 +1,8 @@
 //! What a node answers to others, and how much of it.
 //!
 //! Decides what an answer has room for. **Invariant:** whoever has not proven that he receives at
-//! his address is answered with at most [`MAX_AMPLIFICATION`] times what he has sent, and all answers
-//! together take no more than a fixed rate: nobody is flooded through us.
+//! his address is answered with at most [`MAX_AMPLIFICATION`] times what he has sent, and all
+//! answers together take no more than a fixed rate: nobody is flooded through us.
 
 use std::net::{IpAddr, SocketAddr};
 

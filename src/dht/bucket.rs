@@ -232,8 +232,9 @@ impl Bucket {
         self.spare.retain(|node| !node.clashes(info));
     }
 
-    /// Returns whom to ask for the bucket's sake, if anybody: who may have another id by now, a spare
-    /// one that there is a place for, or who may have to make way for one. `may_split`: the bucket has room however full it is.
+    /// Returns whom to ask for the bucket's sake, if anybody: who may have another id by now, a
+    /// spare one that there is a place for, or who may have to make way for one. `may_split`: the
+    /// bucket has room however full it is.
     pub(super) fn next_check(&mut self, may_split: bool, now: Instant) -> Option<NodeInfo> {
         let is_bad = |node: &Node| node.standing(now) == Standing::Bad;
         let has_place = may_split || self.live.len() < K || self.live.iter().any(is_bad);

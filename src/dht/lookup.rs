@@ -3,7 +3,8 @@
 //!
 //! Up to [`ALPHA`] queries are under way at once. One that takes longer than usual gives its place
 //! to another without being given up, so that a dead node costs a lookup little time; the closest
-//! nodes are asked up to [`MAX_ATTEMPTS`] times, because one lost datagram must not hide one of them.
+//! nodes are asked up to [`MAX_ATTEMPTS`] times, because one lost datagram must not hide one of
+//! them.
 //!
 //! ```text
 //!         next           stalled           all attempts expired

@@ -6,14 +6,14 @@
 //! they share who is asked ([`calls`]), what is looked for ([`lookup`]), what others have announced
 //! ([`store`]) and the limits on what is answered ([`answer`]).
 //!
-//! What a node with nothing to do costs: it looks for its own id each 10 minutes, and refreshes each
-//! bucket in which nothing happens each 15, a lookup of some 16 queries each time; `tests/dht` holds
-//! it to [`MAX_IDLE_QUERIES_PER_MIN`]. An empty table is filled again with
+//! What a node with nothing to do costs: it looks for its own id each 10 minutes, and refreshes
+//! each bucket in which nothing happens each 15, a lookup of some 16 queries each time; `tests/dht`
+//! holds it to [`MAX_IDLE_QUERIES_PER_MIN`]. An empty table is filled again with
 //! [pauses](MAX_JOIN_PAUSE) that double.
 //!
-//! **Invariant:** nothing here knows a socket, a name server or a torrent; names are resolved by the
-//! owner ([`DhtEvent::Resolve`]), and what it keeps between two runs is bytes ([`Dht::save`]). Go on
-//! with [`Dht::handle_datagram`] in `answer.rs` and `network.rs`.
+//! **Invariant:** nothing here knows a socket, a name server or a torrent; names are resolved by
+//! the owner ([`DhtEvent::Resolve`]), and what it keeps between two runs is bytes ([`Dht::save`]).
+//! Go on with [`Dht::handle_datagram`] in `answer.rs` and `network.rs`.
 
 mod answer;
 mod bucket;
@@ -62,8 +62,8 @@ pub use table::TableSize;
 pub const ANSWER_BYTES_PER_S: u32 = 8_000;
 /// Queries of one address that are answered a second.
 pub const ANSWERS_PER_ADDR: u32 = 5;
-/// Queries of one address that are answered at once after a pause (libtorrent blocks who sends 50 in
-/// 10 seconds).
+/// Queries of one address that are answered at once after a pause (libtorrent blocks who sends 50
+/// in 10 seconds).
 pub const ANSWER_BURST_PER_ADDR: u32 = 50;
 /// Queries that are sent a second: some thirty lookups' worth every ten seconds.
 pub const QUERIES_PER_S: u32 = 100;
@@ -291,7 +291,8 @@ pub struct Dht {
 const EXPIRE_EACH: Duration = Duration::from_secs(60);
 
 impl Dht {
-    /// Returns a node that has not begun to come into the DHT: [`Dht::poll_timeout`] is due at once.
+    /// Returns a node that has not begun to come into the DHT: [`Dht::poll_timeout`] is due at
+    /// once.
     ///
     /// `saved` is what [`Dht::save`] gave in an earlier run, or nothing; what cannot be read of it
     /// is left out. `secret`, which nobody else may know, makes tokens and transaction ids.
@@ -324,16 +325,17 @@ impl Dht {
         }
     }
 
-    /// Looks for the nodes closest to `target`; ends with [`DhtEvent::Found`]. `None` if there is no
-    /// socket for that family.
+    /// Looks for the nodes closest to `target`; ends with [`DhtEvent::Found`]. `None` if there is
+    /// no socket for that family.
     pub fn find_node(&mut self, target: NodeId, family: Family, now: Instant) -> Option<LookupId> {
         self.side(family)?;
         Some(self.start(family, target, lookup::Aim::FindNode, now))
     }
 
     /// Adds addresses where nodes of the DHT may be: what [`DhtEvent::Resolve`] asked for, the
-    /// `nodes` of a `.torrent` (BEP 5), the `port` message of a peer. They are asked when there is a
-    /// use for them; at most [`MAX_HINTS`] wait. Takes effect at the next [`Dht::handle_timeout`].
+    /// `nodes` of a `.torrent` (BEP 5), the `port` message of a peer. They are asked when there is
+    /// a use for them; at most [`MAX_HINTS`] wait. Takes effect at the next
+    /// [`Dht::handle_timeout`].
     pub fn add_nodes(&mut self, addrs: impl IntoIterator<Item = SocketAddr>, now: Instant) {
         for addr in addrs {
             let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());

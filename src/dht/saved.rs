@@ -4,8 +4,8 @@
 //! d 2:id 20:... 3:id6 20:... 5:nodes 26*n:... 6:nodes6 38*n:... e
 //! ```
 //!
-//! **Invariant:** what is read may have been written by anybody: it is bounded, and no node of it is
-//! believed in until it has answered.
+//! **Invariant:** what is read may have been written by anybody: it is bounded, and no node of it
+//! is believed in until it has answered.
 
 use crate::id::NodeId;
 use crate::proto::bencode::{self, Limits, Value, Writer};

@@ -71,8 +71,8 @@ const MAX_VOTES: usize = 30;
 const MIN_VOTES: usize = 10;
 
 impl Votes {
-    /// Takes the vote of `voter`, replacing his earlier one. Returns the address that has won, which
-    /// may be what it was before; `None` if none has, or if the internet does not route it.
+    /// Takes the vote of `voter`, replacing his earlier one. Returns the address that has won,
+    /// which may be what it was before; `None` if none has, or if the internet does not route it.
     pub(super) fn cast(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voter, ours) = (neighbourhood(voter), ours.to_canonical());
         if is_local(ours) {

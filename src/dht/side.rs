@@ -166,7 +166,8 @@ impl Side {
         self.phase = Phase::Out { retry_at: now + pause };
     }
 
-    /// Records that we stand where few know us yet: buckets are filled, and we make ourselves known.
+    /// Records that we stand where few know us yet: buckets are filled, and we make ourselves
+    /// known.
     pub(super) fn settle(&mut self, now: Instant) {
         self.table.refresh_unfilled(now);
         (self.self_at, self.self_interval) = (now, FIRST_SELF_INTERVAL);

@@ -143,8 +143,8 @@ impl Table {
         times.min().expect("there is a bucket")
     }
 
-    /// Returns what to look for to refresh a bucket in which nothing has happened for long: a random
-    /// id in its range (BEP 5), or our own, which is in the range of the last one.
+    /// Returns what to look for to refresh a bucket in which nothing has happened for long: a
+    /// random id in its range (BEP 5), or our own, which is in the range of the last one.
     pub(super) fn refresh(&mut self, rng: &mut Rng, now: Instant) -> Option<NodeId> {
         let due = self.buckets.iter().enumerate().min_by_key(|(_, bucket)| bucket.refresh_at);
         let at = due.filter(|(_, bucket)| bucket.refresh_at <= now).map(|(at, _)| at)?;

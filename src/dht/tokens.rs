@@ -1,8 +1,8 @@
 //! Write tokens: who announces a peer has asked for the torrent's peers from the same address a
 //! short while ago (BEP 5, "`get_peers`").
 //!
-//! A token is a hash over a secret, the address, the torrent and the time, so that nothing has to be
-//! remembered of those who were given one. **Invariant:** nobody but us can make one.
+//! A token is a hash over a secret, the address, the torrent and the time, so that nothing has to
+//! be remembered of those who were given one. **Invariant:** nobody but us can make one.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 //! KRPC, the messages of the DHT (BEP 5), with the nodes of IPv6 (BEP 32), the address a querier is
-//! seen at (BEP 42), read-only nodes (BEP 43) and samples of info-hashes (BEP 51): one datagram at a
-//! time, both halves.
+//! seen at (BEP 42), read-only nodes (BEP 43) and samples of info-hashes (BEP 51): one datagram at
+//! a time, both halves.
 //!
 //! ```text
 //! query  d 1:a d 2:id 20:... (arguments) e 1:q 4:ping (1:ro i1e) 1:t 2:aa (1:v 4:...) 1:y 1:q e
