@@ -21,7 +21,7 @@
 //!  L3     peer   picker   choker   tracker   tracker_server   dht  (no arrows between these)
 //!  L2                      wire, disk, rate, stats
 //!  L1                            proto
-//!  L0         bitfield, geometry, id, rng, text, time
+//!  L0         bitfield, geometry, id, net_policy, rng, text, time
 //! ```
 //!
 //! # The turn
@@ -120,6 +120,7 @@
 pub mod bitfield;
 pub mod geometry;
 pub mod id;
+pub mod net_policy;
 pub mod rng;
 pub mod text;
 pub mod time;

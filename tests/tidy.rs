@@ -23,7 +23,10 @@ fn the_source_tree_is_tidy() {
 /// The layers from the bottom up. A file sees lower layers; the modules of its own layer only
 /// where `siblings` says so.
 const LAYERS: [Layer; 8] = [
-    Layer { modules: &["bitfield", "geometry", "id", "rng", "text", "time"], siblings: true },
+    Layer {
+        modules: &["bitfield", "geometry", "id", "net_policy", "rng", "text", "time"],
+        siblings: true,
+    },
     Layer { modules: &["proto"], siblings: true },
     Layer { modules: &["wire", "disk", "rate", "stats"], siblings: true },
     Layer {

@@ -8,9 +8,12 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use fluent_uri::{Uri, UriRef};
+
+pub use crate::net_policy::is_local;
+use crate::net_policy::{Forbidden, NamedBy, Purpose, Reach, net_policy};
 
 /// The most bytes of an announce URL or `Location`. The longest real ones (a passkey of some
 /// hundred digits) are well under 1 KiB; trackers refuse request lines of 8 KiB, and the announce's
@@ -29,8 +32,8 @@ pub struct AnnounceUrl {
     port: u16,
     /// Path and query: starts with `/`, printable ASCII without spaces, no fragment.
     target: String,
-    /// Whether a host outside the local networks sent us here.
-    sent_by_global: bool,
+    /// Who sent us here: of several one after the other, whoever reaches farthest.
+    named_by: NamedBy,
 }
 
 /// How a tracker is spoken to.
@@ -83,13 +86,17 @@ pub enum UrlError {
     /// to other services (as libtorrent's `ssrf_mitigation`).
     #[error("the url already has announce parameters")]
     AnnounceParameters,
-    /// A loopback address whose path is not `/announce` or the like: not a tracker, but some other
-    /// service of this machine.
+    /// A loopback or link-local address whose path is not `/announce` or the like: not a tracker,
+    /// but some other service of this machine.
     #[error("a tracker on the loopback address must have a path that starts with /announce")]
     LoopbackPath,
-    /// A host out in the internet sent us to a loopback, private or link-local address.
-    #[error("a redirect from the internet to a local address is refused")]
+    /// A server sent us to an address that is nearer than its own: the internet to a local network,
+    /// or that to this machine.
+    #[error("a redirect to a more local address is refused")]
     LocalTarget,
+    /// There is no host at this address: it is multicast, broadcast or reserved.
+    #[error("there is no host at this address")]
+    Martian,
     /// A server that had proven its name sent us to one that anybody can pretend to be.
     #[error("a redirect from https to plain http is refused")]
     Downgrade,
@@ -111,7 +118,7 @@ impl AnnounceUrl {
             return Err(UrlError::Control);
         }
         let legal = encode_illegal(trimmed);
-        let url = Self::from_legal(text, &legal, false)?;
+        let url = Self::from_legal(text, &legal, NamedBy::Torrent)?;
         let keys = url.query().split('&').map(|pair| pair.split('=').next().unwrap_or(pair));
         for key in keys {
             let key: Cow<'_, [u8]> = percent_encoding::percent_decode_str(key).into();
@@ -125,8 +132,8 @@ impl AnnounceUrl {
     /// Returns where a `Location` of this URL's tracker leads; relative references are resolved
     /// (RFC 3986 5.2).
     ///
-    /// `from` is the address that sent it. If that is a global one, the result never leads to a
-    /// local address: not as a literal, which is refused here, and not by name, which
+    /// `from` is the address that sent it. The result never leads to one that is nearer than that
+    /// ([`net_policy`]): not as a literal, which is refused here, and not by name, which
     /// [`AnnounceUrl::permits`] refuses after the lookup.
     ///
     /// # Errors
@@ -136,19 +143,23 @@ impl AnnounceUrl {
         check_bytes(location)?;
         let legal = encode_illegal(location);
         let reference = UriRef::parse(legal.as_ref()).map_err(|_| UrlError::Malformed)?;
-        let sent_by_global = self.sent_by_global || !is_local(from);
+        let reach = match self.named_by {
+            NamedBy::Remote(before) => before.max(Reach::of(from)),
+            NamedBy::User | NamedBy::Torrent => Reach::of(from),
+        };
+        let named_by = NamedBy::Remote(reach);
         let url = if reference.has_scheme() {
-            Self::from_legal(location, &legal, sent_by_global)?
+            Self::from_legal(location, &legal, named_by)?
         } else {
             let base = self.absolute();
             let base = Uri::parse(base.as_str()).map_err(|_| UrlError::Malformed)?;
             let resolved = reference.resolve_against(&base).map_err(|_| UrlError::Malformed)?;
-            Self::from_legal(resolved.as_str(), resolved.as_str(), sent_by_global)?
+            Self::from_legal(resolved.as_str(), resolved.as_str(), named_by)?
         };
         if self.scheme == Scheme::Https && url.scheme == Scheme::Http {
             return Err(UrlError::Downgrade);
         }
-        if sent_by_global && url.ip().is_some_and(is_local) {
+        if url.ip().is_some_and(|ip| Reach::of(ip) < reach) {
             return Err(UrlError::LocalTarget);
         }
         Ok(url)
@@ -161,22 +172,19 @@ impl AnnounceUrl {
     /// another address the second time gain nothing.
     ///
     /// # Errors
-    /// [`UrlError::LoopbackPath`] or [`UrlError::LocalTarget`]; another address of the same host
-    /// may be fine.
+    /// [`UrlError::LoopbackPath`], [`UrlError::LocalTarget`] or [`UrlError::Martian`]; another
+    /// address of the same host may be fine.
     pub fn permits(&self, ip: IpAddr) -> Result<(), UrlError> {
-        if self.sent_by_global && is_local(ip) {
-            return Err(UrlError::LocalTarget);
-        }
-        // Connecting to the unspecified address reaches the loopback one.
-        let ip = ip.to_canonical();
-        // A connect over UDP has no path in it, and nothing in it is of whoever wrote the torrent.
-        if self.scheme != Scheme::Udp
-            && (ip.is_loopback() || ip.is_unspecified())
-            && !self.target.starts_with("/announce")
-        {
-            return Err(UrlError::LoopbackPath);
-        }
-        Ok(())
+        let purpose = match self.scheme {
+            Scheme::Udp => Purpose::UdpTracker,
+            _ => Purpose::HttpTracker(&self.target),
+        };
+        let addr = SocketAddr::new(ip, self.port);
+        net_policy(addr, self.named_by, purpose).map_err(|forbidden| match forbidden {
+            Forbidden::Nearer => UrlError::LocalTarget,
+            Forbidden::NotATracker => UrlError::LoopbackPath,
+            Forbidden::Martian | Forbidden::ServicePort => UrlError::Martian,
+        })
     }
 
     /// Returns the URL as it was given. Foreign text.
@@ -221,7 +229,7 @@ impl AnnounceUrl {
     }
 
     /// Takes a URL apart whose bytes are all legal; `text` is how it was given.
-    fn from_legal(text: &str, legal: &str, sent_by_global: bool) -> Result<Self, UrlError> {
+    fn from_legal(text: &str, legal: &str, named_by: NamedBy) -> Result<Self, UrlError> {
         let uri = Uri::parse(legal).map_err(|_| {
             // Behind the authority everything has been made legal.
             if !legal.contains("://") {
@@ -258,7 +266,7 @@ impl AnnounceUrl {
             target.push_str(query.as_str());
         }
         let (text, host) = (text.to_owned(), host.to_owned());
-        Ok(Self { text, scheme, host, port, target, sent_by_global })
+        Ok(Self { text, scheme, host, port, target, named_by })
     }
 
     fn query(&self) -> &str {
@@ -310,29 +318,6 @@ impl fmt::Display for Scheme {
             Self::Other => "the url's scheme",
         })
     }
-}
-
-/// Returns whether `ip` is of this machine or of a network that the internet does not route:
-/// loopback, unspecified, private (RFC 1918, RFC 4193), shared (RFC 6598) or link-local.
-pub fn is_local(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => is_local_v4(v4),
-        IpAddr::V6(v6) => is_local_v6(v6),
-    }
-}
-
-fn is_local_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    let shared = a == 100 && b & 0b1100_0000 == 64;
-    // All of 0.0.0.0/8 means "this host" (RFC 1122 3.2.1.3).
-    a == 0 || ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared
-}
-
-fn is_local_v6(ip: Ipv6Addr) -> bool {
-    let first = ip.segments()[0];
-    let unique_local = first & 0xfe00 == 0xfc00;
-    let link_local = first & 0xffc0 == 0xfe80;
-    ip.is_loopback() || ip.is_unspecified() || unique_local || link_local
 }
 
 /// Checks what no encoding can mend: the length, and raw control characters.
@@ -393,6 +378,8 @@ const ANNOUNCE_PARAMETERS: [&str; 9] =
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const GLOBAL: IpAddr = IpAddr::V4(Ipv4Addr::new(1, 1, 1, 1));
@@ -552,8 +539,12 @@ mod tests {
             "http://[::ffff:192.168.0.1]/announce",
         ] {
             assert_eq!(base.redirect(location, GLOBAL), Err(UrlError::LocalTarget), "{location}");
-            assert!(base.redirect(location, LAN).is_ok(), "{location}");
+            assert!(base.redirect(location, LOOPBACK).is_ok(), "{location}");
         }
+        let neighbour = base.redirect("http://10.1.2.3/announce", LAN);
+        assert!(neighbour.is_ok());
+        let itself = base.redirect("http://127.0.0.1/announce", LAN);
+        assert_eq!(itself, Err(UrlError::LocalTarget), "it means ours");
         // By name: caught at the lookup, also behind a further redirect by a local-looking name.
         let by_name = base.redirect("http://inside.example/announce", GLOBAL).expect("well formed");
         assert_eq!(by_name.permits(LAN), Err(UrlError::LocalTarget));
@@ -576,23 +567,5 @@ mod tests {
         }
         assert_eq!(url("http://t/x").permits(LAN), Ok(()));
         assert_eq!(url("http://t/x").permits(GLOBAL), Ok(()));
-    }
-
-    #[test]
-    fn addresses_at_the_edges_of_the_local_ranges() {
-        for (ip, local) in [
-            ("100.63.255.255", false),
-            ("100.127.255.255", true),
-            ("100.128.0.0", false),
-            ("172.15.0.1", false),
-            ("172.16.0.1", true),
-            ("fbff::1", false),
-            ("fc00::1", true),
-            ("febf::1", true),
-            ("fec0::1", false),
-            ("2001:db8::1", false),
-        ] {
-            assert_eq!(is_local(ip.parse().expect("well formed")), local, "{ip}");
-        }
     }
 }

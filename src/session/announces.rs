@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::id::{ConnId, TorrentId};
+use crate::net_policy::Reach;
 use crate::proto::tracker_http::AnnounceReply;
 use crate::proto::tracker_udp::UdpAnnounce;
 use crate::proto::url::{Scheme, UrlError};
@@ -115,7 +116,7 @@ impl Session {
     pub(super) fn look_up(&mut self, purpose: LookupFor, host: String, port: u16, now: Instant) {
         let (torrent, source) = match purpose {
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
-            LookupFor::TrackerPeer(torrent) => (torrent, Source::Tracker),
+            LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
             LookupFor::Announce(_) => return,
         };
         if let Ok(ip) = host.parse() {
@@ -145,7 +146,7 @@ impl Session {
                 return self.ask_next_addr(torrent, TrackerError::Resolve, now);
             }
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
-            LookupFor::TrackerPeer(torrent) => (torrent, Source::Tracker),
+            LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
         };
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = addrs.unwrap_or_default();
@@ -299,8 +300,9 @@ impl Session {
         self.announce_ended(torrent, What::AnnounceAnswered, now);
         let Some(mut announcing) = self.take_announcing(torrent) else { return };
         let Some(entry) = self.entry_mut(torrent) else { return };
+        let reach = Reach::of(from.ip());
         for addr in &reply.peers {
-            entry.torrent.candidates.add(*addr, Source::Tracker, now);
+            entry.torrent.candidates.add(*addr, Source::Tracker(reach), now);
         }
         let mut report = None;
         if announcing.leg == Leg::First {
@@ -313,7 +315,7 @@ impl Session {
             }
         }
         for (host, port) in reply.hosts {
-            self.look_up(LookupFor::TrackerPeer(torrent), host, port, now);
+            self.look_up(LookupFor::TrackerPeer(torrent, reach), host, port, now);
         }
         self.report(torrent, report);
         self.ask_next_addr(torrent, TrackerError::GivenUp, now);

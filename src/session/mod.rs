@@ -38,6 +38,7 @@ use std::net::SocketAddr;
 
 use crate::disk::job::{Job, Outcome};
 use crate::id::{Block, ConnId, InfoHash, TorrentId};
+use crate::net_policy::Reach;
 use crate::peer::PeerLimits;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::rate::TokenBucket;
@@ -173,8 +174,8 @@ enum LookupFor {
     Announce(TorrentId),
     /// A peer that the user named.
     UserPeer(TorrentId),
-    /// A peer that a tracker named by its host name.
-    TrackerPeer(TorrentId),
+    /// A peer that a tracker, whose address reaches so far, named by its host name.
+    TrackerPeer(TorrentId, Reach),
 }
 
 /// Where a driver is in its turn.

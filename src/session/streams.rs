@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::id::{ConnId, InfoHash, PeerId, TorrentId};
+use crate::net_policy::is_local;
 use crate::peer::error::{CloseReason, PeerError};
 use crate::peer::handshake::{Handshaking, Progress};
 use crate::peer::timer::Timer;
@@ -561,8 +562,5 @@ const fn fate(error: &PeerError, worked: bool) -> Fate {
 /// Tells whether many hosts may share this address as we see it: loopback and private ranges
 /// (DESIGN 15.8).
 pub(super) fn hides_many_hosts(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
+    is_local(ip)
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use crate::net_policy::{NamedBy, Purpose, Reach, net_policy};
 use crate::time::{Duration, Instant};
 
 /// The most addresses remembered for one torrent; more are dropped as they come (trackers repeat
@@ -33,8 +34,18 @@ const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
 pub enum Source {
     /// The user.
     User,
-    /// A tracker's answer.
-    Tracker,
+    /// The answer of a tracker whose address reaches so far.
+    Tracker(Reach),
+}
+
+impl Source {
+    /// Returns who names what comes from it.
+    const fn named_by(self) -> NamedBy {
+        match self {
+            Self::User => NamedBy::User,
+            Self::Tracker(reach) => NamedBy::Remote(reach),
+        }
+    }
 }
 
 /// How a dialled connection ended.
@@ -82,12 +93,10 @@ enum State {
 }
 
 impl Candidates {
-    /// Adds an address, if it is new, may be dialled, and there is room.
+    /// Adds an address, if it is new, [may be dialled](net_policy), and there is room.
     pub fn add(&mut self, addr: SocketAddr, source: Source, now: Instant) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let usable = addr.port() != 0
-            && !addr.ip().is_unspecified()
-            && !addr.ip().is_multicast()
+        let usable = net_policy(addr, source.named_by(), Purpose::Peer).is_ok()
             && !self.banned.contains(&addr.ip());
         if !usable || self.known.contains_key(&addr) || !self.make_room() {
             return;
@@ -134,7 +143,7 @@ impl Candidates {
         }
         let (first, longest) = match candidate.source {
             Source::User => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED),
-            Source::Tracker => (FIRST_BACK_OFF, MAX_BACK_OFF),
+            Source::Tracker(_) => (FIRST_BACK_OFF, MAX_BACK_OFF),
         };
         let rest = match fate {
             Fate::Duplicate => return,
@@ -153,7 +162,7 @@ impl Candidates {
                 Some(doubled.min(longest))
             }
         };
-        if candidate.source == Source::Tracker && candidate.failures >= MAX_FAILURES {
+        if matches!(candidate.source, Source::Tracker(_)) && candidate.failures >= MAX_FAILURES {
             self.known.remove(&addr);
             return;
         }
@@ -216,6 +225,8 @@ impl Candidates {
 mod tests {
     use super::*;
 
+    const TRACKER: Source = Source::Tracker(Reach::Private);
+
     fn addr(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 6881))
     }
@@ -227,10 +238,10 @@ mod tests {
     #[test]
     fn each_address_is_dialled_once_until_it_has_rested() {
         let mut known = Candidates::default();
-        known.add(addr(1), Source::Tracker, at(0));
-        known.add(addr(1), Source::Tracker, at(0));
+        known.add(addr(1), TRACKER, at(0));
+        known.add(addr(1), TRACKER, at(0));
         assert_eq!((known.next(at(0)), known.next(at(0))), (Some(addr(1)), None));
-        known.add(addr(1), Source::Tracker, at(1));
+        known.add(addr(1), TRACKER, at(1));
         assert_eq!(known.next(at(5)), None, "it is in use");
         let mut now = at(10);
         for rest in [10, 20, 40, 80] {
@@ -267,10 +278,10 @@ mod tests {
     #[test]
     fn an_address_that_a_tracker_named_is_forgotten_in_the_end_until_it_is_named_again() {
         let mut known = Candidates::default();
-        known.add(addr(1), Source::Tracker, at(0));
+        known.add(addr(1), TRACKER, at(0));
         assert_eq!(rests(&mut known, 8), [10, 20, 40, 80, 160, 320, 640]);
         assert_eq!(known.resting(), 0);
-        known.add(addr(1), Source::Tracker, at(9_999));
+        known.add(addr(1), TRACKER, at(9_999));
         assert_eq!(known.resting(), 1);
     }
 
@@ -278,7 +289,7 @@ mod tests {
     fn ourselves_and_the_banned_are_never_dialled_again() {
         let mut known = Candidates::default();
         for last in [1, 2, 3] {
-            known.add(addr(last), Source::Tracker, at(0));
+            known.add(addr(last), TRACKER, at(0));
         }
         assert_eq!(known.next(at(0)), Some(addr(1)));
         known.ended(addr(1), Fate::Ourselves, at(1));
@@ -286,7 +297,7 @@ mod tests {
         assert_eq!(known.next(at(9)), Some(addr(3)));
         known.ban(addr(3).ip());
         known.ended(addr(3), Fate::Worked, at(9));
-        known.add(addr(2), Source::Tracker, at(9));
+        known.add(addr(2), TRACKER, at(9));
         assert_eq!((known.next(at(99_999)), known.resting()), (None, 0));
         assert!(known.is_banned("::ffff:10.0.0.2".parse().expect("an address")));
     }
@@ -295,11 +306,17 @@ mod tests {
     fn addresses_that_nobody_can_dial_and_too_many_are_dropped() {
         let mut known = Candidates::default();
         for text in ["0.0.0.0:1", "10.0.0.1:0", "224.0.0.1:5", "[::]:1", "[ff02::1]:7"] {
-            known.add(text.parse().expect("an address"), Source::Tracker, at(0));
+            known.add(text.parse().expect("an address"), TRACKER, at(0));
         }
+        // A tracker in the internet knows nobody in our network, and one there nobody on this
+        // machine.
+        let far = Source::Tracker(Reach::Global);
+        known.add(addr(1), far, at(0));
+        known.add("127.0.0.1:6881".parse().expect("an address"), TRACKER, at(0));
+        known.add("8.8.8.8:25".parse().expect("an address"), far, at(0));
         assert_eq!(known.resting(), 0);
-        for port in 1..=u16::try_from(MAX_CANDIDATES).expect("small") + 5 {
-            known.add(SocketAddr::new(addr(1).ip(), port), Source::Tracker, at(0));
+        for port in 0..u16::try_from(MAX_CANDIDATES).expect("small") + 5 {
+            known.add(SocketAddr::new(addr(1).ip(), 10_000 + port), TRACKER, at(0));
         }
         assert_eq!(known.resting(), MAX_CANDIDATES);
     }

@@ -28,8 +28,8 @@ fn answer(world: &mut World, stream: Remote, body: &[u8]) {
     world.send(stream, &[head.as_bytes(), body].concat());
 }
 
-/// An answer with one peer, 10.7.7.7:6881, and an interval of half an hour.
-const ONE_PEER: &[u8] = b"d8:intervali1800e5:peers6:\x0a\x07\x07\x07\x1a\xe1e";
+/// An answer with one peer, 203.0.113.7:6881, and an interval of half an hour.
+const ONE_PEER: &[u8] = b"d8:intervali1800e5:peers6:\xcb\x00\x71\x07\x1a\xe1e";
 const NO_PEERS: &[u8] = b"d8:intervali1800e5:peers0:e";
 
 /// A downloading torrent whose tracker has named one peer, which is being dialled.
@@ -104,11 +104,25 @@ fn a_torrent_that_was_complete_never_says_completed() {
 #[test]
 fn peers_of_the_answer_are_dialled() {
     let mut world = with_peer_from_tracker();
-    assert_eq!(world.dials[0].1, "10.7.7.7:6881".parse().expect("an address"));
+    assert_eq!(world.dials[0].1, "203.0.113.7:6881".parse().expect("an address"));
     let remote = world.answer_dial();
     let handshake = swarmloop::proto::handshake::encode(FAST, world.info_hash, peer_id(1));
     world.send(remote, &handshake);
     assert_eq!(world.status().peers, 1);
+}
+
+#[test]
+fn a_tracker_out_in_the_internet_names_nobody_in_our_networks() {
+    let mut world = world(&[&[ONE]]);
+    let (stream, _) = announced(&mut world);
+    let body = [
+        &b"d8:intervali1800e5:peers24:"[..],
+        b"\x7f\x00\x00\x01\x1a\xe1\x0a\x00\x00\x01\x1a\xe1\xa9\xfe\xa9\xfe\x00\x50",
+        b"\xcb\x00\x71\x07\x1a\xe1e",
+    ];
+    answer(&mut world, stream, &body.concat());
+    let dialled: Vec<_> = world.dials.iter().map(|dial| dial.1.to_string()).collect();
+    assert_eq!(dialled, ["203.0.113.7:6881"]);
 }
 
 #[test]
@@ -140,8 +154,8 @@ fn a_peer_that_a_tracker_names_by_its_host_name_is_looked_up_and_dialled() {
     let body = b"d8:intervali1800e5:peersld2:ip9:peer.test4:porti7000eeee";
     answer(&mut world, stream, body);
     assert_eq!(world.lookups[0].1, "peer.test");
-    world.resolve(&["10.5.5.5"]);
-    assert_eq!(world.dials[0].1, "10.5.5.5:7000".parse().expect("an address"));
+    world.resolve(&["203.0.113.5"]);
+    assert_eq!(world.dials[0].1, "203.0.113.5:7000".parse().expect("an address"));
 }
 
 #[test]

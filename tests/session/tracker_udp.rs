@@ -76,8 +76,8 @@ fn a_download_is_announced_as_started_completed_and_stopped() {
     assert_eq!((said.info_hash, said.event), (world.info_hash, Started));
     assert_eq!((said.left, said.num_want), (world.content.len() as u64, Some(80)));
     let key = said.key;
-    answer(&mut world, to, transaction, &["10.7.7.7:6881"]);
-    assert_eq!(world.dials[0].1, "10.7.7.7:6881".parse().expect("an address"));
+    answer(&mut world, to, transaction, &["203.0.113.7:6881"]);
+    assert_eq!(world.dials[0].1, "203.0.113.7:6881".parse().expect("an address"));
     world.dials.clear();
 
     let seed = world.join_seed();
@@ -145,7 +145,7 @@ fn what_was_not_answered_in_time_has_failed_and_is_not_heard_later() {
     let (to, transaction, ..) = announce(&mut world, V4);
     world.advance(Duration::from_millis(30_100));
     assert_eq!(reports(&world), [format!("{ONE} Started timed out")]);
-    answer(&mut world, to, transaction, &["10.7.7.7:6881"]);
+    answer(&mut world, to, transaction, &["203.0.113.7:6881"]);
     assert!(world.dials.is_empty());
 }
 
@@ -179,7 +179,7 @@ fn a_forged_answer_from_elsewhere_changes_nothing() {
     connect(&mut world, V4);
     let (_, transaction, ..) = announce(&mut world, V4);
     let forger = "203.0.113.9:6969".parse().expect("an address");
-    answer(&mut world, forger, transaction, &["10.6.6.6:6881"]);
+    answer(&mut world, forger, transaction, &["203.0.113.6:6881"]);
     assert!(world.dials.is_empty() && reports(&world).is_empty());
 }
 
@@ -194,7 +194,7 @@ fn both_families_of_a_tracker_hear_the_same() {
     connect(&mut world, V4);
     let (to, transaction, over_v4, _) = announce(&mut world, V4);
     assert_eq!(over_v4, over_v6, "the same key, the same event");
-    answer(&mut world, to, transaction, &["10.7.7.7:6881"]);
+    answer(&mut world, to, transaction, &["203.0.113.7:6881"]);
     let dialled: Vec<String> = world.dials.iter().map(|(_, addr)| addr.to_string()).collect();
     assert_eq!(dialled.len(), 2, "{dialled:?}");
     assert_eq!(reports(&world).len(), 1, "one announce, one report");
