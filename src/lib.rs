@@ -19,7 +19,7 @@
 //!  L5                              session                ← the value
 //!  L4                              torrent
 //!  L3     peer   picker   choker   tracker   tracker_server   dht  (no arrows between these)
-//!  L2                      wire, disk, rate, stats
+//!  L2                  wire, disk, filter, rate, stats
 //!  L1                            proto
 //!  L0         bitfield, geometry, id, net_policy, rng, text, time
 //! ```
@@ -126,8 +126,9 @@ pub mod text;
 pub mod time;
 // L1: codecs.
 pub mod proto;
-// L2: words of wire and disk.
+// L2: words of wire and disk, and what is counted and sorted out.
 pub mod disk;
+pub mod filter;
 pub mod rate;
 pub mod stats;
 pub mod wire;

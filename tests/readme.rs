@@ -78,6 +78,12 @@ const STORY: &[(&str, Ending, &str)] = &[
     ),
     ("get album.torrent -d json --bind 127.0.0.3 --json", Ending::Exits(0), ANY),
     (
+        "get album.torrent -d blocked --bind 127.0.0.3 --no-trackers --peer 127.0.0.2:6881 \
+            --blocklist level1.p2p --timeout 2s",
+        Ending::Exits(5),
+        "",
+    ),
+    (
         "get album.torrent -d new --bind 127.0.0.3 --move-to done --on-complete true",
         Ending::Exits(0),
         "done/album\n",
@@ -406,6 +412,8 @@ impl Stage {
         stage.write_album();
         let [settings] = &blocks(README, "toml")[..] else { panic!("one file of settings") };
         fs::write(stage.path("settings.toml"), settings.join("\n")).unwrap();
+        let list = "Somebody:192.0.2.0-192.0.2.255\nloopback:127.0.0.0-127.255.255.255\nno range\n";
+        fs::write(stage.path("level1.p2p"), list).unwrap();
         let foreign = stage.path("other/album");
         fs::create_dir_all(&foreign).unwrap();
         fs::write(foreign.join("notes.txt"), "my own notes\n").unwrap();

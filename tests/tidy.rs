@@ -28,7 +28,7 @@ const LAYERS: [Layer; 8] = [
         siblings: true,
     },
     Layer { modules: &["proto"], siblings: true },
-    Layer { modules: &["wire", "disk", "rate", "stats"], siblings: true },
+    Layer { modules: &["wire", "disk", "filter", "rate", "stats"], siblings: true },
     Layer {
         modules: &["peer", "picker", "choker", "tracker", "tracker_server", "dht", "utp"],
         siblings: false,

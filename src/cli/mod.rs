@@ -11,6 +11,7 @@
 
 mod after;
 mod args;
+mod blocklist;
 mod chrome;
 mod conditions;
 mod config;

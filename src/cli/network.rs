@@ -8,6 +8,7 @@ use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::config::Config;
 
 use super::args::network::NetworkArgs;
+use super::blocklist;
 use super::exit::Failure;
 use super::signals::{STOP_TIMEOUT, Signals};
 use super::ui::Ui;
@@ -21,8 +22,14 @@ const MAX_WORKERS: usize = 2;
 
 /// Starts a client as the arguments say, on the first port that is free; it keeps a trace of so
 /// many records.
-pub(crate) fn start(args: &NetworkArgs, trace_records: usize) -> Result<Client, Failure> {
-    start_with(args, trace_records, |_| {}).map_err(|error| Failure::start(&error, "--port"))
+pub(crate) fn start(
+    args: &NetworkArgs,
+    trace_records: usize,
+    ui: &mut Ui,
+) -> Result<Client, Failure> {
+    let blocklist = blocklist::load(&args.blocklists, ui)?;
+    let adapt = |config: &mut ClientConfig| config.session.blocklist.clone_from(&blocklist);
+    start_with(args, trace_records, adapt).map_err(|error| Failure::start(&error, "--port"))
 }
 
 /// The same, with what `adapt` changes of the configuration.

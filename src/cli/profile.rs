@@ -161,6 +161,7 @@ impl Profile {
                 "dialled": counters.dialled,
                 "accepted": counters.accepted,
                 "refused": counters.refused,
+                "blocked": counters.blocked,
                 "established": counters.established,
                 "failed": counters.failed,
                 "turns": counters.turns,

@@ -18,6 +18,7 @@ use swarmloop::tracker_server::{ServedFile, ServerConfig};
 
 use super::args::share::ShareArgs;
 use super::args::tracker::DEFAULT_PORT;
+use super::blocklist;
 use super::create::{self, Hashed, Target};
 use super::exit::{Exit, Failure};
 use super::get::STOPPING;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         Err(interrupted) => return Ok(interrupted),
     };
     let info_hash = hashed.metainfo(&hashed.torrent(&[]))?.info_hash;
-    let client = start(args, info_hash)?;
+    let client = start(args, info_hash, ui)?;
     let offer = Offer::new(args, &client, &hashed)?;
     client.serve_files(vec![offer.file()]).map_err(|error| Failure::client(&error))?;
     if let (Some(_), Some(path)) = (&args.output, hashed.output().path()) {
@@ -99,7 +100,8 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
 }
 
 /// Starts a client that seeds and tracks, on ports that are free.
-fn start(args: &ShareArgs, info_hash: InfoHash) -> Result<Client, Failure> {
+fn start(args: &ShareArgs, info_hash: InfoHash, ui: &mut Ui) -> Result<Client, Failure> {
+    let blocklist = blocklist::load(&args.network.blocklists, ui)?;
     let ports = args.tracker_port.map_or_else(|| vec![DEFAULT_PORT, 0], |port| vec![port]);
     let mut result = Err(ClientError::Ended);
     for port in ports {
@@ -107,6 +109,7 @@ fn start(args: &ShareArgs, info_hash: InfoHash) -> Result<Client, Failure> {
             config.tracker_listen = network::listen_on(args.network.bind, port);
             config.tracker_udp.clone_from(&config.tracker_listen);
             config.tracker = tracker(info_hash);
+            config.session.blocklist.clone_from(&blocklist);
         });
         let taken = matches!(&result, Err(ClientError::Listen { addr, .. }) if addr.port() == port);
         if !taken {

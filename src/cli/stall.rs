@@ -1,5 +1,6 @@
 //! Why nothing is happening: a stalled torrent always names its cause.
 
+use swarmloop::peer::error::{CloseReason, PeerError};
 use swarmloop::session::io::{DiskFull, Phase, StopReason};
 use swarmloop::session::status::TrackerState;
 use swarmloop::text::Escaped;
@@ -125,7 +126,12 @@ fn without_peers(torrent: &Snapshot) -> Stall {
         let text = format!("no peers yet, the name {} could not be looked up", Escaped(host));
         (Cause::Unreachable, text)
     } else {
-        return without_addresses(&torrent.trackers);
+        let blocked = PeerError::Closed(CloseReason::Blocked);
+        let mut stall = without_addresses(&torrent.trackers);
+        if torrent.last_dial_error == Some(blocked) {
+            stall.text = format!("peers are on the blocklist; {}", stall.text);
+        }
+        return stall;
     };
     Stall { cause, text }
 }
@@ -222,7 +228,6 @@ mod tests {
 
     use super::*;
     use crate::cli::snapshot::sample;
-    use swarmloop::peer::error::CloseReason;
 
     fn waiting() -> Snapshot {
         let quiet = Snapshot { down_rate: 0, peers: 0, seeds: 0, interesting: 0, ..sample() };
@@ -326,6 +331,10 @@ mod tests {
         let lost = Snapshot { unresolved: vec!["no.such\x1b".to_owned()], ..waiting() };
         let text = "no peers yet, the name no.such\\x1b could not be looked up";
         assert_eq!(stall(&lost).expect("a stall").text, text);
+        let blocked = Some(CloseReason::Blocked.into());
+        let text =
+            stall(&Snapshot { last_dial_error: blocked, ..waiting() }).expect("a stall").text;
+        assert!(text.starts_with("peers are on the blocklist; no peers known and"), "{text}");
     }
 
     #[test]

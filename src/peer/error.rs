@@ -118,6 +118,9 @@ pub enum CloseReason {
     /// Its address is banned.
     #[error("banned")]
     Banned,
+    /// Its address is on the user's blocklist.
+    #[error("on the blocklist")]
+    Blocked,
     /// The torrent was stopped or removed.
     #[error("the torrent stopped")]
     TorrentStopped,

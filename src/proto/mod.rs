@@ -3,6 +3,7 @@
 
 pub mod addr;
 pub mod bencode;
+pub mod blocklist;
 pub mod compact;
 pub mod handshake;
 pub mod http;

@@ -1,7 +1,9 @@
 //! Every limit and default of the engine in one place, each with its unit and its reason.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use crate::filter::IpFilter;
 use crate::rate::RateLimits;
 use crate::time::Duration;
 
@@ -88,6 +90,9 @@ pub struct Config {
     /// The most records of the trace (48 bytes each, taken at once): what happened last, for a look
     /// back. 0 for no trace, which costs nothing.
     pub trace_records: usize,
+    /// Addresses of peers that are neither dialled nor let in; `None` for none. Trackers are asked
+    /// wherever they are, as by other clients: the user has chosen them.
+    pub blocklist: Option<Arc<IpFilter>>,
     /// Addresses that the driver binds and announces from; empty for any.
     pub bind: Vec<IpAddr>,
     /// The differentiated services code point (RFC 2474) that the driver marks packets to peers
@@ -131,6 +136,7 @@ impl Default for Config {
             num_want: 80,
             peer_id_prefix: *b"-SL0100-",
             trace_records: 0,
+            blocklist: None,
             bind: Vec::new(),
             dscp: DSCP_LOWER_EFFORT,
         }

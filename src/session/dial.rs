@@ -30,6 +30,7 @@ impl Session {
         if called {
             entry.turn = Turn::Away;
         }
+        self.leave_out_blocked(torrent, now);
         let mut may_go = called || self.dial_line.is_empty();
         while self.wants_to_dial(torrent, now) {
             may_go &= self.has_place() && self.dials.take(now);
@@ -48,6 +49,7 @@ impl Session {
             if let Some(entry) = self.entry_mut(torrent) {
                 entry.joining.insert(conn);
             }
+            self.leave_out_blocked(torrent, now);
         }
         self.look_for_more(torrent, now);
         self.wake_for_candidates(torrent, now);

@@ -3,7 +3,8 @@
 //! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
 //! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
-//! the disk's answers, `announces` trackers, `dial` new connections, `clients` those of the
+//! the disk's answers, `announces` trackers, `dial` new connections, `blocklist` those that are not
+//! wanted, `clients` those of the
 //! embedded tracker, `datagrams` what comes and goes without a connection, `udp_trackers` those who
 //! are asked so.
 //!
@@ -11,6 +12,7 @@
 //! the system's entropy.
 
 mod announces;
+mod blocklist;
 mod clients;
 pub mod config;
 mod conns;

@@ -29,9 +29,13 @@ impl Session {
         now: Instant,
     ) -> Option<ConnId> {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        let is_peer = listener == Listener::Peers;
+        if is_peer && self.is_blocked(addr.ip()) {
+            self.work.stats.counters.blocked += 1;
+            return None;
+        }
         let kind = self.welcome(listener, addr, now);
         let counters = &mut self.work.stats.counters;
-        let is_peer = listener == Listener::Peers;
         counters.accepted += u64::from(is_peer && kind.is_some());
         counters.refused += u64::from(is_peer && kind.is_none());
         let id = self.conns.insert(kind?);

@@ -31,6 +31,9 @@ pub struct Counters {
     pub accepted: u64,
     /// Streams from peers that were not let in: for want of room, or because we shut down.
     pub refused: u64,
+    /// Streams from peers that were not let in, and candidates that were not dialled, because they
+    /// are on the blocklist.
+    pub blocked: u64,
     /// Handshakes that led to an established peer.
     pub established: u64,
     /// Streams to and from peers that ended before they had one.

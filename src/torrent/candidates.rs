@@ -61,6 +61,8 @@ pub enum Fate {
     Duplicate,
     /// It is ourselves.
     Ourselves,
+    /// It was not made: the address is on the user's blocklist.
+    Blocked,
 }
 
 /// The addresses known for one torrent.
@@ -88,6 +90,8 @@ enum State {
     InUse,
     /// Will not be dialled again while we want nothing more.
     Useless,
+    /// Will not be dialled while the blocklist is what it is.
+    Blocked,
     /// Will not be dialled again.
     Never,
 }
@@ -111,7 +115,7 @@ impl Candidates {
             return true;
         }
         let useless = |(_, known): &(&SocketAddr, &Candidate)| {
-            matches!(known.state, State::Never | State::Useless)
+            matches!(known.state, State::Never | State::Useless | State::Blocked)
         };
         let useless = self.known.iter().find(useless).map(|(addr, _)| *addr);
         useless.is_some_and(|addr| self.known.remove(&addr).is_some())
@@ -128,6 +132,11 @@ impl Candidates {
             candidate.state = State::InUse;
         }
         Some(addr)
+    }
+
+    /// Returns the address that [`Candidates::next`] would take.
+    pub fn peek(&self, now: Instant) -> Option<SocketAddr> {
+        self.resting.first().filter(|(ready_at, _)| *ready_at <= now).map(|(_, addr)| *addr)
     }
 
     /// Returns when the next address may be dialled.
@@ -149,6 +158,10 @@ impl Candidates {
             Fate::Duplicate => return,
             Fate::Useless => {
                 candidate.state = State::Useless;
+                return;
+            }
+            Fate::Blocked => {
+                candidate.state = State::Blocked;
                 return;
             }
             Fate::Ourselves => None,
@@ -175,8 +188,17 @@ impl Candidates {
 
     /// Lets those be dialled again that were of no use: we want more than we did.
     pub fn revive(&mut self, now: Instant) {
-        let useless = self.known.iter_mut().filter(|(_, known)| known.state == State::Useless);
-        for (addr, candidate) in useless.filter(|(addr, _)| !self.banned.contains(&addr.ip())) {
+        self.give_a_chance(State::Useless, now);
+    }
+
+    /// Lets those be dialled again that were on the blocklist, which is another now.
+    pub fn unblock(&mut self, now: Instant) {
+        self.give_a_chance(State::Blocked, now);
+    }
+
+    fn give_a_chance(&mut self, state: State, now: Instant) {
+        let those = self.known.iter_mut().filter(|(_, known)| known.state == state);
+        for (addr, candidate) in those.filter(|(addr, _)| !self.banned.contains(&addr.ip())) {
             candidate.state = State::Resting(now);
             self.resting.insert((now, *addr));
         }

@@ -1,6 +1,7 @@
 //! Conversations with a session, as scripts in virtual time: what it says to whom, when, and what
 //! becomes of peers that do not play by the rules.
 
+mod blocklist;
 #[allow(dead_code, reason = "shared with the fuzzer, which uses another part of it")]
 mod common;
 mod exchange;

@@ -12,7 +12,7 @@ const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
     |--announce-ip 203.0.113.9|--announce-port 7|--max-peers 5|--max-conns 5|--max-half-open 5\
     |--unchoke-slots 5|--limit-down 1M|--limit-up 1M|--no-dht|--no-pex|--no-lsd|--no-utp\
     |--ca-file ca.pem|--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1\
-    |--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s|--request-timeout 5s\
+    |--blocklist file|--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s|--request-timeout 5s\
     |--keepalive 5s|--check|--no-resume|--seed-ratio 1.5|--seed-time 2h|--seed-idle 5m\
     |--profile dir|--trace file|-d dir|--dir dir|-o dir|--output dir";
 
@@ -24,12 +24,12 @@ const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priori
 
 /// What `get` and `seed` do not do yet. Whoever builds one of these moves it up.
 const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--dht-bootstrap h:1\
-    |--port-map|--blocklist file|--insecure|--peer-id-prefix=-XX0000-|-j 2|--jobs 2\
+    |--port-map|--insecure|--peer-id-prefix=-XX0000-|-j 2|--jobs 2\
     |--metadata-only|--save-torrent|--stdout file";
 
 /// What `share` does not do yet: it has threads to hash with.
 const LATER_OF_SHARE: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\
-    |--blocklist file|--insecure";
+    |--insecure";
 
 const OF_CREATE: &str = "-o x|--output x|-t http://t/a,udp://t:1|--tracker http://t/a|-w http://w/\
     |--webseed http://w/|-s auto|--piece-size 64K|-p|--private|-c text|--comment text|-r text\

@@ -11,7 +11,6 @@ use crate::cli::settings::{Scope, Setting, Settings, Value};
 
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
-    ("blocklist", None, true),
     ("dht-bootstrap", None, true),
     ("encryption", None, true),
     ("insecure", None, false),

@@ -82,6 +82,10 @@ pub(crate) struct NetworkArgs {
     #[arg(long = "ca-file", value_name = "FILE", value_parser = ca_file)]
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) ca_files: Vec<Certificates>,
+    /// Neither dial nor let in peers whose addresses are in this list (.p2p, .dat or plain, also
+    /// .gz); may be repeated
+    #[arg(long = "blocklist", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) blocklists: Vec<PathBuf>,
     /// What no version so far does anyway.
     #[command(flatten)]
     pub(crate) absent: AbsentArgs,
