@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use sha1::{Digest, Sha1};
 use swarmloop::id::InfoHash;
@@ -29,15 +29,22 @@ pub(crate) fn key(info_hash: InfoHash, dir: &Path) -> [u8; 20] {
         .into()
 }
 
-/// Returns a path without symlinks, as far as it exists.
+/// Returns a path without symlinks and without `..`, whether it is there already or not.
 fn resolved(path: &Path) -> PathBuf {
     let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = path.ancestors().find_map(|part| Some((part, part.canonicalize().ok()?)));
-    match there.and_then(|(part, real)| Some(real.join(path.strip_prefix(part).ok()?))) {
-        // Joining nothing would end the path with a slash.
-        Some(real) => real.components().collect(),
-        None => path,
+    let mut resolved = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            // What it is in has no symlinks left, and what is not there yet will not be one.
+            resolved.pop();
+            continue;
+        }
+        resolved.push(part);
+        if let Ok(real) = resolved.canonicalize() {
+            resolved = real;
+        }
     }
+    resolved
 }
 
 #[cfg(test)]
@@ -71,7 +78,8 @@ mod tests {
         let same = ["a/b", "a/b/", "a/./b", "link/b", "a/../a/b"];
         assert!(same.iter().all(|path| key(hash, &at(path)) == key(hash, &at("a/b"))));
         // Not there yet, but what is above it is.
-        assert_eq!(key(hash, &at("link/b/new/er")), key(hash, &at("a/b/new/er")));
+        let new = ["link/b/new/er", "a/b/new/../new/er", "a/c/../b/new/er", "link/c/../b/new/er/"];
+        assert!(new.iter().all(|path| key(hash, &at(path)) == key(hash, &at("a/b/new/er"))));
         assert_ne!(key(hash, &at("a")), key(hash, &at("a/b")));
         assert_ne!(key(InfoHash([2; 20]), &at("a")), key(hash, &at("a")));
     }
