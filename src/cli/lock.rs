@@ -16,6 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use swarmloop::id::InfoHash;
+use swarmloop::proto::metainfo::Metainfo;
+
+use super::exit::Failure;
+use super::state_dir;
 
 /// The most of another process's claims that is read, in bytes: of 400,000 torrents.
 const MAX_CLAIMS_LEN: u64 = 16 << 20;
@@ -38,7 +42,7 @@ struct Own {
 
 /// What came of a claim.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Claim {
+enum Claim {
     /// It is ours, or there is nowhere to say so.
     Ours,
     /// Another process, by its number, has it.
@@ -51,8 +55,25 @@ impl Locks {
         Self { dir: state_dir.map(|dir| dir.join("locks")), own: None }
     }
 
+    /// Claims a torrent in a folder for as long as this lives. What is returned is why that could
+    /// not be made known to others.
+    ///
+    /// # Errors
+    /// [`Failure::taken`]: another process works on it there.
+    pub(crate) fn claim_torrent(
+        &mut self,
+        metainfo: &Metainfo,
+        dir: &Path,
+    ) -> Result<Option<io::Error>, Failure> {
+        match self.claim(state_dir::key(metainfo.info_hash, dir)) {
+            Ok(Claim::Ours) => Ok(None),
+            Ok(Claim::Taken(process)) => Err(Failure::taken(&metainfo.name, dir, &process)),
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
     /// Claims `key` for as long as this lives, unless another process has it.
-    pub(crate) fn claim(&mut self, key: [u8; 20]) -> io::Result<Claim> {
+    fn claim(&mut self, key: [u8; 20]) -> io::Result<Claim> {
         let Some(dir) = &self.dir else { return Ok(Claim::Ours) };
         let own = match &mut self.own {
             Some(own) => own,

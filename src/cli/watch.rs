@@ -21,7 +21,7 @@ use super::after::After;
 use super::exit::{Exit, Failure};
 use super::goals::{Goal, Met, SeedGoal};
 use super::json;
-use super::lock::{Claim, Locks};
+use super::lock::Locks;
 use super::peers::PeerView;
 use super::progress::{MAX_TORRENT_LINES, seeded_line, stopped_line};
 use super::roster::{MAX_LOOKS, Roster};
@@ -29,7 +29,7 @@ use super::signals::{Notice, Signals};
 use super::size::Size;
 use super::snapshot::Snapshot;
 use super::state;
-use super::state_dir::{self, state_dir};
+use super::state_dir::state_dir;
 use super::torrent::{Outcome, Torrent};
 use super::ui::{Picture, Row, Ui};
 
@@ -114,14 +114,13 @@ impl Watch {
         ui.record(|| json::start(number, &torrent, source, SystemTime::now()));
         ui.record(|| json::metadata(number, &torrent.metainfo, &torrent.selection));
         tell::added(number, &torrent, ui);
-        match self.locks.claim(state_dir::key(torrent.metainfo.info_hash, &torrent.dir)) {
-            Ok(Claim::Ours) => {}
-            Ok(Claim::Taken(process)) => {
-                let failure = Failure::taken(&torrent.metainfo.name, &torrent.dir, &process);
+        match self.locks.claim_torrent(&torrent.metainfo, &torrent.dir) {
+            Ok(None) => {}
+            Ok(Some(error)) => ui.detail(1, &format!("cannot lock: {error}")),
+            Err(failure) => {
                 self.lost.push(failure.exit);
                 return ui.count_failed(&failure, number);
             }
-            Err(error) => ui.detail(1, &format!("cannot lock: {error}")),
         }
         let (metainfo, selection) = (torrent.metainfo.clone(), torrent.selection.clone());
         let added = client.add_torrent(torrent).and_then(|id| Ok((id, client.status(id)?)));

@@ -24,9 +24,9 @@ fn with_peers(stage: &Stage, dir: &str, peer: &str) -> Command {
 fn a_second_process_for_the_same_torrent_and_folder_ends_at_once() {
     let stage = Stage::new(&[("a", 100_000)]);
     let first = start(&stage, "out");
-    // However the folder is named.
-    std::fs::create_dir_all(stage.path("out/x")).unwrap();
-    for dir in ["out", "./out/x/.."] {
+    assert!(!stage.path("out").exists(), "nothing came, and nothing was made");
+    // However the folder is named, be it there or not.
+    for dir in ["out", "./out/x/..", "out/../out/"] {
         let output = stage.get(dir).output().unwrap();
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), &b""[..]));
         let process = first.id().as_raw_nonzero();
@@ -34,6 +34,14 @@ fn a_second_process_for_the_same_torrent_and_folder_ends_at_once() {
             "swarmloop: error: 'data' is being worked on in '{dir}' by process {process}\n"
         );
         assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+    }
+    // What puts files out of the way keeps away too; who only reads is in nobody's.
+    for (args, code) in [(&["--repair"][..], 1), (&["--repair", "--dry-run"], 3), (&[], 3)] {
+        let verify = [&["verify", "t.torrent", "out"], args].concat();
+        let output = stage.command(&[]).args(&verify).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {err}");
+        assert_eq!(err.contains("'data' is being worked on in 'out' by process "), code == 1);
     }
     // Another folder is free.
     let output = stage.get("elsewhere").output().unwrap();

@@ -20,9 +20,11 @@ use super::get::warn_of_notes;
 use super::hashing::{Halt, PieceHash, hash_all};
 use super::input::{self, Loaded, data_dir, escaped_path};
 use super::json::{self, FileReport, Report};
+use super::lock::Locks;
 use super::signals::Signals;
 use super::size::Size;
 use super::stall::count;
+use super::state_dir::state_dir;
 use super::ui::Ui;
 
 use self::judge::{Judgement, OnDisk, Piece, State, is_shared_with_missing, is_there, real_files};
@@ -36,6 +38,11 @@ pub(crate) fn run(args: &VerifyArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         Some(path) => data_dir(path, &torrent)?,
         None => Path::new(".").to_owned(),
     };
+    // Nothing is put out of the way of a download that is writing there.
+    let mut locks = Locks::new(state_dir());
+    if args.repair && !args.dry_run {
+        locks.claim_torrent(&torrent.metainfo, &dir)?;
+    }
     let storage = storage(&torrent.metainfo, &dir);
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let looked = storage.layout.files().iter().map(|file| look(&dir.join(&file.path)));

@@ -11,9 +11,7 @@ use crate::cli::after::{Plan, Step};
 use crate::cli::exit::Failure;
 use crate::cli::input::escaped_path;
 use crate::cli::json;
-use crate::cli::lock::Claim;
 use crate::cli::progress::done_line;
-use crate::cli::state_dir;
 use crate::cli::torrent::Outcome;
 use crate::cli::ui::Ui;
 
@@ -40,11 +38,11 @@ impl Watch {
         torrent: &AddTorrent,
         plan: &Plan,
     ) {
-        let keys = [&plan.torrent, torrent]
-            .map(|torrent| state_dir::key(torrent.metainfo.info_hash, &torrent.dir));
-        let is_free = |key| matches!(self.locks.claim(key), Ok(Claim::Ours));
+        let mut is_free =
+            |dir| matches!(self.locks.claim_torrent(&torrent.metainfo, dir), Ok(None));
         // Whoever has it may be moving it now.
-        if keys.into_iter().all(is_free)
+        if is_free(&plan.torrent.dir)
+            && is_free(&torrent.dir)
             && let Some(failure) = plan.moving(&plan.torrent, &torrent.dir).resume()
         {
             self.failed_after(number, &failure, ui);
@@ -124,13 +122,8 @@ impl Watch {
     /// Claims the torrent in the folder that its data is to be moved to.
     fn claim_new_place(&mut self, plan: &Plan) -> Result<(), Failure> {
         let Some(to) = &plan.move_to else { return Ok(()) };
-        match self.locks.claim(state_dir::key(plan.torrent.metainfo.info_hash, to)) {
-            Ok(Claim::Taken(process)) => {
-                Err(Failure::taken(&plan.torrent.metainfo.name, to, &process))
-            }
-            // Who cannot lock has been told so.
-            Ok(Claim::Ours) | Err(_) => Ok(()),
-        }
+        // Who cannot lock has been told so.
+        self.locks.claim_torrent(&plan.torrent.metainfo, to).map(drop)
     }
 
     /// Takes in that data was moved, or could not be; it is seeded from where it is.
