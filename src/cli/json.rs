@@ -226,7 +226,7 @@ pub(crate) fn complete(
     id: usize,
     torrent: &Snapshot,
     elapsed: Duration,
-    path: Option<&str>,
+    path: Option<&Path>,
 ) -> String {
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let line = Line::new("complete")
@@ -238,14 +238,14 @@ pub(crate) fn complete(
         .with("ratio", ratio(torrent.uploaded_total, torrent.size))
         .with("wasted", torrent.wasted);
     match path {
-        Some(path) => line.with("path", path).end(),
+        Some(path) => line.with("path", path.to_string_lossy()).end(),
         None => line.end(),
     }
 }
 
 /// The data of a torrent is in this folder now.
-pub(crate) fn moved(id: usize, dir: &str) -> String {
-    Line::new("moved").with("id", id).with("dir", dir).end()
+pub(crate) fn moved(id: usize, dir: &Path) -> String {
+    Line::new("moved").with("id", id).with("dir", dir.to_string_lossy()).end()
 }
 
 /// The tracker answers announces at this URL.
@@ -578,7 +578,7 @@ mod tests {
             progress(1, &idle),
             tracker(1, "http://t/a", &replied).expect("a known event"),
             file(1, 1, "a.iso"),
-            complete(1, &sample(), Duration::from_micros(17_000_999), Some("./a.iso")),
+            complete(1, &sample(), Duration::from_micros(17_000_999), Some(Path::new("./a.iso"))),
             complete(1, &sample(), Duration::ZERO, None),
             seeded(1, &sample(), Duration::from_secs(7_200), Met::Time(Duration::from_secs(7_200))),
             error(&Failure::new(Exit::GaveUp, "timeout", "m").hint("h"), Some(2)),
@@ -605,6 +605,14 @@ mod tests {
             );
             let value: Value = serde_json::from_str(&line).expect("JSON");
             assert_eq!(value["name"], name);
+            let path = Path::new(name);
+            for (line, key) in [
+                (complete(1, &sample(), Duration::ZERO, Some(path)), "path"),
+                (moved(1, path), "dir"),
+            ] {
+                let value: Value = serde_json::from_str(&line).expect("JSON");
+                assert_eq!(value[key], name, "a program opens it");
+            }
         }
     }
 }

@@ -65,8 +65,8 @@ impl Watch {
         let number = torrent.number;
         let done = torrent.files.complete();
         record_files(number, &done, ui);
-        let path = torrent.path.as_deref().map(escaped_path);
-        ui.record(|| json::complete(number, &torrent.snapshot, elapsed, path.as_deref()));
+        let path = torrent.path.as_deref();
+        ui.record(|| json::complete(number, &torrent.snapshot, elapsed, path));
         let (peers, paint) = (torrent.peers_counted(), ui.paint());
         ui.say(&done_line(&torrent.name, &torrent.snapshot, elapsed, downloaded, peers, paint));
         ui.count_ok();
@@ -146,9 +146,8 @@ impl Watch {
                 }
                 let torrent = self.roster.torrent_mut(place);
                 torrent.path = Some(to.join(&plan.top));
-                let shown = escaped_path(&to);
-                ui.record(|| json::moved(number, &shown));
-                ui.say(&format!("moved  {}  to {shown}", torrent.name));
+                ui.record(|| json::moved(number, &to));
+                ui.say(&format!("moved  {}  to {}", torrent.name, escaped_path(&to)));
                 plan.torrent.dir = to;
                 plan.torrent.resume = plan.state_there.take();
             }
