@@ -131,6 +131,18 @@ fn data_is_moved_then_a_command_is_run() {
     assert!(!stage.path("learnt").exists(), "{err}");
 }
 
+/// Some of the variables that tell of a download have the names of settings: `SWARMLOOP_DIR`.
+#[test]
+fn a_command_that_is_this_program_takes_the_download_for_no_setting() {
+    let stage = Stage::new();
+    let command = format!("'{}' config --show-origin", env!("CARGO_BIN_EXE_swarmloop"));
+    let (code, _, err) = stage.run(&["-d", "here", "--move-to", "done", "--on-complete", &command]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("piece_size = \"auto\""), "{err}");
+    assert!(err.contains("# default\n") && !err.contains("# SWARMLOOP_DIR"), "{err}");
+    assert!(!err.contains("# SWARMLOOP_NAME") && !err.contains("# SWARMLOOP_SIZE"), "{err}");
+}
+
 /// Returns a folder on another file system than the stage's; says so if there is none.
 fn elsewhere(stage: &Stage) -> Option<TempDir> {
     let Ok(other) = tempfile::tempdir_in("/dev/shm") else {

@@ -16,6 +16,17 @@ use swarmloop::text::Escaped;
 use super::exit::{Exit, Failure};
 use super::relocate::Move;
 
+/// The variables by which a program is told of a download. Some are named as settings are; in a
+/// program that is run so they are none.
+pub(crate) const TOLD: [&str; 6] = [
+    "SWARMLOOP_TORRENT",
+    "SWARMLOOP_HASH",
+    "SWARMLOOP_NAME",
+    "SWARMLOOP_SIZE",
+    "SWARMLOOP_PATH",
+    "SWARMLOOP_DIR",
+];
+
 /// A program and its arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Words(pub(crate) Vec<String>);
@@ -163,14 +174,17 @@ fn run(plan: &Plan) -> Result<(), Failure> {
     let metainfo = &plan.torrent.metainfo;
     let dir = &plan.torrent.dir;
     let dir = absolute(dir).unwrap_or_else(|_| dir.clone());
+    let told: [OsString; TOLD.len()] = [
+        plan.source.clone(),
+        metainfo.info_hash.to_string().into(),
+        metainfo.name.clone().into(),
+        metainfo.total_len().to_string().into(),
+        dir.join(&plan.top).into(),
+        dir.into(),
+    ];
     let status = Command::new(program)
         .args(arguments)
-        .env("SWARMLOOP_TORRENT", &plan.source)
-        .env("SWARMLOOP_HASH", metainfo.info_hash.to_string())
-        .env("SWARMLOOP_NAME", &metainfo.name)
-        .env("SWARMLOOP_SIZE", metainfo.total_len().to_string())
-        .env("SWARMLOOP_PATH", dir.join(&plan.top))
-        .env("SWARMLOOP_DIR", &dir)
+        .envs(TOLD.iter().zip(told))
         .stdin(Stdio::null())
         // What is on stdout are the results.
         .stdout(io::stderr())

@@ -128,9 +128,9 @@ When a download is complete:
   Its files are moved (--move-to), then the program of --on-complete is run. It is split into words
   as a shell does, but no shell runs it, and it learns about the download from its environment:
   SWARMLOOP_NAME, SWARMLOOP_PATH (file or top folder), SWARMLOOP_DIR, SWARMLOOP_HASH,
-  SWARMLOOP_SIZE, SWARMLOOP_TORRENT (as it was named here). What it prints goes to stderr. If it
-  fails the exit code is 1, and the download is complete all the same. It is not run for what was
-  complete already.";
+  SWARMLOOP_SIZE, SWARMLOOP_TORRENT (as it was named here), which are no settings there. What it
+  prints goes to stderr. If it fails the exit code is 1, and the download is complete all the same.
+  It is not run for what was complete already.";
 
 /// What signals do to a run.
 pub(super) const SIGNALS: &str = "\

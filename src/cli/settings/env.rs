@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::flags::{Flags, Kind};
 use super::{Origin, Scope, Setting, Value, refusal};
+use crate::cli::after::TOLD;
 use crate::cli::exit::Failure;
 use crate::cli::words;
 
@@ -12,6 +13,15 @@ pub(super) const PREFIX: &str = "SWARMLOOP_";
 
 /// Flags that have a second variable, which counts where the first one is not set.
 const OTHER_NAMES: [(&str, &str); 1] = [("log-level", "SWARMLOOP_LOG")];
+
+/// Leaves out what `--on-complete` tells a program of a download, which may be this program.
+pub(super) fn settable(mut env: Vec<(String, OsString)>) -> Vec<(String, OsString)> {
+    let is_set = |name: &&str| env.iter().any(|(set, _)| set == name);
+    if TOLD.iter().all(is_set) {
+        env.retain(|(name, _)| !TOLD.contains(&name.as_str()));
+    }
+    env
+}
 
 /// Returns the settings that the variables make. Variables that no flag has are not ours; empty
 /// ones count as not set.
@@ -62,4 +72,20 @@ fn list(name: &str, value: &OsStr) -> Result<Vec<OsString>, Failure> {
     let text = value.to_str().ok_or_else(|| refusal(format!("{name} is no UTF-8")))?;
     let words = words::split(text).map_err(|error| refusal(format!("{name}: {error}")))?;
     Ok(words.into_iter().map(OsString::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_is_told_of_a_download_is_no_setting() {
+        let all = || TOLD.iter().chain(&["SWARMLOOP_SEED"]);
+        let env = |names: Vec<&&str>| -> Vec<(String, OsString)> {
+            names.into_iter().map(|name| ((*name).to_owned(), "x".into())).collect()
+        };
+        assert_eq!(settable(env(all().collect())), env(vec![&"SWARMLOOP_SEED"]));
+        let by_hand = env(all().skip(1).collect());
+        assert_eq!(settable(by_hand.clone()), by_hand, "nobody was told of a download");
+    }
 }

@@ -57,7 +57,7 @@ impl Sources {
         Self {
             files: [PathBuf::from(SYSTEM_CONFIG)].into_iter().chain(user).collect(),
             home,
-            env: env.filter(|(name, _)| name.starts_with(env::PREFIX)).collect(),
+            env: env::settable(env.filter(|(name, _)| name.starts_with(env::PREFIX)).collect()),
         }
     }
 }
