@@ -171,7 +171,8 @@ impl Offer {
 
     /// Returns what a receiver types.
     fn command(&self) -> String {
-        format!("curl -s {} | swarmloop get - --peer {}", self.url, self.peer)
+        let (url, peer) = (word(&self.url), word(&self.peer.to_string()));
+        format!("curl -s {url} | swarmloop get - --peer {peer}")
     }
 
     /// Says what is offered; stdout gets the one line.
@@ -190,6 +191,11 @@ impl Offer {
 /// Returns the path of a URL to the torrent file.
 fn path_of(name: &str) -> String {
     format!("/{}.torrent", utf8_percent_encode(name, UNRESERVED))
+}
+
+/// Returns a URL or an address as one word of any shell: what is in brackets is a pattern to some.
+fn word(text: &str) -> String {
+    if text.contains('[') { format!("'{text}'") } else { text.to_owned() }
 }
 
 /// Returns the address from which this machine reaches others; `None` if it does not. Nothing is
@@ -256,6 +262,12 @@ mod tests {
             path_of("a b/;$(x)'\"?#%é"),
             "/a%20b%2F%3B%24%28x%29%27%22%3F%23%25%C3%A9.torrent"
         );
+    }
+
+    #[test]
+    fn brackets_are_quoted_for_shells_to_which_they_are_patterns() {
+        assert_eq!(word("http://127.0.0.1:1/a.torrent"), "http://127.0.0.1:1/a.torrent");
+        assert_eq!(word("[::1]:6881"), "'[::1]:6881'");
     }
 
     #[test]
