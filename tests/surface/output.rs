@@ -99,7 +99,7 @@ const STORY: &[(&str, &[(&str, Until)])] = &[
             (
                 "share album --progress never --port 6881 --tracker-port 6969 --bind 127.0.0.4 \
                  --json",
-                Says("\"seeding\""),
+                Says("\"event\":\"started\""),
             ),
         ],
     ),
