@@ -1,6 +1,6 @@
 //! `edit`: changes what a torrent file says, and as little else as can be.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use swarmloop::proto::metainfo::{Edit, Metainfo};
@@ -11,7 +11,7 @@ use super::args::edit::EditArgs;
 use super::exit::{Exit, Failure};
 use super::input::{self, bad_torrent, escaped_path};
 use super::json;
-use super::new_file::{in_the_way, put};
+use super::target::Target;
 use super::ui::Ui;
 
 /// Changes one torrent file.
@@ -24,39 +24,38 @@ pub(crate) fn run(args: &EditArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let (torrent, _) = input::read(&args.torrent)?;
     let before = Metainfo::parse(&torrent).map_err(|error| bad_torrent(&args.torrent, &error))?;
     let output = output(args)?;
+    if !args.dry_run {
+        output.check_alone(&[("--json", ui.is_json())])?;
+    }
     let edit = edit(args, &before, ui)?;
     let edited = edit.apply(&torrent).map_err(|error| bad_torrent(&args.torrent, &error))?;
     let edited = Bytes::from(edited);
     let after = Metainfo::parse(&edited).map_err(|error| bad_torrent(&args.torrent, &error))?;
     let is_changed = edited != torrent;
     if !args.dry_run && (is_changed || args.output.is_some()) {
-        write(args, &output, &edited)?;
+        let replace = args.output.is_none() || args.force;
+        output.check(replace)?;
+        output.write(&edited, replace, ui)?;
     }
     tell(args, &output, (&before, &after), is_changed, ui);
     Ok(Exit::Success)
 }
 
-/// Returns the file that is written: what a link leads to, and not the link.
-fn output(args: &EditArgs) -> Result<PathBuf, Failure> {
+/// Returns where the torrent goes: into what a link leads to, and not into the link's place.
+fn output(args: &EditArgs) -> Result<Target, Failure> {
     if let Some(output) = &args.output {
-        return Ok(output.clone());
+        return Ok(Target::named(output));
     }
     let path = Path::new(&args.torrent);
     if args.torrent == "-" {
         let message = "'-' (stdin) cannot be written to";
-        return Err(Failure::new(Exit::Usage, "stdin", message).hint("-o names a file"));
+        let failure = Failure::new(Exit::Usage, "stdin", message);
+        return Err(failure.hint("-o names a file, or stdout by -"));
     }
     let is_link = path.is_symlink();
     let real = if is_link { path.canonicalize() } else { Ok(path.to_owned()) };
-    real.map_err(|error| Failure::io(&format!("read '{}'", escaped_path(path)), &error))
-}
-
-fn write(args: &EditArgs, output: &Path, torrent: &[u8]) -> Result<(), Failure> {
-    let replace = args.output.is_none() || args.force;
-    if !replace && output.symlink_metadata().is_ok() {
-        return Err(in_the_way(output).hint("-f replaces it; -o names another place"));
-    }
-    put(output, torrent, replace)
+    let failed = |error| Failure::io(&format!("read '{}'", escaped_path(path)), &error);
+    real.map(Target::File).map_err(failed)
 }
 
 /// Returns what the flags ask for, given what is there.
@@ -135,7 +134,7 @@ fn not_there(url: &str, what: &str, ui: &mut Ui) {
 /// Says what is different now, or would be.
 fn tell(
     args: &EditArgs,
-    output: &Path,
+    output: &Target,
     (before, after): (&Metainfo, &Metainfo),
     is_changed: bool,
     ui: &mut Ui,
@@ -153,10 +152,12 @@ fn tell(
         (true, false) => "edited",
         (true, true) => "would edit",
     };
-    ui.record(|| json::edited(output, (old, new), is_changed, args.dry_run));
-    ui.say(&format!("{verb}  {}  {new}", escaped_path(output)));
+    ui.record(|| json::edited(output.path(), (old, new), is_changed, args.dry_run));
+    ui.say(&format!("{verb}  {}  {new}", output.shown()));
     if !args.dry_run {
-        ui.result_path(output);
+        if let Some(path) = output.path() {
+            ui.result_path(path);
+        }
         ui.count_ok();
     }
 }

@@ -352,15 +352,16 @@ pub(crate) fn created(metainfo: &Metainfo, magnet: Option<&str>, path: Option<&P
     }
 }
 
-/// A torrent file was changed, or would be; `hashes` are its info-hashes before and after.
+/// A torrent file was changed, or would be; `hashes` are its info-hashes before and after. One that
+/// goes to stdout has no path.
 pub(crate) fn edited(
-    path: &Path,
+    path: Option<&Path>,
     hashes: (InfoHash, InfoHash),
     is_changed: bool,
     is_dry_run: bool,
 ) -> String {
     let line = Line::new("edited")
-        .with("path", path.to_string_lossy())
+        .with("path", path.map(|path| path.to_string_lossy().into_owned()))
         .with("changed", is_changed)
         .with("infohash_before", hashes.0.to_string())
         .with("infohash", hashes.1.to_string());

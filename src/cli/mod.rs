@@ -55,6 +55,7 @@ mod snapshot;
 mod stall;
 mod state;
 mod state_dir;
+mod target;
 mod terminal;
 mod torrent;
 mod trace;

@@ -19,7 +19,7 @@ use swarmloop::tracker_server::{ServedFile, ServerConfig};
 use super::args::share::ShareArgs;
 use super::args::tracker::DEFAULT_PORT;
 use super::blocklist;
-use super::create::{self, Hashed, Target};
+use super::create::{self, Hashed};
 use super::exit::{Exit, Failure};
 use super::get::STOPPING;
 use super::goals::Goal;
@@ -31,6 +31,7 @@ use super::peers::PeerView;
 use super::signals::Signals;
 use super::size::Size;
 use super::snapshot::Snapshot;
+use super::target::{Target, check_folder};
 use super::tracker::announce_url;
 use super::ui::Ui;
 use super::watch::{End, Engine, Watch};
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
             Target::File(path) if path.symlink_metadata().is_ok() => {
                 return Err(in_the_way(&path).hint("-o names another place"));
             }
-            Target::File(_) => {}
+            Target::File(path) => check_folder(&path)?,
             Target::Stdout => {
                 let message = "stdout is for the line that a receiver types, not for the torrent";
                 let failure = Failure::new(Exit::Usage, "stdout_twice", message);

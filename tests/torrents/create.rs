@@ -297,6 +297,21 @@ fn what_cannot_be_written_leaves_nothing_behind() {
     assert_eq!(names(folder.path()), ["a"]);
 }
 
+/// Nobody waits for the hashes of something large to learn that they have nowhere to go: hashing
+/// this takes minutes, and a place that is refused at once has no progress before it.
+#[test]
+fn a_place_where_nothing_can_be_made_is_refused_before_anything_is_hashed() {
+    let folder = folder(&[]);
+    let big = fs::File::create_new(folder.path().join("big")).unwrap();
+    big.set_len(64 << 30).unwrap();
+    for (command, output) in [("create", "none/a"), ("create", "big/a"), ("share", "none/a")] {
+        let args = [command, "big", "-o", output, "--progress", "line:1ms"];
+        let (_, err) = refused(folder.path(), &args);
+        let expected = format!("swarmloop: error: cannot create '{output}': ");
+        assert!(err.starts_with(&expected), "{err}");
+    }
+}
+
 /// The first byte of progress shows that hashing has begun; then the file grows.
 #[test]
 fn a_file_that_changes_while_it_is_hashed_is_an_error() {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{folder, metainfo, names, objects, printed, refused, run};
+use crate::common::{folder, metainfo, names, objects, printed, refused, run, swarmloop};
 
 /// A torrent with keys that nobody knows, inside `info` and outside.
 const TORRENT: &[u8] = b"d8:announce17:http://a/announce7:comment1:c4:infod6:lengthi3e4:name1:n\
@@ -136,6 +137,30 @@ fn the_file_is_replaced_in_one_step_and_keeps_its_permissions() {
 }
 
 #[test]
+fn a_torrent_goes_through_from_stdin_to_stdout() {
+    let shelf = shelf();
+    let file = || fs::File::open(shelf.path().join("x.torrent")).unwrap();
+    let through = |args: &[&str]| {
+        let mut command = swarmloop(shelf.path(), &[&["edit", "-", "-o", "-"], args].concat());
+        command.stdin(file()).output().unwrap()
+    };
+    let output = through(&["-c", "new"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("comment: 'new', not 'c'\nedited  stdout  "), "{said}");
+    printed(shelf.path(), &["edit", "x.torrent", "-c", "new", "-o", "y.torrent"]);
+    assert_eq!(output.stdout, fs::read(shelf.path().join("y.torrent")).unwrap());
+    // Programs get one thing on stdout.
+    let output = through(&["-c", "new", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(objects(&String::from_utf8(output.stdout).unwrap()).len(), 1, "the summary");
+    let output = through(&["-c", "new", "--json", "--dry-run"]);
+    let objects = objects(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!((&objects[0]["path"], &objects[0]["dry_run"]), (&Value::Null, &true.into()));
+    assert_eq!(names(shelf.path()), ["x.torrent", "y.torrent"]);
+}
+
+#[test]
 fn wrong_usage_and_bad_files_are_refused() {
     let shelf = shelf();
     fs::write(shelf.path().join("bad.torrent"), "d4:infodee").unwrap();
@@ -151,6 +176,7 @@ fn wrong_usage_and_bad_files_are_refused() {
         (&["edit", "none.torrent", "-c", "x"], 4, "cannot read 'none.torrent'"),
         (&["edit", "bad.torrent", "-c", "x"], 4, "bad torrent file 'bad.torrent'"),
         (&["edit", "x.torrent", "-c", "x", "-o", "there"], 6, "hint: -f replaces it"),
+        (&["edit", "x.torrent", "-c", "x", "-o", "no/y"], 1, "cannot create 'no/y': No such"),
     ] {
         let (found, err) = refused(shelf.path(), args);
         assert_eq!(found, Some(code), "{args:?}: {err}");

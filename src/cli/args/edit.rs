@@ -18,13 +18,14 @@ another torrent, of which the peers of the old one do not know.
 
 Examples:
   swarmloop edit x.torrent -r http://old.example http://new.example
-  swarmloop edit x.torrent -a udp://a:1,udp://b:1 --comment '' -o y.torrent";
+  swarmloop edit x.torrent -a udp://a:1,udp://b:1 --comment '' -o y.torrent
+  swarmloop edit x.torrent --comment mastered -o - >y.torrent";
 
 /// Arguments of `edit`.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct EditArgs {
-    /// Torrent file
+    /// Torrent file; - is stdin
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrent: OsString,
     /// Add announce URLs as a tier behind the others; may be repeated
@@ -60,7 +61,7 @@ pub(crate) struct EditArgs {
     /// Another name of the file or the top folder
     #[arg(short, long, value_name = "NAME", value_parser = name)]
     pub(crate) name: Option<String>,
-    /// Write to this file instead
+    /// Write to this file instead; - is stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
     /// Replace a file that is where --output says

@@ -7,9 +7,8 @@
 mod walk;
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -29,21 +28,13 @@ use super::get::warn_of_notes;
 use super::hashing::{Halt, hash_all};
 use super::input::{Loaded, escaped_path};
 use super::json;
-use super::new_file::{in_the_way, put};
 use super::signals::Signals;
 use super::size::Size;
 use super::stall::count;
+use super::target::Target;
 use super::ui::Ui;
 
 use self::walk::{Rules, Source};
-
-/// Where a torrent goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
-    File(PathBuf),
-    /// To whoever reads what the program prints.
-    Stdout,
-}
 
 /// More than this many things that were left out are only counted.
 const MAX_NAMED: usize = 3;
@@ -62,10 +53,7 @@ pub(crate) fn run(args: &CreateArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     };
     let torrent = hashed.torrent(&trackers(args));
     let metainfo = hashed.metainfo(&torrent)?;
-    match hashed.output() {
-        Target::File(path) => put(path, &torrent, args.force)?,
-        Target::Stdout => ui.result_bytes(&torrent),
-    }
+    hashed.output().write(&torrent, args.force, ui)?;
     hashed.plan.tell(&metainfo, ui);
     Ok(Exit::Success)
 }
@@ -109,43 +97,6 @@ impl Hashed<'_> {
     }
 }
 
-impl Target {
-    /// Refuses a place that is taken, unless what is there may be replaced, and a terminal.
-    fn check(&self, force: bool) -> Result<(), Failure> {
-        match self {
-            Self::File(path) if !force && path.symlink_metadata().is_ok() => {
-                Err(in_the_way(path).hint("-f replaces it; -o names another place"))
-            }
-            Self::Stdout if io::stdout().is_terminal() => {
-                let message = "a torrent is no text for a terminal. Nothing was written";
-                let failure = Failure::new(Exit::Usage, "stdout_is_terminal", message);
-                Err(failure.hint("give stdout to a file or a program, as in -o - >x.torrent"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Returns the file, if it is one.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        match self {
-            Self::File(path) => Some(path),
-            Self::Stdout => None,
-        }
-    }
-}
-
-/// Refuses what would mix with a torrent on stdout.
-fn refuse_mixing(args: &CreateArgs, ui: &Ui) -> Result<(), Failure> {
-    let flag = match (ui.is_json(), args.magnet) {
-        (true, _) => "--json",
-        (_, true) => "--magnet",
-        _ => return Ok(()),
-    };
-    let message = format!("-o - and {flag} would both write to stdout. Nothing was written");
-    let hint = "name a file with -o, or print the magnet link with `swarmloop magnet -`";
-    Err(Failure::new(Exit::Usage, "stdout_twice", message).hint(hint))
-}
-
 fn refuse_later(args: &CreateArgs) -> Result<(), Failure> {
     let given = [(args.v2, "--v2 is"), (args.hybrid, "--hybrid is"), (args.md5, "--md5 is")];
     match given.into_iter().find(|(given, _)| *given) {
@@ -163,8 +114,7 @@ fn conclude(halt: Halt, ui: &mut Ui) -> Result<Exit, Failure> {
 /// Returns where the torrent goes.
 pub(crate) fn output(args: &CreateArgs) -> Result<Target, Failure> {
     let folder = match &args.output {
-        Some(output) if output == "-" => return Ok(Target::Stdout),
-        Some(output) if !output.is_dir() => return Ok(Target::File(output.clone())),
+        Some(output) if output == "-" || !output.is_dir() => return Ok(Target::named(output)),
         folder => folder.clone().unwrap_or_default(),
     };
     let mut name = match &args.name {
@@ -205,8 +155,8 @@ impl<'a> Plan<'a> {
     fn rehearse(args: &'a CreateArgs, ui: &mut Ui) -> Result<(Self, Metainfo), Failure> {
         refuse_later(args)?;
         let output = output(args)?;
-        if output == Target::Stdout && !args.dry_run {
-            refuse_mixing(args, ui)?;
+        if !args.dry_run {
+            output.check_alone(&[("--json", ui.is_json()), ("--magnet", args.magnet)])?;
         }
         let follow_symlinks = args.follow_symlinks;
         let rules = Rules { exclude: &args.exclude, follow_symlinks, output: output.path() };
@@ -348,7 +298,7 @@ impl<'a> Plan<'a> {
     fn summary(&self, metainfo: &Metainfo) -> String {
         format!(
             "{}  {} in {}  {} of {}",
-            self.output.path().map_or_else(|| "stdout".to_owned(), escaped_path),
+            self.output.shown(),
             Size(metainfo.total_len()),
             count(metainfo.files.len(), "file", "files"),
             count(metainfo.piece_count() as usize, "piece", "pieces"),
