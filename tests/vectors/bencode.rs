@@ -3,7 +3,6 @@
 //!
 //! Cases are from libtorrent (`test/test_bdecode.cpp`), Transmission (`variant-test.cc`) and
 //! anacrolix/torrent (its fuzz corpus).
-#![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 use swarmloop::proto::bencode::{self, DecodeErrorKind, Limits};
 
