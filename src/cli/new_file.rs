@@ -1,9 +1,9 @@
 //! Files that the command line itself writes: new ones only, and whole or not at all.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -52,8 +52,13 @@ impl NewFile {
     /// Ends the file, which stays.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.flush()?;
-        self.file = None;
+        self.keep();
         Ok(())
+    }
+
+    /// Ends the file, of which everything has been written.
+    fn keep(mut self) {
+        self.file = None;
     }
 }
 
@@ -76,24 +81,15 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// Puts a whole file in the place of another, or, unless `replace`, where none is: whoever looks
 /// finds the old one or the new one, after a crash too.
 pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failure> {
+    // Nobody knows the file beside it: what is wrong is told of the one that it is to become.
     let failed = |what: &str, error: &io::Error| {
         Failure::io(&format!("{what} '{}'", escaped_path(path)), error)
     };
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    // Nobody knows that file: what is wrong is told of the one that it is to become.
-    let file = File::create_new(&temporary).map_err(|error| failed("create", &error))?;
-    let mut file = NewFile { path: temporary.clone(), file: Some(BufWriter::new(file)) };
-    file.write(bytes)?;
-    file.write_with(|file| {
-        file.flush()?;
-        if let Ok(there) = fs::metadata(path) {
-            file.get_ref().set_permissions(there.permissions())?;
-        }
-        file.get_ref().sync_all()
-    })?;
+    let (temporary, file) = create_beside(path).map_err(|error| failed("create", &error))?;
+    let mut writer = BufWriter::new(file);
+    let written = fill(&mut writer, bytes, path);
+    let file = NewFile { path: temporary.clone(), file: Some(writer) };
+    written.map_err(|error| failed("write", &error))?;
     let how = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     match renameat_with(CWD, &temporary, CWD, path, how) {
         Err(Errno::EXIST) => return Err(in_the_way(path)),
@@ -103,10 +99,39 @@ pub(crate) fn put(path: &Path, bytes: &[u8], replace: bool) -> Result<(), Failur
         }
         result => result.map_err(|error| failed("create", &error.into()))?,
     }
-    file.finish()?;
+    file.keep();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = File::open(folder.unwrap_or(Path::new(".")));
     folder.and_then(|folder| folder.sync_all()).map_err(|error| failed("save", &error))
+}
+
+/// Writes a whole file to the disk, with the permissions of the one whose place it takes.
+fn fill(file: &mut BufWriter<File>, bytes: &[u8], path: &Path) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.flush()?;
+    if let Ok(there) = fs::metadata(path) {
+        file.get_ref().set_permissions(there.permissions())?;
+    }
+    file.get_ref().sync_all()
+}
+
+/// Makes a file in the folder of another, by a name that nobody has: a process that was killed may
+/// have left some, and its number comes back soon in a container.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    /// Names that are tried: a folder with more leftovers needs another remedy.
+    const MAX_NAMES: u32 = 1000;
+
+    let mut number = 0;
+    loop {
+        // Not made of the file's own name, to which nothing might fit any more.
+        let name = format!(".swarmloop-{}-{number}.tmp", process::id());
+        let temporary = path.with_file_name(name);
+        number += 1;
+        match File::create_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_NAMES => {}
+            created => return created.map(|file| (temporary, file)),
+        }
+    }
 }
 
 /// Something is where a file is to be made.
@@ -159,6 +184,26 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something is left over");
         assert!(put(&folder.path().join("none/a"), b"x", false).is_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_of_the_same_number_has_left_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        // As long as a name can be.
+        let path = folder.path().join("a".repeat(255));
+        let (left, _) = create_beside(&path).unwrap();
+        fs::write(&left, "half").unwrap();
+        put(&path, b"first", false).unwrap();
+        put(&path, b"second", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read(&left).unwrap(), b"half");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_of_the_file_that_was_asked_for() {
+        let failure = put(Path::new("/proc/a"), b"x", false).unwrap_err();
+        assert!(failure.message.starts_with("cannot create '/proc/a': "), "{}", failure.message);
     }
 
     #[test]
