@@ -271,7 +271,11 @@ fn what_stdout_does_not_take_is_a_failure() {
         let args = if args[0] == "--json" { [args, &demo].concat() } else { args.to_vec() };
         let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
         let output = swarmloop(folder.path(), &args).stdout(full).output().expect("it runs");
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let ran = Ran::new(&output);
+        assert_eq!(ran.code, Some(6), "{args:?}");
+        let errors: Vec<_> = ran.err.lines().filter(|line| line.contains("error")).collect();
+        let told = "cannot write to stdout: No space left on device (os error 28)";
+        assert!(errors.len() == 1 && errors[0].contains(told), "{args:?}: {}", ran.err);
     }
 }
 
@@ -319,8 +323,8 @@ fn a_log_that_cannot_be_kept_stops_nothing_but_one_that_cannot_be_opened_does() 
     let mut demo = swarmloop(folder.path(), args);
     let ran = Ran::new(&demo.env("TMPDIR", folder.path()).output().expect("it runs"));
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let warning = "swarmloop: warning: cannot write the log '/dev/full': no storage space; \
-                   the run goes on without it\n";
+    let warning = "swarmloop: warning: cannot write the log '/dev/full': No space left on \
+                   device (os error 28); the run goes on without it\n";
     assert_eq!(ran.err.matches("the log").count(), 1, "{}", ran.err);
     assert!(ran.err.contains(warning), "{}", ran.err);
 

@@ -172,6 +172,12 @@ impl Failure {
         Self::new(exit_of(error), "io", format!("cannot {what}: {error}"))
     }
 
+    /// Stdout does not take results any more; `None` if its reader went away, who had enough.
+    pub(crate) fn stdout(error: &io::Error) -> Option<Self> {
+        let is_failure = error.kind() != io::ErrorKind::BrokenPipe;
+        is_failure.then(|| Self::io("write to stdout", error))
+    }
+
     /// The engine's disk failed with `have` of `size` bytes verified.
     pub(crate) fn disk(error: &DiskError, have: u64, size: u64) -> Self {
         let (exit, code, hint) = match error.kind {

@@ -67,7 +67,7 @@ mod whitelist;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use self::args::{Command, Parsed, Refusal};
@@ -81,17 +81,15 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let parsed = match args::parse(args, &Sources::of_process()) {
         Ok(parsed) => parsed,
         Err(Refusal::Clap(error)) => {
-            // Help and version are printed this way too. A closed stream leaves nobody to tell.
-            return match error.print() {
-                _ if error.use_stderr() => Exit::Usage.into(),
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => Exit::Failed.into(),
-                _ => Exit::Success.into(),
-            };
+            let printed = error.print();
+            if error.use_stderr() {
+                return Exit::Usage.into();
+            }
+            // Help and version are results like others.
+            let failure = printed.err().and_then(|error| Failure::stdout(&error));
+            return failure.map_or(Exit::Success.into(), |failure| refuse(&failure));
         }
-        Err(Refusal::Failed(failure)) => {
-            let _ = writeln!(std::io::stderr(), "{}", failure.text());
-            return failure.exit.into();
-        }
+        Err(Refusal::Failed(failure)) => return refuse(&failure),
     };
     let cli = &parsed.cli;
     let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
@@ -101,6 +99,13 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         failure.exit
     });
     ui.summary(exit).into()
+}
+
+/// Says why nothing is run.
+fn refuse(failure: &Failure) -> ExitCode {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", failure.text());
+    failure.exit.into()
 }
 
 /// Runs the subcommand.

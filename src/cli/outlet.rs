@@ -23,7 +23,7 @@ pub(crate) trait Stream: Write {
     }
 
     /// Returns why the stream takes nothing any more, if a write failed that has been taken.
-    fn failure(&self) -> Option<io::ErrorKind> {
+    fn failure(&self) -> Option<io::Error> {
         None
     }
 }
@@ -51,8 +51,8 @@ impl Write for Outlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let queue = &self.0.0;
         let mut state = queue.lock();
-        if let Some(kind) = state.failure {
-            return Err(kind.into());
+        if let Some(error) = &state.failure {
+            return Err(again(error));
         }
         state.waiting.extend_from_slice(bytes);
         drop(state);
@@ -89,8 +89,8 @@ impl Stream for Outlet {
         true
     }
 
-    fn failure(&self) -> Option<io::ErrorKind> {
-        self.0.0.lock().failure
+    fn failure(&self) -> Option<io::Error> {
+        self.0.0.lock().failure.as_ref().map(again)
     }
 }
 
@@ -116,7 +116,7 @@ struct State {
     waiting: Vec<u8>,
     /// Bytes that the thread is writing.
     in_hand: usize,
-    failure: Option<io::ErrorKind>,
+    failure: Option<Arc<io::Error>>,
     closed: bool,
 }
 
@@ -145,13 +145,18 @@ impl Queue {
             drop(state);
             if let Err(error) = to.write_all(&bytes).and_then(|()| to.flush()) {
                 let mut state = self.lock();
-                *state = State { failure: Some(error.kind()), ..State::default() };
+                *state = State { failure: Some(Arc::new(error)), ..State::default() };
                 drop(state);
                 self.changed.notify_all();
                 return;
             }
         }
     }
+}
+
+/// Returns an error that says what another one said.
+fn again(error: &Arc<io::Error>) -> io::Error {
+    io::Error::new(error.kind(), Arc::clone(error))
 }
 
 #[cfg(test)]
@@ -208,11 +213,14 @@ mod tests {
     fn a_failure_is_remembered_and_ends_the_waiting() {
         let (mut outlet, open, _came) = gated();
         outlet.write_all(b"lost").expect("taken");
-        open.send(Err(io::ErrorKind::BrokenPipe.into())).expect("the thread is there");
+        let full = || io::Error::from(rustix::io::Errno::NOSPC);
+        open.send(Err(full())).expect("the thread is there");
         assert!(outlet.settle(LONG));
-        assert_eq!(outlet.failure(), Some(io::ErrorKind::BrokenPipe));
-        let error = outlet.write_all(b"more").expect_err("it is closed");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let again = outlet.write_all(b"more").expect_err("it is closed");
+        for error in [outlet.failure().expect("it failed"), again] {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            assert_eq!(error.to_string(), full().to_string(), "the system's number is told");
+        }
     }
 
     #[test]

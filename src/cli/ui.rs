@@ -156,7 +156,8 @@ pub(crate) struct Ui {
     is_json: bool,
     is_quiet: bool,
     verbose: u8,
-    out_error: Option<io::ErrorKind>,
+    /// What stdout's failure makes of a success; `None` as long as it takes what it is given.
+    out_end: Option<Exit>,
     /// Lines that stderr had no room for.
     unwritten: u64,
     conditions: Conditions,
@@ -200,7 +201,7 @@ impl Ui {
             is_json: args.json,
             is_quiet: args.quiet,
             verbose: args.verbose,
-            out_error: None,
+            out_end: None,
             unwritten: 0,
             conditions: Conditions::default(),
             counts: json::Counts::default(),
@@ -222,7 +223,7 @@ impl Ui {
 
     /// Tells whether nobody reads stdout any more, or it takes nothing.
     pub(crate) fn is_out_closed(&self) -> bool {
-        self.out_error.is_some() || self.out.failure().is_some()
+        self.out_end.is_some() || self.out.failure().is_some()
     }
 
     /// Returns how many torrents can be shown at a time.
@@ -434,8 +435,8 @@ impl Ui {
     }
 
     /// Prints the last line of JSON, waits until everything is written, and returns what the
-    /// process exits with: no success if stdout did not take the results. A reader that went away
-    /// is not counted as that; it had enough.
+    /// process exits with: no success, and nothing less bad, if stdout did not take the results. A
+    /// reader that went away is not counted as that; it had enough.
     pub(crate) fn summary(&mut self, exit: Exit) -> Exit {
         self.end_progress();
         self.end_log(exit);
@@ -446,12 +447,7 @@ impl Ui {
         self.out.settle(Duration::MAX);
         self.note_out_failure(self.out.failure());
         self.err.settle(Duration::MAX);
-        match self.out_error {
-            Some(kind) if kind != io::ErrorKind::BrokenPipe && exit == Exit::Success => {
-                Exit::Failed
-            }
-            _ => exit,
-        }
+        Exit::worst([self.out_end.unwrap_or(Exit::Success), exit])
     }
 
     /// Writes a line to stderr, above redrawn lines if there are any.
@@ -481,7 +477,7 @@ impl Ui {
 
     /// Writes to stdout. Once that failed, nothing is tried again.
     fn write_out_bytes(&mut self, bytes: &[u8]) {
-        if self.out_error.is_some() {
+        if self.out_end.is_some() {
             return;
         }
         if let View::Redrawn(screen) = &mut self.view {
@@ -491,15 +487,16 @@ impl Ui {
         }
         self.turn_to(Side::Out);
         let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
-        self.note_out_failure(written.err().map(|error| error.kind()));
+        self.note_out_failure(written.err());
     }
 
     /// Tells once that stdout takes nothing any more, unless its reader has just gone away.
-    fn note_out_failure(&mut self, failure: Option<io::ErrorKind>) {
-        let Some(kind) = failure.filter(|_| self.out_error.is_none()) else { return };
-        self.out_error = Some(kind);
-        if kind != io::ErrorKind::BrokenPipe {
-            self.error(&Failure::io("write to stdout", &kind.into()), None);
+    fn note_out_failure(&mut self, error: Option<io::Error>) {
+        let Some(error) = error.filter(|_| self.out_end.is_none()) else { return };
+        let failure = Failure::stdout(&error);
+        self.out_end = Some(failure.as_ref().map_or(Exit::Success, |failure| failure.exit));
+        if let Some(failure) = failure {
+            self.error(&failure, None);
         }
     }
 

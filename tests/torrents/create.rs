@@ -375,7 +375,10 @@ fn a_torrent_can_go_to_stdout_alone() {
     assert!(error.contains("stdout is for the line that a receiver types"), "{error}");
     let mut full = swarmloop(folder.path(), &["create", "a", "-o", "-"]);
     full.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
-    assert_eq!(full.output().unwrap().status.code(), Some(1));
+    let full = full.output().unwrap();
+    assert_eq!(full.status.code(), Some(6));
+    let err = String::from_utf8(full.stderr).unwrap();
+    assert!(err.contains("cannot write to stdout: No space left on device (os error 28)"), "{err}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Log {
             Ok(()) => Said::Nothing,
             Err(error) => {
                 self.is_given_up = true;
-                Said::Failed(failed_text(path, error.kind()))
+                Said::Failed(failed_text(path, &error))
             }
         }
     }
@@ -151,7 +151,7 @@ impl Log {
         let failure = stream.failure();
         match failure {
             _ if std::mem::replace(&mut self.is_given_up, true) => Said::Nothing,
-            Some(kind) => Said::Failed(failed_text(path, kind)),
+            Some(error) => Said::Failed(failed_text(path, &error)),
             None if is_written && self.unwritten == 0 => Said::Nothing,
             None => Said::Failed(format!(
                 "the log '{}' is not whole: its disk is too slow",
@@ -174,8 +174,8 @@ fn open(path: &Path) -> Result<Box<dyn Stream>, Failure> {
     }
 }
 
-fn failed_text(path: &Path, kind: io::ErrorKind) -> String {
-    format!("cannot write the log '{}': {kind}; the run goes on without it", escaped_path(path))
+fn failed_text(path: &Path, error: &io::Error) -> String {
+    format!("cannot write the log '{}': {error}; the run goes on without it", escaped_path(path))
 }
 
 #[cfg(test)]

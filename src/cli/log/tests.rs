@@ -42,8 +42,8 @@ impl Stream for Disk {
         self.backlog.get() == 0
     }
 
-    fn failure(&self) -> Option<io::ErrorKind> {
-        self.failure.get()
+    fn failure(&self) -> Option<io::Error> {
+        self.failure.get().map(io::Error::from)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::cli::snapshot::sample;
 
@@ -29,7 +31,7 @@ impl Write for Written {
 }
 
 /// A stream that fails.
-struct Broken(io::ErrorKind);
+struct Broken(Errno);
 
 impl Stream for Broken {}
 
@@ -258,23 +260,29 @@ fn json_progress_comes_once_a_second_and_never_of_stopped_torrents() {
 
 #[test]
 fn a_closed_stdout_is_remembered_in_silence() {
-    for (kind, exit, message) in [
-        (io::ErrorKind::BrokenPipe, Exit::Success, ""),
+    for (errno, exit, message) in [
+        (Errno::PIPE, Exit::Success, ""),
         (
-            io::ErrorKind::StorageFull,
+            Errno::NOSPC,
+            Exit::Disk,
+            "swarmloop: error: cannot write to stdout: No space left on device (os error 28)\n",
+        ),
+        (
+            Errno::IO,
             Exit::Failed,
-            "swarmloop: error: cannot write to stdout: no storage space\n",
+            "swarmloop: error: cannot write to stdout: Input/output error (os error 5)\n",
         ),
     ] {
         let err = Written::default();
-        let mut ui = ui(&plain(), Broken(kind), err.clone());
+        let mut ui = ui(&plain(), Broken(errno), err.clone());
         assert!(!ui.is_out_closed());
         ui.result("a");
         ui.result("b");
         assert!(ui.is_out_closed());
         assert_eq!(err.text(), message);
         assert_eq!(ui.summary(Exit::Success), exit);
-        assert_eq!(ui.summary(Exit::Disk), Exit::Disk, "another failure says more");
+        assert_eq!(ui.summary(Exit::GaveUp), Exit::worst([Exit::GaveUp, exit]));
+        assert_eq!(ui.summary(Exit::Signal(2)), Exit::Signal(2), "that says more");
     }
 }
 
@@ -345,7 +353,7 @@ fn what_happens_again_is_one_line_with_a_count() {
 
 #[test]
 fn a_closed_stderr_is_no_panic() {
-    let mut ui = ui(&plain(), Written::default(), Broken(io::ErrorKind::BrokenPipe));
+    let mut ui = ui(&plain(), Written::default(), Broken(Errno::PIPE));
     ui.error(&failure(), None);
     ui.status(&picture(&[Row { number: 1, name: "a", torrent: &sample(), peers: &[] }]));
     ui.summary(Exit::Failed);
@@ -361,5 +369,5 @@ fn result_paths_are_escaped() {
 /// A user interface whose stdout nobody reads any more, and what it writes to stderr.
 pub(crate) fn without_reader(args: &OutputArgs) -> (Ui, Written) {
     let err = Written::default();
-    (ui(args, Broken(io::ErrorKind::BrokenPipe), err.clone()), err)
+    (ui(args, Broken(Errno::PIPE), err.clone()), err)
 }
