@@ -113,7 +113,8 @@ pub enum Job {
         /// The files by index, and which of their pieces are right.
         files: Vec<(usize, Vec<PieceIndex>)>,
     },
-    /// Look how much space there is, and take what one piece needs of it.
+    /// Look how much space there is, and take what one piece needs of it. If what the wanted files
+    /// lack fits, try whether they can be made at all; nothing of that stays.
     Space {
         /// Where to look.
         storage: Arc<Storage>,
@@ -295,7 +296,8 @@ pub enum Outcome {
     Space {
         /// The job's torrent.
         torrent: TorrentId,
-        /// What was found; [`DiskErrorKind::Full`] if there is no room even for the piece.
+        /// What was found; [`DiskErrorKind::Full`] if there is no room even for the piece, any
+        /// other kind if nothing can be made there.
         space: Result<Space, DiskError>,
     },
     /// Of [`Job::LetGo`].
@@ -349,6 +351,13 @@ pub struct Space {
     pub free: Option<u64>,
     /// Bytes that the wanted files do not take up yet: holes in them count.
     pub lacking: u64,
+}
+
+impl Space {
+    /// Tells whether what is lacking fits, as far as the system says.
+    pub fn fits(&self) -> bool {
+        self.free.is_none_or(|free| free >= self.lacking)
+    }
 }
 
 /// A file of a torrent that exists.

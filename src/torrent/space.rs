@@ -116,16 +116,17 @@ impl Torrent {
         true
     }
 
-    /// Takes in whether there is room. Whoever cannot tell is not in the way: a disk that turns out
-    /// to be full is waited for.
-    fn on_room(&mut self, space: Option<Space>, ctx: &mut Ctx<'_>) -> After {
-        if let Some(Space { free: Some(free), lacking }) = space
-            && free < lacking
-        {
-            self.stop(Some(StopReason::NoSpace { free, needed: lacking }), ctx);
-            return After::Stopped;
+    /// Takes in whether there is room, in a place where something can be made. Who cannot tell is
+    /// not in the way: a disk that turns out to be full is waited for.
+    fn on_room(&mut self, space: Result<Space, DiskError>, ctx: &mut Ctx<'_>) -> After {
+        match space {
+            Ok(Space { free: Some(free), lacking: needed }) if free < needed => {
+                self.stop(Some(StopReason::NoSpace { free, needed }), ctx);
+                After::Stopped
+            }
+            Err(error) if error.kind != DiskErrorKind::Full => self.on_disk_error(error, ctx),
+            _ => self.check_on(ctx),
         }
-        self.check_on(ctx)
     }
 
     /// Takes in that `piece`, or the last touches, could not be written for want of space.
@@ -160,7 +161,7 @@ impl Torrent {
     /// Takes in what a look for space found.
     pub(super) fn on_space(&mut self, space: Result<Space, DiskError>, ctx: &mut Ctx<'_>) -> After {
         if let Stage::Checking(_) = &self.stage {
-            return self.on_room(space.ok(), ctx);
+            return self.on_room(space, ctx);
         }
         let piece_len = u64::from(self.geometry.piece_len());
         let Some(shortage) = self.trouble.shortage.as_mut().filter(|it| it.step == Step::Hear)

@@ -42,16 +42,52 @@ fn a_folder_without_permission_exits_with_6() {
     if !has_strace() {
         return;
     }
-    // Else it could not be made either.
-    std::fs::create_dir_all(stage.path("state/swarmloop/resume")).unwrap();
-    let ended = stage.run(stage.get_by(&strace("inject=mkdirat:error=EACCES"), "out"));
-    assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
-    assert_eq!(
-        ended.words(),
-        "swarmloop: error: cannot create folder \"out/data\": permission denied. \
-         0.0% is verified and kept\n\
-         hint: change the permissions and run the same command again"
-    );
+    // Else they could not be made either.
+    for folder in ["state/swarmloop/resume", "state/swarmloop/locks"] {
+        std::fs::create_dir_all(stage.path(folder)).unwrap();
+    }
+    for (folder, made) in [("out", None), ("out/data", Some("out"))] {
+        if let Some(made) = made {
+            std::fs::create_dir(stage.path(made)).unwrap();
+        }
+        let inject = "inject=?mkdir,mkdirat:error=EACCES";
+        let ended = stage.run(stage.get_by(&strace(inject), "out"));
+        assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{}", ended.err);
+        let expected = format!(
+            "swarmloop: error: cannot create folder \"{folder}\": permission denied. \
+             0.0% is verified and kept\n\
+             hint: change the permissions and run the same command again"
+        );
+        assert_eq!(ended.words(), expected);
+    }
+    stage.finish("out");
+}
+
+#[test]
+fn a_place_that_takes_nothing_is_told_of_before_anybody_is_asked_for_anything() {
+    let stage = Stage::new(&[("a", MIB)]);
+    let Some(tmpfs) = Tmpfs::mount(stage.path("out"), "size=16m,ro") else { return };
+    // Nobody is there to give a first piece, with which it would be found out.
+    for (dir, folder, why) in [
+        ("out", "out/data", "read-only file system"),
+        ("out/new/er", "out/new/er", "read-only file system"),
+        ("/proc/new", "/proc/new", "no such file or directory"),
+    ] {
+        let mut command = stage.command(&[]);
+        command.args(["get", "t.torrent", "-d", dir, "--no-trackers", "--bind", "127.0.0.1"]);
+        let ended = stage.run(command);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(6), ""), "{dir}: {}", ended.err);
+        let expected = format!(
+            "swarmloop: error: cannot create folder \"{folder}\": {why}. \
+             0.0% is verified and kept\n\
+             hint: choose another folder and run the same command again"
+        );
+        assert_eq!(ended.words(), expected);
+    }
+    tmpfs.remount("rw");
+    stage.finish("out");
+    // What is there needs nothing to be made.
+    tmpfs.remount("ro");
     stage.finish("out");
 }
 

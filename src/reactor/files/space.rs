@@ -1,18 +1,20 @@
 //! How much room there is, and setting some of it apart.
 
 use std::os::fd::AsFd;
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
+use std::process;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, Mode};
 use rustix::io::Errno;
 
-use crate::disk::job::{DiskError, DiskOp, Space, Storage};
+use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Space, Storage};
 use crate::disk::layout::LayoutFile;
 use crate::id::PieceIndex;
 
 use super::Files;
 use super::cache::Access;
 use super::fault::failed;
+use super::sync::{again, or_here};
 
 impl Files {
     /// Returns how many bytes an unprivileged writer may still take where `storage` is or will be,
@@ -44,6 +46,52 @@ impl Files {
         let lacking = files.map(|file| file.len.saturating_sub(taken(storage, file))).sum();
         Ok(Space { free: free(&storage.root), lacking })
     }
+
+    /// Tries whether what is not there of the `wanted` files can be made, so that a place that
+    /// takes nothing is known before anything is asked for: makes a folder beside it, and takes
+    /// that away again. Files whose own folders are there are not tried.
+    ///
+    /// # Errors
+    ///
+    /// Those of making a folder, told of what would have been made; a want of space is none.
+    pub fn try_to_make(storage: &Storage, wanted: &[usize]) -> Result<(), DiskError> {
+        let Some((op, path)) = first_missing(storage, wanted) else { return Ok(()) };
+        let beside = path.ancestors().skip(1).find(|folder| or_here(folder).exists());
+        let Some(beside) = beside else { return Ok(()) };
+        let tried = beside.join(format!(".swarmloop-{}.tmp", process::id()));
+        let errno = match again(|| rustix::fs::mkdir(&tried, Mode::from_raw_mode(0o700))) {
+            Ok(()) => {
+                // Empty and ours.
+                let _ = rustix::fs::rmdir(&tried);
+                return Ok(());
+            }
+            // Another thread is trying the same.
+            Err(Errno::EXIST) => return Ok(()),
+            Err(errno) => errno,
+        };
+        let error = failed(op, path, errno);
+        match error.kind {
+            DiskErrorKind::Full => Ok(()),
+            // The folder is there: it is its file system, such as /proc, that has no others.
+            DiskErrorKind::Missing => Err(DiskError { kind: DiskErrorKind::ReadOnly, ..error }),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Returns what would be made first for the `wanted` files, and how: the download folder, the
+/// torrent's own, or a file in the former.
+fn first_missing(storage: &Storage, wanted: &[usize]) -> Option<(DiskOp, PathBuf)> {
+    if !or_here(&storage.root).exists() {
+        return Some((DiskOp::CreateFolder, storage.root.clone()));
+    }
+    let of_file = |index: &usize| {
+        let mut names = storage.layout.files().get(*index)?.path.components();
+        let top = storage.root.join(names.next()?);
+        let op = if names.next().is_some() { DiskOp::CreateFolder } else { DiskOp::Open };
+        top.symlink_metadata().is_err().then_some((op, top))
+    };
+    wanted.iter().find_map(of_file)
 }
 
 /// Returns how many bytes a file takes on its disk, none if it is not there.

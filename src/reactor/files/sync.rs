@@ -196,7 +196,7 @@ pub(super) fn make_root(root: &Path) -> Result<(), DiskError> {
 }
 
 /// Returns a path that names the working folder even if it is empty.
-fn or_here(path: &Path) -> &Path {
+pub(super) fn or_here(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 

@@ -381,6 +381,34 @@ fn a_full_and_a_read_only_file_system_are_told_apart() {
 }
 
 #[test]
+fn a_place_that_takes_nothing_is_found_by_trying_and_nothing_is_left_of_that() {
+    let Some(tmpfs) = Tmpfs::mount() else { return };
+    let in_folders = storage(tmpfs.0.path(), &[("t/a", 1), ("u/b", 1)]);
+    let alone = storage(tmpfs.0.path(), &[("a", 1)]);
+    let new = storage(&tmpfs.0.path().join("new/er"), &[("a", 1)]);
+    for storage in [&in_folders, &alone, &new] {
+        assert_eq!(Files::try_to_make(storage, &[0]), Ok(()));
+    }
+    assert_eq!(fs::read_dir(tmpfs.0.path()).unwrap().count(), 0);
+    fs::create_dir(tmpfs.0.path().join("t")).unwrap();
+    tmpfs.make_read_only();
+    // What is there may be writable though its folder is not.
+    assert_eq!(Files::try_to_make(&in_folders, &[0]), Ok(()));
+    assert_eq!(Files::try_to_make(&in_folders, &[]), Ok(()));
+    let nowhere = storage(Path::new("/proc/new"), &[("a", 1)]);
+    for (storage, wanted, op, path) in [
+        (&in_folders, 1, DiskOp::CreateFolder, "u"),
+        (&alone, 0, DiskOp::Open, "a"),
+        (&new, 0, DiskOp::CreateFolder, "new/er"),
+        (&nowhere, 0, DiskOp::CreateFolder, "/proc/new"),
+    ] {
+        let error = Files::try_to_make(storage, &[wanted]).unwrap_err();
+        assert_eq!(error.path, tmpfs.0.path().join(path));
+        assert_eq!((error.op, error.kind), (op, DiskErrorKind::ReadOnly));
+    }
+}
+
+#[test]
 fn interruptions_are_repeated_and_errors_and_silence_are_not() {
     let span = Span { file: 0, offset: 100, len: 10, pad: false };
     for (script, expected, offsets) in [

@@ -13,8 +13,8 @@ use std::time::Instant;
 use super::queue::{MAX_BATCH, Queued, hashes};
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Checked, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Storage, Times, Verdict,
-    Verify,
+    Append, Checked, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Space, Storage, Times,
+    Verdict, Verify,
 };
 use crate::disk::state::{Restore, Spill, StateOutcome, Sync};
 use crate::disk::verdict;
@@ -130,7 +130,7 @@ pub(super) fn run(
             Outcome::Finish { torrent: storage.torrent, result }
         }
         Job::Space { storage, wanted, reserve } => {
-            let look = || files.space(&storage, &wanted, reserve);
+            let look = || look_for_space(files, &storage, &wanted, reserve);
             let space = guarded(DiskOp::Reserve, &storage, look);
             Outcome::Space { torrent: storage.torrent, space }
         }
@@ -141,6 +141,21 @@ pub(super) fn run(
         }
         job => Outcome::State(run_state(files, job)?),
     })
+}
+
+/// Looks how much space there is, and whether something can be made where it is needed.
+fn look_for_space(
+    files: &Files,
+    storage: &Storage,
+    wanted: &[usize],
+    reserve: Option<PieceIndex>,
+) -> Result<Space, DiskError> {
+    let space = files.space(storage, wanted, reserve)?;
+    // What does not fit is told of first, and nothing is touched for it.
+    if space.lacking > 0 && space.fits() {
+        Files::try_to_make(storage, wanted)?;
+    }
+    Ok(space)
 }
 
 /// Closes the files of a torrent that rests.
