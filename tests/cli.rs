@@ -99,7 +99,7 @@ fn help_and_version_go_to_stdout() {
 fn what_is_not_there_yet_exits_with_2_and_is_named() {
     for (args, what) in [
         (&["get", "x.torrent", "--proxy", "socks5://localhost:1"][..], "--proxy is"),
-        (&["x.torrent", "--encryption=require"], "--encryption is"),
+        (&["x.torrent", "--encryption=require"], "--encryption require is"),
         (&["x.torrent", "--port-map"], "--port-map is"),
         (&["seed", "x.torrent", "--blocklist", "x"], "--blocklist is"),
         (&["magnet:?xt=urn:btih:0"], "magnet links are"),

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     if torrents.is_empty() || args.files.list {
         return Ok(Exit::worst(lost));
     }
+    network::warn(&args.network, ui);
     let signals = network::listen_for_signals(&args.network)?;
     let title = title(&torrents);
     let downloads: Vec<Download> = torrents

@@ -7,7 +7,7 @@ use swarmloop::client::{Client, ClientConfig, ClientError};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::config::Config;
 
-use super::args::network::NetworkArgs;
+use super::args::network::{Encryption, NetworkArgs};
 use super::blocklist;
 use super::exit::Failure;
 use super::signals::{STOP_TIMEOUT, Signals};
@@ -57,6 +57,14 @@ pub(crate) fn start_with(
 pub(crate) fn listen_for_signals(args: &NetworkArgs) -> Result<Signals, Failure> {
     Signals::listen_for(args.stop_timeout.unwrap_or(STOP_TIMEOUT))
         .map_err(|error| Failure::io("listen for signals", &error))
+}
+
+/// Tells of what the arguments ask for and do not get.
+pub(crate) fn warn(args: &NetworkArgs, ui: &mut Ui) {
+    if let Some(Encryption::Allow | Encryption::Prefer) = args.encryption {
+        let text = "--encryption: this version encrypts nothing; connections to peers are plain";
+        ui.warning("not_encrypted", text, None);
+    }
 }
 
 /// Returns the engine's defaults with what the arguments change.
@@ -254,6 +262,20 @@ mod tests {
             assert_eq!(err.text().contains("private"), warned);
         }
         assert_eq!(metainfo.trackers[1], ["udp://b:1"]);
+    }
+
+    #[test]
+    fn who_would_like_encryption_is_told_that_there_is_none() {
+        for (encryption, warned) in [
+            (None, false),
+            (Some(Encryption::Off), false),
+            (Some(Encryption::Allow), true),
+            (Some(Encryption::Prefer), true),
+        ] {
+            let (mut ui, _, err) = recorded(&plain());
+            warn(&NetworkArgs { encryption, ..NetworkArgs::default() }, &mut ui);
+            assert_eq!(err.text().contains("connections to peers are plain"), warned);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         Some(path) => data_dir(path, &torrent)?,
         None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
     };
+    network::warn(&args.network, ui);
     let signals = network::listen_for_signals(&args.network)?;
     let title = format!("seed {}", torrent.metainfo.name);
     let instruments = Instruments::create(&args.instruments, &title)?;

@@ -59,6 +59,7 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
             }
         }
     }
+    network::warn(&args.network, ui);
     let signals = Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
     let hashed = match create::hash(&to_create, &signals, ui)? {
         Ok(hashed) => hashed,

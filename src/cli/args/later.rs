@@ -12,7 +12,6 @@ use crate::cli::settings::{Scope, Setting, Settings, Value};
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("dht-bootstrap", None, true),
-    ("encryption", None, true),
     ("insecure", None, false),
     ("jobs", Some('j'), true),
     ("metadata-only", None, false),
@@ -23,6 +22,9 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("save-torrent", None, false),
     ("stdout", None, true),
 ];
+
+/// Values that flags of this version take in later ones.
+const LATER_VALUES: &[(&str, &str)] = &[("encryption", "require")];
 
 /// A name that is a flag of these commands and of later versions of others.
 const OWN: (&str, [&str; 3]) = ("jobs", ["create", "share", "verify"]);
@@ -52,8 +54,16 @@ pub(super) fn refuse(command: &str, matches: &ArgMatches) -> Result<(), String> 
     // know.
     let is_known = |long: &str| matches.try_contains_id(long).is_ok();
     let is_later = |long: &str| is_known(long) && !is_own(long, command);
-    let given = LATER.iter().find(|(long, ..)| is_later(long) && is_given(long));
-    given.map_or(Ok(()), |(long, ..)| Err(format!("--{long} is")))
+    if let Some((long, ..)) = LATER.iter().find(|(long, ..)| is_later(long) && is_given(long)) {
+        return Err(format!("--{long} is"));
+    }
+    // As it was typed, whatever it was read as.
+    let typed = |long: &str| matches.get_raw(long).filter(|_| is_given(long));
+    let has = |long: &str, value: &str| {
+        is_known(long) && typed(long).is_some_and(|mut words| words.any(|word| word == value))
+    };
+    let given = LATER_VALUES.iter().find(|(long, value)| has(long, value));
+    given.map_or(Ok(()), |(long, value)| Err(format!("--{long} {value} is")))
 }
 
 /// Refuses the first setting of [`LATER`] that `command` has not got as a flag of its own, and that
@@ -67,9 +77,21 @@ pub(super) fn refuse_settings(settings: &Settings, command: &str) -> Result<(), 
         };
         LATER.iter().any(|(later, ..)| *later == long) && !is_own(long, of)
     };
-    let made = settings
-        .all()
-        .iter()
-        .find(|setting| is_later(setting) && setting.value != Value::Switch(false));
-    made.map_or(Ok(()), |made| Err(format!("--{} ({}) is", made.long, made.origin)))
+    let is_made = |setting: &&Setting| is_later(setting) && setting.value != Value::Switch(false);
+    if let Some(Setting { long, origin, .. }) = settings.all().iter().find(is_made) {
+        return Err(format!("--{long} ({origin}) is"));
+    }
+    let made = settings.all().iter().find_map(|setting| Some((setting, later_value(setting)?)));
+    made.map_or(Ok(()), |(Setting { long, origin, .. }, value)| {
+        Err(format!("--{long} {value} ({origin}) is"))
+    })
+}
+
+/// Returns what a setting is set to of [`LATER_VALUES`].
+fn later_value(setting: &Setting) -> Option<&'static str> {
+    let Value::Words(words) = &setting.value else { return None };
+    let is_set = |(long, value): &&(&str, &str)| {
+        setting.long == *long && words.iter().any(|word| word == value)
+    };
+    LATER_VALUES.iter().find(is_set).map(|(_, value)| *value)
 }

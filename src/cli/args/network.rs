@@ -86,6 +86,9 @@ pub(crate) struct NetworkArgs {
     /// .gz); may be repeated
     #[arg(long = "blocklist", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) blocklists: Vec<PathBuf>,
+    /// What peers are to be spoken to in: nothing is encrypted yet, which all but `require` allow.
+    #[arg(long, value_name = "MODE", hide = true)]
+    pub(crate) encryption: Option<Encryption>,
     /// What no version so far does anyway.
     #[command(flatten)]
     pub(crate) absent: AbsentArgs,
@@ -100,6 +103,19 @@ pub(crate) struct NetworkArgs {
 /// The certificates of a file, DER each.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates(pub(crate) Vec<Vec<u8>>);
+
+/// Whether connections to peers are encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Encryption {
+    /// Never.
+    Off,
+    /// If the peer wants it.
+    Allow,
+    /// If the peer can.
+    Prefer,
+    /// Always; refused as long as it cannot be kept.
+    Require,
+}
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
 #[derive(Clone, Default, Debug, clap::Args)]

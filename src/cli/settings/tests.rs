@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cli::args::network::Encryption;
 use crate::cli::args::{Cli, Command, Parsed, Refusal, parse};
 
 /// A folder with configuration files, a home, and variables.
@@ -55,6 +56,42 @@ impl Place {
             other => panic!("not refused: {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_usual_configuration_is_read() {
+    let place = Place::new().file(
+        "user.toml",
+        "dir = \"~/Downloads\"\n\
+         [network]\nport = 51413\nmax_conns = 500\nlimit_up = \"2M\"\n\
+         encryption = \"prefer\"\n\
+         [get]\nseed_ratio = 1.0\nseed_time = \"2h\"\n",
+    );
+    let get = place.get(&[]);
+    assert_eq!(get.dir.as_deref(), Some(Path::new("/home/me/Downloads")));
+    assert_eq!(get.network.port, Some(51_413..=51_413));
+    assert_eq!(get.network.max_conns, Some(500));
+    assert_eq!(get.network.limits.limit_up, Some(2 << 20));
+    assert_eq!(get.network.encryption, Some(Encryption::Prefer));
+    assert!(get.seeding().is_some_and(|goal| !goal.is_endless()));
+}
+
+#[test]
+fn encryption_that_is_required_is_refused_whoever_requires_it() {
+    let line = "[network]\nencryption = \"require\"\n";
+    let (file, variable) = (Place::new().file("user.toml", line), "SWARMLOOP_ENCRYPTION");
+    let failure = file.failure(&["get", "x"]);
+    let expected = format!("--encryption require ({}:2) is", file.path("user.toml"));
+    assert_eq!(failure.message, format!("{expected} not yet supported"));
+    let failure = Place::new().variable(variable, "require").failure(&["seed", "x"]);
+    let expected = "--encryption require (SWARMLOOP_ENCRYPTION) is not yet supported";
+    assert_eq!((failure.exit, failure.message.as_str()), (Exit::Usage, expected));
+    let failure = Place::new().variable(variable, "sometimes").failure(&["get", "x"]);
+    assert!(failure.message.starts_with("SWARMLOOP_ENCRYPTION: "), "{}", failure.message);
+    // The command line's own word counts.
+    let prefer = "[network]\nencryption = \"prefer\"\n";
+    let get = Place::new().file("user.toml", prefer).get(&["--encryption", "off"]);
+    assert_eq!(get.network.encryption, Some(Encryption::Off));
 }
 
 #[test]
