@@ -160,13 +160,12 @@ impl Torrent {
 
     /// Takes in what a look for space found.
     pub(super) fn on_space(&mut self, space: Result<Space, DiskError>, ctx: &mut Ctx<'_>) -> After {
-        if let Stage::Checking(_) = &self.stage {
-            return self.on_room(space, ctx);
-        }
         let piece_len = u64::from(self.geometry.piece_len());
         let Some(shortage) = self.trouble.shortage.as_mut().filter(|it| it.step == Step::Hear)
         else {
-            return After::Nothing;
+            // Whoever asks for room is not short of it yet.
+            let asks = matches!(self.stage, Stage::Checking(_));
+            return if asks { self.on_room(space, ctx) } else { After::Nothing };
         };
         let mut room = shortage.is_told;
         match space {

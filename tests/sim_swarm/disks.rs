@@ -174,6 +174,31 @@ fn a_full_disk_pauses_that_download_and_it_goes_on_by_itself() {
 }
 
 #[test]
+fn a_sync_that_fails_while_the_disk_is_full_ends_no_wait() {
+    for seed in 0..12 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 2_000_000, 64 << 10, None));
+        let seeder = sim.add_seed(peer(), &source);
+        let mut small = peer();
+        small.disk.capacity = 1_200_000;
+        small.disk.fail_syncs = (0, 1);
+        // So slow that looks for space and the check that follows meet each other.
+        small.disk.latency = (Duration::from_millis(1), Duration::from_secs(4));
+        let unlucky = sim.add_host(small);
+        let add =
+            AddOptions { check_space: false, resume: true, ..AddOptions::from_peers(&[seeder]) };
+        sim.add_torrent(unlucky, &source, add);
+        sim.run_for(5 * MINUTE);
+        let failed = |event: &&Event| matches!(event, Event::SyncFailed { bytes: 1.., .. });
+        assert_eq!(sim.events(unlucky).filter(failed).count(), 1, "{}", sim.dump());
+        let phase = sim.torrent(unlucky, ONLY).unwrap().phase;
+        assert!(matches!(phase, Phase::DiskFull(_)), "{phase:?}");
+        sim.disk_mut(unlucky).set_options(DiskOptions::default());
+        sim.run_until_complete(&[unlucky], 5 * MINUTE);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_not_begun() {
     for (room, fits) in [(999_999, false), (1_000_000, true)] {
         let mut sim = Sim::new(SimOptions::new(7));
