@@ -145,7 +145,8 @@ fn a_first_sync_that_fails_is_told_and_what_it_was_for_looked_at_again() {
     command.args(["--limit-down", "120K"]);
     let mut run = stage.start(command);
     run.wait_for(" of 'data' are checked again");
-    run.wait();
+    let ended = run.wait();
+    assert!(matches!(ended.code, Some(0 | 1)), "{}", ended.err);
     stage.finish("out");
 }
 
