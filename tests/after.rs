@@ -4,17 +4,27 @@
 #![allow(clippy::print_stdout, reason = "what is skipped says so")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "common/port.rs"]
+mod port;
+#[path = "common/running.rs"]
+mod running;
+#[path = "common/torrent.rs"]
+mod torrent;
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use sha1::{Digest, Sha1};
-use swarmloop::proto::bencode::Writer;
 use tempfile::TempDir;
+
+use crate::port::free_port;
+use crate::running::Running;
+use crate::wait::eventually;
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,16 +44,7 @@ impl Stage {
     fn of(len: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
-        let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
-        let mut out = Vec::new();
-        Writer::new(&mut out).dict(|torrent| {
-            torrent.key(b"info").dict(|info| {
-                info.key(b"length").int(i64::try_from(data.len()).expect("small"));
-                info.key(b"name").bytes(b"it's data; rm -rf $HOME");
-                info.key(b"piece length").int(16 << 10);
-                info.key(b"pieces").bytes(&hashes);
-            });
-        });
+        let out = torrent::of_one_file(NAME, &data, 16 << 10);
         fs::write(folder.path().join("data.torrent"), out).expect("written");
         let stage = Self { folder, data };
         stage.put("here");
@@ -308,32 +309,18 @@ fn a_bad_command_line_is_refused_at_once() {
     }
 }
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn seeding_goes_on_from_where_the_data_is() {
     let stage = Stage::new();
-    let listener = TcpListener::bind("127.0.0.15:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    let port = free_port([127, 0, 0, 15]);
     let (number, peer) = (port.to_string(), format!("127.0.0.15:{port}"));
     let args = ["-d", "here", "--move-to", "done", "--seed", "--bind", "127.0.0.15"];
     let seed = stage.get(&[&args[..], &["--port", &number]].concat());
     let mut seed = seed;
     let seed = seed.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let _seed = Running(seed.expect("the binary was built"));
-    let until = Instant::now() + PATIENCE;
-    while !stage.path("done").join(NAME).exists() {
-        assert!(Instant::now() < until, "it is not moved");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let is_moved = || stage.path("done").join(NAME).exists();
+    assert!(eventually(PATIENCE, is_moved), "it is not moved");
     hook(&stage);
     let args = ["-d", "copy", "--peer", &peer, "--on-complete", "./hook", "--timeout", "60s"];
     let (code, out, err) = stage.run(&args);

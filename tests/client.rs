@@ -1,5 +1,8 @@
 //! Whole clients over loopback: real sockets, real files, real threads.
 
+#[path = "common/client.rs"]
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,9 +19,9 @@ use swarmloop::session::io::{Event, Phase, StopReason};
 use swarmloop::session::trace::{Note, What};
 use swarmloop::stats::Metric;
 
+use crate::common::{PATIENCE, client, wait};
+
 const PIECE_LEN: usize = 64 * 1024;
-/// Nothing here takes more than a second or two; a machine that is busy may take longer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -57,14 +60,6 @@ fn torrent(name: &str, files: &[(&[&str], &[u8])], trackers: &[String]) -> Metai
     Metainfo::parse(&Bytes::from(out)).expect("a valid torrent")
 }
 
-fn client(ip: [u8; 4]) -> Client {
-    let mut session = Config::default();
-    session.bind = vec![ip.into()];
-    let listen = vec![SocketAddr::from((ip, 0))];
-    Client::start(ClientConfig { session, listen, workers: 1, ..ClientConfig::default() })
-        .expect("loopback can be listened on")
-}
-
 fn add(
     client: &Client,
     metainfo: &Metainfo,
@@ -78,18 +73,6 @@ fn add(
             ..AddTorrent::new(metainfo.clone(), dir.to_owned(), mode)
         })
         .expect("a new torrent")
-}
-
-/// Takes events until `done` says so.
-fn wait(client: &Client, mut done: impl FnMut(&Event) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let event = client.events().recv_timeout(left).expect("it happens in time");
-        if done(&event) {
-            return;
-        }
-    }
 }
 
 #[test]

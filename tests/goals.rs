@@ -3,19 +3,30 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "common/port.rs"]
+mod port;
+#[path = "common/running.rs"]
+mod running;
+#[path = "common/torrent.rs"]
+mod torrent;
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write as _};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use sha1::{Digest, Sha1};
-use swarmloop::proto::bencode::Writer;
 use tempfile::TempDir;
+
+use crate::port::free_port;
+use crate::running::Running;
+use crate::wait::eventually;
 
 /// Bytes of the torrent.
 const LEN: usize = 1 << 20;
@@ -26,16 +37,6 @@ struct Stage {
     /// An address of its own for each test.
     ip: &'static str,
     port: u16,
-}
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 struct Ran {
@@ -62,21 +63,11 @@ impl Stage {
     fn new(ip: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let data: Vec<u8> = (0..LEN).map(|i| i.to_le_bytes()[i % 3]).collect();
-        let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
-        let mut out = Vec::new();
-        Writer::new(&mut out).dict(|torrent| {
-            torrent.key(b"info").dict(|info| {
-                info.key(b"length").int(i64::try_from(data.len()).expect("small"));
-                info.key(b"name").bytes(b"data");
-                info.key(b"piece length").int(16 << 10);
-                info.key(b"pieces").bytes(&hashes);
-            });
-        });
+        let out = torrent::of_one_file("data", &data, 16 << 10);
         fs::write(folder.path().join("data.torrent"), out).expect("written");
         fs::create_dir(folder.path().join("here")).expect("made");
         fs::write(folder.path().join("here/data"), data).expect("written");
-        let listener = TcpListener::bind((ip, 0)).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        let port = free_port(ip.parse::<IpAddr>().expect("an address"));
         Self { folder, ip, port }
     }
 
@@ -212,11 +203,7 @@ impl Running {
             let stat = fs::read_to_string(&stat).expect("it is there");
             stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
         };
-        let until = Instant::now() + Duration::from_secs(30);
-        while !is_stopped() {
-            assert!(Instant::now() < until, "it goes on");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        assert!(eventually(Duration::from_secs(60), is_stopped), "it goes on");
     }
 }
 

@@ -10,13 +10,18 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "common/port.rs"]
+mod port;
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -25,14 +30,13 @@ use swarmloop::proto::bencode::Writer;
 use swarmloop::rng::Rng;
 use tempfile::TempDir;
 
+use crate::port::free_port;
+
 const README: &str = include_str!("../README.md");
 const LIB: &str = include_str!("../src/lib.rs");
 
 /// The longest that one command may take to end or to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Time between two looks at a process.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The files of `album`: path below it and length in bytes.
 const FILES: [(&str, usize); 3] =
@@ -407,7 +411,7 @@ impl Stage {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         // tests/interop uses blocks up to 127.255.255 as well; they come from other process ids.
         let block = format!("127.{}.{high}.", low.max(1));
-        let ports = [free_port(), free_port()];
+        let ports = [free_port(Ipv4Addr::UNSPECIFIED), free_port(Ipv4Addr::UNSPECIFIED)];
         let mut stage = Self { folder, block, ports, info_hash: [0; 20] };
         stage.write_album();
         let [settings] = &blocks(README, "toml")[..] else { panic!("one file of settings") };
@@ -564,23 +568,7 @@ impl Drop for Run {
     }
 }
 
-/// Asks until the answer is yes, or [`PATIENCE`] is over (false). Other processes' progress has no
-/// handle to wait on.
-fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-}
-
-/// Returns a port that nothing listens on just now, on any address.
-fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    probe.local_addr().unwrap().port()
+/// Asks until the answer is yes, or [`PATIENCE`] is over (false).
+fn eventually(condition: impl FnMut() -> bool) -> bool {
+    wait::eventually(PATIENCE, condition)
 }

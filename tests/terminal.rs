@@ -5,16 +5,27 @@
 #![allow(clippy::print_stdout, reason = "what is skipped says so")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "common/port.rs"]
+mod port;
+#[path = "common/running.rs"]
+mod running;
+#[path = "common/torrent.rs"]
+mod torrent;
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
-use sha1::{Digest, Sha1};
-use swarmloop::proto::bencode::Writer;
+
+use crate::port::free_port;
+use crate::running::Running;
+use crate::wait::eventually;
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,16 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Makes `data.torrent` of a file of some pieces, and the file in `seed`.
 fn torrent(folder: &Path) -> Vec<u8> {
     let data: Vec<u8> = (0..300_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
-    let hashes: Vec<u8> = data.chunks(16 << 10).flat_map(Sha1::digest).collect();
-    let mut out = Vec::new();
-    Writer::new(&mut out).dict(|torrent| {
-        torrent.key(b"info").dict(|info| {
-            info.key(b"length").int(i64::try_from(data.len()).expect("small"));
-            info.key(b"name").bytes(b"data");
-            info.key(b"piece length").int(16 << 10);
-            info.key(b"pieces").bytes(&hashes);
-        });
-    });
+    let out = torrent::of_one_file("data", &data, 16 << 10);
     fs::write(folder.join("data.torrent"), out).expect("written");
     fs::create_dir(folder.join("seed")).expect("made");
     fs::write(folder.join("seed/data"), &data).expect("written");
@@ -45,30 +47,18 @@ fn swarmloop(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// A process that does not outlive its test.
-struct Running(Child);
-
 impl Running {
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).expect("it is there");
     }
 
     fn wait(&mut self) -> Option<i32> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("a child") {
-                return status.code();
-            }
-            assert!(Instant::now() < until, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let mut status = None;
+        eventually(PATIENCE, || {
+            status = self.0.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ends").code()
     }
 }
 
@@ -82,12 +72,8 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_there() {
-        assert!(Instant::now() < until, "{what} does not come");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn wait_for(what: &str, is_there: impl FnMut() -> bool) {
+    assert!(eventually(PATIENCE, is_there), "{what} does not come");
 }
 
 #[test]
@@ -97,7 +83,7 @@ fn pipes_that_nobody_reads_hold_up_neither_transfers_nor_signals() {
         let data = torrent(folder.path());
         let (_unread, full) = full_pipe();
         let mut args = vec!["seed", "data.torrent", "seed", "--bind", "127.0.0.9"];
-        let port = free_port();
+        let port = free_port([127, 0, 0, 9]);
         let (port, peer) = (port.to_string(), format!("127.0.0.9:{port}"));
         args.extend(["--port", &port]);
         args.extend(output);
@@ -122,11 +108,6 @@ fn pipes_that_nobody_reads_hold_up_neither_transfers_nor_signals() {
         get.signal(Signal::TERM);
         assert!(matches!(get.wait(), Some(0 | 143)), "{output:?}");
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.9:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 #[test]

@@ -3,19 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "common/client.rs"]
+mod common;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
 use swarmloop::proto::bencode::Writer;
 use swarmloop::proto::metainfo::Metainfo;
-use swarmloop::session::config::Config;
 use swarmloop::session::io::Event;
 use swarmloop::tracker_server::{ServerConfig, ServerStatus};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::{PATIENCE, client, wait};
 
 fn tracker(ip: &str) -> (Client, SocketAddr) {
     let addr = SocketAddr::new(ip.parse().expect("an address"), 0);
@@ -45,26 +46,6 @@ fn torrent(content: &[u8], url: &str) -> Metainfo {
     Metainfo::parse(&Bytes::from(out)).expect("a torrent")
 }
 
-fn client(ip: &str) -> Client {
-    let ip: IpAddr = ip.parse().expect("an address");
-    let mut session = Config::default();
-    session.bind = vec![ip];
-    let listen = vec![SocketAddr::new(ip, 0)];
-    Client::start(ClientConfig { session, listen, workers: 1, ..ClientConfig::default() })
-        .expect("loopback can be listened on")
-}
-
-fn wait(client: &Client, mut done: impl FnMut(&Event) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let event = client.events().recv_timeout(left).expect("it happens in time");
-        if done(&event) {
-            return;
-        }
-    }
-}
-
 fn status(tracker: &Client) -> ServerStatus {
     tracker.tracker_status().expect("it runs").expect("a tracker")
 }
@@ -76,12 +57,13 @@ fn swarm(tracker_ip: &str, seed_ip: &str, leech_ip: &str) -> ServerStatus {
     let metainfo = torrent(&content, &format!("udp://{addr}/announce"));
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::write(from.path().join("file"), &content).unwrap();
-    let seed = client(seed_ip);
+    let ip = |ip: &str| ip.parse::<IpAddr>().expect("an address");
+    let seed = client(ip(seed_ip));
     seed.add_torrent(AddTorrent::new(metainfo.clone(), from.path().into(), Mode::Seed)).unwrap();
     let announced = |event: &Event| matches!(event, Event::Tracker { .. });
     wait(&seed, announced);
     assert_eq!((status(&tracker).peers, status(&tracker).seeds), (1, 1));
-    let leech = client(leech_ip);
+    let leech = client(ip(leech_ip));
     let mode = Mode::Download { overwrite: false };
     leech.add_torrent(AddTorrent::new(metainfo, to.path().into(), mode)).unwrap();
     wait(&leech, |event| matches!(event, Event::Complete { .. }));

@@ -1,9 +1,11 @@
 //! A disk that does not answer: the program goes on, and ends when it is told to.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::port::free_port;
 use crate::stage::{Ended, Run, Stage, eventually, has_strace};
 
 const MIB: usize = 1 << 20;
@@ -79,14 +81,14 @@ fn what_is_complete_is_served_while_a_sync_hangs() {
     if !has_strace() {
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
     let wrapper = strace("fdatasync", "");
     let mut command = stage.get_by(&words(&wrapper), "out");
-    command.args(["--seed", "--stop-timeout", "1s", "--port", &port.port().to_string()]);
+    command.args(["--seed", "--stop-timeout", "1s", "--port", &addr.port().to_string()]);
     let mut run = stage.start(command);
     run.wait_for("done  data");
     assert!(hangs(&stage, 1), "{}", run.err());
-    let served = stage.leech("served", port).wait();
+    let served = stage.leech("served", addr).wait();
     assert_eq!(served.code, Some(0), "{}", served.err);
     stage.check("served");
     let ended = interrupt(run);

@@ -7,6 +7,11 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../common/port.rs"]
+mod port;
+#[path = "../common/wait.rs"]
+mod wait;
+
 mod beneath;
 mod errors;
 mod hung;

@@ -3,12 +3,11 @@
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sha1::{Digest, Sha1};
@@ -19,6 +18,9 @@ use swarmloop::rng::Rng;
 use swarmloop::session::config::Config;
 use swarmloop::session::io::{Event, Phase};
 use tempfile::TempDir;
+
+use crate::port::free_port;
+use crate::wait;
 
 pub(crate) const PIECE_LEN: usize = 64 << 10;
 
@@ -114,7 +116,7 @@ impl Stage {
     /// it has said `what`. Returns where it is, too.
     pub(crate) fn seed(&self, wrapper: &[&str], dir: &str, what: &str) -> (Run, SocketAddr) {
         self.write(dir);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port(Ipv4Addr::LOCALHOST);
         let mut command = self.command(wrapper);
         command.args(["seed", "t.torrent", "-d", dir, "--no-trackers", "--no-resume"]);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
@@ -304,16 +306,8 @@ pub(crate) fn skip(why: &str) -> bool {
 }
 
 /// Asks until `condition` holds, or patience is over.
-pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        #[allow(clippy::disallowed_methods, reason = "waits for another program, not in the loop")]
-        thread::sleep(Duration::from_millis(20));
-    }
-    true
+pub(crate) fn eventually(condition: impl FnMut() -> bool) -> bool {
+    wait::eventually(PATIENCE, condition)
 }
 
 fn write_files(dir: &Path, files: &[(PathBuf, Vec<u8>)]) {

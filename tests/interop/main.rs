@@ -14,6 +14,11 @@
 #![allow(clippy::print_stdout, reason = "libtest shows a failed test's logs from its stdout")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../common/port.rs"]
+mod port;
+#[path = "../common/wait.rs"]
+mod wait;
+
 mod client;
 mod net;
 mod payload;

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     process,
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
@@ -43,8 +43,7 @@ impl Block {
 
 /// A TCP port that nothing listens on just now, on any address.
 pub(crate) fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("loopback has a free port");
-    probe.local_addr().expect("a bound socket has an address").port()
+    crate::port::free_port(Ipv4Addr::UNSPECIFIED)
 }
 
 /// Whether something accepts connections at `address`.

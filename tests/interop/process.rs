@@ -8,11 +8,12 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+pub(crate) use crate::wait::eventually;
 
 /// A running child with its log file. Dropping it kills the child and all that it started.
 pub(crate) struct Process {
@@ -119,23 +120,6 @@ pub(crate) fn outcome(
     let output: io::Result<_> = command.stdin(Stdio::null()).output();
     let Ok(output) = output else { return (None, String::new()) };
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Asks `condition` every 50 ms until it holds (true) or `patience` is over (false).
-///
-/// Other programs' progress has no handle to wait on; this is the only place that polls.
-pub(crate) fn eventually(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        #[allow(clippy::disallowed_methods, reason = "waits for another program, not in the loop")]
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn is_foreign(variable: &OsStr) -> bool {

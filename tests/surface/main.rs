@@ -10,6 +10,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "../common/port.rs"]
+mod port;
+#[path = "../common/wait.rs"]
+mod wait;
+
 mod flags;
 mod golden;
 mod help;

@@ -1,21 +1,21 @@
 //! Where commands are run: folders, addresses of their own on loopback, a tracker and a seed.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use swarmloop::rng::Rng;
 use tempfile::TempDir;
 
+use crate::port::free_port;
+use crate::wait;
+
 /// The longest that one command may take to end or to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Time between two looks at a process.
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The files of `album`: path below it and length in bytes.
 const FILES: [(&str, usize); 4] = [
@@ -46,7 +46,7 @@ impl Stage {
         let number = std::process::id() + STAGES.fetch_add(1, Ordering::Relaxed) * APART;
         let [_, _, high, low] = number.to_be_bytes();
         let block = format!("127.{}.{high}.", low.max(1));
-        Self { folder, block, ports: [free_port(), free_port()] }
+        Self { folder, block, ports: [(); 2].map(|()| free_port(Ipv4Addr::UNSPECIFIED)) }
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -233,23 +233,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Asks until the answer is yes, or [`PATIENCE`] is over (false). Other processes' progress has no
-/// handle to wait on.
-fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(LOOK_INTERVAL);
-    }
-}
-
-/// Returns a port that nothing listens on just now, on any address.
-fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    probe.local_addr().unwrap().port()
+/// Asks until the answer is yes, or [`PATIENCE`] is over (false).
+fn eventually(condition: impl FnMut() -> bool) -> bool {
+    wait::eventually(PATIENCE, condition)
 }

@@ -1,0 +1,22 @@
+//! Waiting for other programs, whose progress has no handle to wait on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Time between two looks: less would take the processor from those that are waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Asks until `condition` holds (true), or `patience` is over (false).
+pub(crate) fn eventually(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        #[allow(clippy::disallowed_methods, reason = "waits for another program, not in the loop")]
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
