@@ -101,7 +101,7 @@ fn what_is_not_there_yet_exits_with_2_and_is_named() {
         (&["get", "x.torrent", "--proxy", "socks5://localhost:1"][..], "--proxy is"),
         (&["x.torrent", "--encryption=require"], "--encryption require is"),
         (&["x.torrent", "--port-map"], "--port-map is"),
-        (&["seed", "x.torrent", "--blocklist", "x"], "--blocklist is"),
+        (&["seed", "x.torrent", "--insecure"], "--insecure is"),
         (&["magnet:?xt=urn:btih:0"], "magnet links are"),
         (&["get", "http://localhost/x.torrent"], "URLs of torrents are"),
         (&["https://localhost/x.torrent"], "URLs of torrents are"),
