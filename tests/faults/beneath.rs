@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::stage::{PIECE_LEN, Stage, eventually, has_strace, strace};
+use crate::stage::{PIECE_LEN, Stage, eventually, first_processor, has_strace, strace};
 
 const MIB: usize = 1 << 20;
 
@@ -117,9 +117,16 @@ fn a_read_that_fails_is_named_and_the_rest_is_served() {
     if !has_strace() {
         return;
     }
-    // The check hashes with preadv; what a peer asks for is tried with preadv2 first.
+    // The check hashes with preadv; what a peer asks for is tried with preadv2 first. Calls are
+    // counted by thread, and on one processor one thread reads all.
     let inject = "inject=preadv2:error=EAGAIN";
-    let wrapper = [&strace(inject)[..], &["-e", "inject=preadv:error=EIO:when=20"]].concat();
+    let processor = first_processor();
+    let wrapper = [
+        &["taskset", "-c", &processor],
+        &strace(inject)[..],
+        &["-e", "inject=preadv:error=EIO:when=20"],
+    ]
+    .concat();
     let (mut run, addr) = stage.seed(&wrapper, "served", SEEDING);
     let leech = stage.leech("out", addr);
     run.wait_for("1 piece is not served any more");

@@ -264,7 +264,7 @@ impl Tmpfs {
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", options, "swarmloop-test"]).arg(&at);
         let mounted = command.output().is_ok_and(|output| output.status.success());
-        (mounted || skip("mounting a tmpfs needs root")).then_some(Self(at))
+        (mounted || skip("mounting a tmpfs needs root")).then(|| Self(at))
     }
 
     pub(crate) fn remount(&self, options: &str) {
@@ -284,6 +284,13 @@ impl Drop for Tmpfs {
 /// Returns a wrapper that injects an error into a system call.
 pub(crate) fn strace(inject: &str) -> [&str; 7] {
     ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject]
+}
+
+/// Returns the number of a processor that this process may use.
+pub(crate) fn first_processor() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    allowed.unwrap().trim().split([',', '-']).next().unwrap().to_owned()
 }
 
 /// Tells whether errors can be injected into system calls.
