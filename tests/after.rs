@@ -132,6 +132,21 @@ fn data_is_moved_then_a_command_is_run() {
     assert!(!stage.path("learnt").exists(), "{err}");
 }
 
+/// It was gone on with in the other folder, and everything downloaded once more.
+#[test]
+fn what_is_where_it_would_be_moved_to_is_not_taken_for_the_download() {
+    let stage = Stage::new();
+    let (code, _, err) = stage.run(&["-d", "here"]);
+    assert_eq!(code, Some(0), "{err}");
+    fs::create_dir(stage.path("done")).expect("made");
+    fs::write(stage.path("done").join(NAME), "mine").expect("written");
+    let (code, out, err) = stage.run(&["-d", "here", "--move-to", "done"]);
+    assert_eq!((code, out), (Some(6), format!("here/{NAME}\n")), "{err}");
+    assert!(err.contains("exists already; the data stays where it is"), "{err}");
+    stage.check(&stage.path("here"));
+    assert_eq!(fs::read(stage.path("done").join(NAME)).expect("there"), b"mine");
+}
+
 /// Some of the variables that tell of a download have the names of settings: `SWARMLOOP_DIR`.
 #[test]
 fn a_command_that_is_this_program_takes_the_download_for_no_setting() {

@@ -17,6 +17,7 @@ use super::input::{self, Loaded};
 use super::instruments::Instruments;
 use super::list;
 use super::network;
+use super::relocate::is_moved;
 use super::room;
 use super::select;
 use super::state;
@@ -157,10 +158,12 @@ impl Download {
         let (top, source) = (loaded.top().to_owned(), loaded.source);
         let info_hash = loaded.metainfo.info_hash;
         let key = |dir| state_dir::key(info_hash, dir);
-        let here = key(args.dir.as_deref().unwrap_or(Path::new(".")));
+        let from = args.dir.as_deref().unwrap_or(Path::new("."));
         // What is to be moved to where it is stays there.
-        let there = args.move_to.as_deref().filter(|to| key(to) != here);
-        let is_moved = there.is_some_and(|to| std::fs::symlink_metadata(to.join(&top)).is_ok());
+        let there = args.move_to.as_deref().filter(|to| key(to) != key(from));
+        let left = there.and_then(|_| state::resume(args.state, info_hash, from));
+        let left = left.as_ref().map(|state| state.file.as_path());
+        let is_moved = there.is_some_and(|to| is_moved(info_hash, &top, from, to, left));
         let state_there = there.and_then(|to| state::resume(args.state, info_hash, to));
         let path = result_path(there.filter(|_| is_moved).or(args.dir.as_deref()), &loaded);
         let here = to_add(args, args.dir.as_deref(), loaded, selection);

@@ -1,6 +1,6 @@
-//! Moves finished data to another folder: by renaming it where that is one file system, else by
-//! copying, checking the copy against the torrent's hashes, and only then removing what it came
-//! from.
+//! Moves finished data to another folder: by renaming it where that is one file system and the top
+//! folder holds nothing else, else by copying, checking the copy against the torrent's hashes, and
+//! only then removing what it came from. Within a file system, a copy is a second name.
 //!
 //! ```text
 //! rename:  state for the new place ─▶ rename ─▶ sync folders ─▶ forget the old state
@@ -9,8 +9,10 @@
 //! ```
 //!
 //! **Invariant:** at any time, whatever kills it, all of the data is whole in one of the two
-//! places, and nothing that was at the new one is overwritten.
+//! places, nothing that was at the new one is overwritten, and nothing that is not the torrent's is
+//! touched: another one may be writing to the same top folder.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, FileTimes};
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,7 +25,7 @@ use sha1::{Digest, Sha1};
 use swarmloop::client::Selection;
 use swarmloop::disk::job::Storage;
 use swarmloop::disk::parts::PARTS_MAGIC;
-use swarmloop::id::PieceIndex;
+use swarmloop::id::{InfoHash, PieceIndex};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::reactor::files::Files;
 use swarmloop::reactor::state::moved::carry_state;
@@ -64,12 +66,17 @@ impl Move<'_> {
         if let Some(place) = names.iter().map(|name| to.join(name)).find(|it| is_there(it)) {
             return Err(in_the_way(&place));
         }
-        let left = match self.rename(&storage, &names) {
-            Ok(left) => Ok(left.map(|error| self.unfinished(&error, &names))),
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                let left = self.copy(&storage).perform(&names);
-                left.map(|left| left.map(|error| self.left_behind(&error, &names)))
-            }
+        let copied = |made| {
+            let left = self.copy(&storage).perform(&names, made);
+            left.map(|left| left.map(|error| self.left_behind(&error, &names)))
+        };
+        let left = match is_alone(&storage, from, &names[0]) {
+            Ok(true) => match self.rename(&storage, &names) {
+                Ok(left) => Ok(left.map(|error| self.unfinished(&error, &names))),
+                Err(error) if error.kind() == ErrorKind::CrossesDevices => copied(Made::Copies),
+                Err(error) => Err(error),
+            },
+            Ok(false) => copied(Made::Names),
             Err(error) => Err(error),
         };
         left.map_err(|error| {
@@ -131,10 +138,8 @@ impl Move<'_> {
         }
     }
 
-    /// Returns the name of the folder that a copy is made in, which no other torrent has. It is
-    /// there for as long as the move is not at its end.
     fn hidden(&self) -> String {
-        format!(".{}.moving", self.metainfo.info_hash)
+        hidden(self.metainfo.info_hash)
     }
 
     fn copy<'a>(&'a self, storage: &'a Arc<Storage>) -> Copy<'a> {
@@ -156,6 +161,26 @@ impl Move<'_> {
         let from = escaped_path(&self.from.join(&names[0]));
         Failure::io(&format!("remove '{from}', which was copied"), error)
     }
+}
+
+/// Tells whether a torrent's data is taken to be where it is to be moved to, so that it is gone on
+/// with from there: something of the name of its file or top folder (`top`) is there, and no earlier
+/// run has left it with a `state` where it comes from, unless that run was copying it.
+pub(crate) fn is_moved(
+    info_hash: InfoHash,
+    top: &OsStr,
+    from: &Path,
+    to: &Path,
+    state: Option<&Path>,
+) -> bool {
+    let is_left = is_there(&from.join(top)) && state.is_some_and(is_there);
+    is_there(&to.join(top)) && (!is_left || is_there(&to.join(hidden(info_hash))))
+}
+
+/// Returns the name of the folder that a copy is made in, which no other torrent has. It is there
+/// for as long as the move is not at its end.
+fn hidden(info_hash: InfoHash) -> String {
+    format!(".{info_hash}.moving")
 }
 
 /// Removes a state file that says nothing of use any more.
@@ -192,6 +217,26 @@ fn every_name(storage: &Storage) -> Vec<OsString> {
     let top = top.map_or(OsStr::new("."), Component::as_os_str).to_owned();
     let [named, hashed] = storage.parts_names().map(PathBuf::into_os_string);
     if named == hashed { vec![top, named] } else { vec![top, named, hashed] }
+}
+
+/// Tells whether there is nothing in a torrent's top folder, in the folder `root`, but what is its
+/// own.
+fn is_alone(storage: &Storage, root: &Path, top: &OsStr) -> io::Result<bool> {
+    let files = storage.layout.files().iter().filter(|file| !file.pad);
+    let own: BTreeSet<&Path> = files.flat_map(|file| file.path.ancestors()).collect();
+    let mut paths = vec![PathBuf::from(top)];
+    while let Some(path) = paths.pop() {
+        if !own.contains(path.as_path()) {
+            return Ok(false);
+        }
+        let full = root.join(&path);
+        if fs::symlink_metadata(&full)?.is_dir() {
+            for entry in fs::read_dir(full)? {
+                paths.push(path.join(entry?.file_name()));
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn is_there(path: &Path) -> bool {
@@ -231,13 +276,17 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     /// Copies, checks the copy, puts it in its place and removes what it was made of. What is
-    /// returned is why that could not be removed.
-    fn perform(&self, names: &[OsString]) -> io::Result<Option<io::Error>> {
+    /// returned is why that could not be removed. Where `made` are to be names, bytes are copied
+    /// only of what cannot have two.
+    fn perform(&self, names: &[OsString], made: Made) -> io::Result<Option<io::Error>> {
         let Move { from, to, .. } = *self.plan;
         let copy = to.join(self.plan.hidden());
         remove_old(&copy)?;
         fs::create_dir(&copy)?;
-        let copied = self.copy_into(&copy, names).and_then(|()| self.check(&copy));
+        let copied = self.copy_into(&copy, names, made).and_then(|made| match made {
+            Made::Copies => self.check(&copy),
+            Made::Names => Ok(()),
+        });
         let placed = copied.and_then(|()| {
             self.plan.carry_state(self.storage, &Arc::new(self.storage_at(&copy)));
             rename_new(&copy.join(&names[0]), &to.join(&names[0]))
@@ -277,18 +326,23 @@ impl Copy<'_> {
         wanted.map(|(_, file)| file.path.as_path())
     }
 
-    fn copy_into(&self, copy: &Path, names: &[OsString]) -> io::Result<()> {
+    fn copy_into(&self, copy: &Path, names: &[OsString], mut made: Made) -> io::Result<Made> {
         let parts = names[1..].iter().map(Path::new);
-        let mut folders = std::collections::BTreeSet::new();
+        let mut folders = BTreeSet::new();
         for path in self.files().chain(parts) {
             let target = copy.join(path);
             let folder = target.parent().unwrap_or(copy);
             fs::create_dir_all(folder)?;
             let above = folder.ancestors().take_while(|folder| folder.starts_with(copy));
             folders.extend(above.map(Path::to_owned));
-            copy_file(&self.plan.from.join(path), &target)?;
+            let source = self.plan.from.join(path);
+            if made == Made::Copies || !link(&source, &target) {
+                copy_file(&source, &target)?;
+                made = Made::Copies;
+            }
         }
-        folders.iter().try_for_each(|folder| sync_folder(folder))
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
+        Ok(made)
     }
 
     /// Checks the copy against the torrent's hashes, as far as pieces are of wanted files alone.
@@ -340,6 +394,21 @@ impl Copy<'_> {
         }
         sync_folder(from)
     }
+}
+
+/// What a copy consists of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Made {
+    /// Second names of what is there.
+    Names,
+    /// Bytes that were written, of some files at least.
+    Copies,
+}
+
+/// Gives a file a second name, and tells whether that could be done.
+fn link(from: &Path, to: &Path) -> bool {
+    // A symlink would lead to nowhere from another folder.
+    fs::symlink_metadata(from).is_ok_and(|it| it.is_file()) && fs::hard_link(from, to).is_ok()
 }
 
 /// Tells whether a file is as it was when it was copied.
@@ -396,6 +465,8 @@ fn remove_old(copy: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
     use crate::cli::files::tests::metainfo;
 
@@ -460,6 +531,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_the_torrents_stays_in_a_top_folder_that_it_shares() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let torrent = torrent(&from);
+        fs::write(from.join("top/in/of another"), "half").expect("written");
+        let inode = |path: &Path| fs::metadata(path).expect("there").ino();
+        let before = inode(&from.join("top/a"));
+        assert!(relocate(&torrent, &from, &to).expect("moved").is_none());
+        assert_eq!(listing(&to), ALL);
+        assert_eq!(inode(&to.join("top/a")), before, "nothing was copied");
+        assert_eq!(fs::metadata(to.join("top/a")).expect("there").nlink(), 1);
+        assert_eq!(listing(&from), ["top", "top/in", "top/in/of another"]);
+    }
+
+    #[test]
+    fn it_is_moved_if_nothing_was_left_where_it_came_from() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| folder.path().join(path);
+        let hash = InfoHash([9; 20]);
+        let is_moved =
+            |state: Option<&Path>| is_moved(hash, "top".as_ref(), &at("from"), &at("to"), state);
+        let state = at("state");
+        fs::create_dir_all(at("from/top")).expect("made");
+        assert!(!is_moved(None) && !is_moved(Some(&state)), "nothing is there");
+        fs::create_dir_all(at("to/top")).expect("made");
+        assert!(is_moved(None) && is_moved(Some(&state)));
+        fs::write(&state, "of an earlier run").expect("written");
+        assert!(!is_moved(Some(&state)), "what is there is somebody else's");
+        fs::create_dir(at("to").join(hidden(hash))).expect("made");
+        assert!(is_moved(Some(&state)), "it was being copied");
+        fs::remove_dir(at("to").join(hidden(hash))).expect("removed");
+        fs::remove_dir(at("from/top")).expect("removed");
+        assert!(is_moved(Some(&state)), "it was being renamed");
+    }
+
+    #[test]
     fn what_another_torrent_of_the_name_has_put_aside_stays() {
         let folder = tempfile::tempdir().expect("a folder");
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
@@ -520,7 +627,7 @@ mod tests {
         fs::create_dir_all(to).expect("made");
         let selection = &Selection::all();
         let plan = Move { metainfo: torrent, selection, from, to, states: None };
-        plan.copy(&storage).perform(&names(&storage))
+        plan.copy(&storage).perform(&names(&storage), Made::Copies)
     }
 
     #[test]
