@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf, absolute};
 use std::process;
 
-use rustix::fs::{FallocateFlags, Mode};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::disk::job::{DiskError, DiskErrorKind, DiskOp, Space, Storage};
@@ -14,6 +14,7 @@ use crate::id::PieceIndex;
 use super::Files;
 use super::cache::Access;
 use super::fault::failed;
+use super::open::FILE;
 use super::sync::{again, or_here};
 
 impl Files {
@@ -48,25 +49,24 @@ impl Files {
     }
 
     /// Tries whether what is not there of the `wanted` files can be made, so that a place that
-    /// takes nothing is known before anything is asked for: makes a folder beside it, and takes
+    /// takes nothing is known before anything is asked for: makes the like beside it, and takes
     /// that away again. Files whose own folders are there are not tried.
     ///
     /// # Errors
     ///
-    /// Those of making a folder, told of what would have been made; a want of space is none.
+    /// Those of making it, told of what would have been made; a want of space is none.
     pub fn try_to_make(storage: &Storage, wanted: &[usize]) -> Result<(), DiskError> {
         let Some((op, path)) = first_missing(storage, wanted) else { return Ok(()) };
         let beside = path.ancestors().skip(1).find(|folder| or_here(folder).exists());
         let Some(beside) = beside else { return Ok(()) };
         let tried = beside.join(format!(".swarmloop-{}.tmp", process::id()));
-        let errno = match again(|| rustix::fs::mkdir(&tried, Mode::from_raw_mode(0o700))) {
-            Ok(()) => {
-                // Empty and ours.
-                let _ = rustix::fs::rmdir(&tried);
-                return Ok(());
-            }
-            // Another thread is trying the same.
-            Err(Errno::EXIST) => return Ok(()),
+        let made = match op {
+            DiskOp::CreateFolder => make_and_remove_folder(&tried),
+            _ => make_and_remove_file(&tried),
+        };
+        let errno = match made {
+            // If it is there another thread is trying the same.
+            Ok(()) | Err(Errno::EXIST) => return Ok(()),
             Err(errno) => errno,
         };
         let error = failed(op, path, errno);
@@ -77,6 +77,21 @@ impl Files {
             _ => Err(error),
         }
     }
+}
+
+fn make_and_remove_folder(path: &Path) -> Result<(), Errno> {
+    again(|| rustix::fs::mkdir(path, Mode::RWXU))?;
+    // It was possible, that is all; nor does anything depend on its being gone.
+    let _ = rustix::fs::rmdir(path);
+    Ok(())
+}
+
+fn make_and_remove_file(path: &Path) -> Result<(), Errno> {
+    let flags = FILE | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    again(|| rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)).map(drop)?;
+    // As above.
+    let _ = rustix::fs::unlink(path);
+    Ok(())
 }
 
 /// Returns what would be made first for the `wanted` files, and how: the download folder, the
