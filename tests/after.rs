@@ -8,6 +8,10 @@
 mod port;
 #[path = "common/running.rs"]
 mod running;
+#[path = "common/skip.rs"]
+mod skip;
+#[path = "common/strace.rs"]
+mod strace;
 #[path = "common/torrent.rs"]
 mod torrent;
 #[path = "common/wait.rs"]
@@ -24,6 +28,7 @@ use tempfile::TempDir;
 
 use crate::port::free_port;
 use crate::running::Running;
+use crate::strace::has_strace;
 use crate::wait::eventually;
 
 /// The longest that anything here may take.
@@ -215,10 +220,8 @@ fn kill_moves(stage: &Stage, to: &Path) -> Vec<(&'static str, u32)> {
 
 #[test]
 fn a_move_that_is_killed_at_any_call_loses_nothing() {
-    if Command::new("strace").arg("--version").output().is_err() {
-        let required = std::env::var_os("SWARMLOOP_REQUIRE_PEERS").is_some_and(|it| it == "1");
-        assert!(!required, "strace is missing");
-        return println!("skipped: strace is missing");
+    if !has_strace() {
+        return;
     }
     let stage = Stage::new();
     let killed = kill_moves(&stage, &stage.path("done"));

@@ -1,11 +1,15 @@
 //! A download that is killed at any time goes on where it was: the file is right in the end, little
 //! is fetched twice, and no state file is ever unreadable.
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
-#![allow(clippy::print_stdout, reason = "what is skipped says so, and what a kill has cost")]
+#![allow(clippy::print_stdout, reason = "it tells what a kill has cost")]
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 #[path = "common/running.rs"]
 mod running;
+#[path = "common/skip.rs"]
+mod skip;
+#[path = "common/strace.rs"]
+mod strace;
 #[path = "common/torrent.rs"]
 mod torrent;
 #[path = "common/wait.rs"]
@@ -25,6 +29,7 @@ use swarmloop::torrent::resume::Record;
 use tempfile::TempDir;
 
 use crate::running::Running;
+use crate::strace::has_strace;
 use crate::wait::eventually;
 
 /// Bytes of a piece.
@@ -230,23 +235,12 @@ fn a_download_at_full_speed_survives_kills() {
     kill_loop(&Stage::new(4, 512 << 20), 30, "40M", POOL_AND_UNSYNCED);
 }
 
-/// Tells whether a tool is there; says so if not, or fails if it has to be.
-fn has(tool: &str) -> bool {
-    let there = Command::new(tool).arg("--version").output().is_ok();
-    if !there {
-        let required = std::env::var_os("SWARMLOOP_REQUIRE_PEERS").is_some_and(|it| it == "1");
-        assert!(!required, "{tool} is missing");
-        println!("skipped: {tool} is missing");
-    }
-    there
-}
-
 /// What a save does to files, and a sync, by the names of the system's calls.
 const CALLS: [&str; 6] = ["pwritev", "fdatasync", "fsync", "/^rename", "ftruncate", "/^unlink"];
 
 #[test]
 fn a_kill_at_any_call_of_a_save_leaves_a_state_that_can_be_read() {
-    if !has("strace") {
+    if !has_strace() {
         return;
     }
     let stage = Stage::new(3, 3 * PIECE_LEN + 77);

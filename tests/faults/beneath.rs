@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::stage::{PIECE_LEN, Stage, eventually, first_processor, has_strace, strace};
+use crate::stage::{PIECE_LEN, Stage, eventually, first_processor, strace};
+use crate::strace::has_strace;
 
 const MIB: usize = 1 << 20;
 

@@ -1,6 +1,7 @@
 //! Errors of the file system other than a want of space.
 
-use crate::stage::{Stage, Tmpfs, has_strace, strace};
+use crate::stage::{Stage, Tmpfs, strace};
+use crate::strace::has_strace;
 
 const MIB: usize = 1 << 20;
 

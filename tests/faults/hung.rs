@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::port::free_port;
-use crate::stage::{Ended, Run, Stage, eventually, has_strace};
+use crate::stage::{Ended, Run, Stage, eventually};
+use crate::strace::has_strace;
 
 const MIB: usize = 1 << 20;
 

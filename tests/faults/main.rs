@@ -9,6 +9,10 @@
 
 #[path = "../common/port.rs"]
 mod port;
+#[path = "../common/skip.rs"]
+mod skip;
+#[path = "../common/strace.rs"]
+mod strace;
 #[path = "../common/wait.rs"]
 mod wait;
 

@@ -1,7 +1,8 @@
 //! Every error that the system has for a file, at one call after the other of a download and of a
 //! seed: each gives completion or one message and its exit code, and the next run finishes.
 
-use crate::stage::{Ended, Stage, has_strace};
+use crate::stage::{Ended, Stage};
+use crate::strace::has_strace;
 
 const KIB: usize = 1 << 10;
 

@@ -1,8 +1,6 @@
 //! One test's place: a torrent, somebody who seeds it, and runs of the program.
 
-use std::env;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +18,7 @@ use swarmloop::session::io::{Event, Phase};
 use tempfile::TempDir;
 
 use crate::port::free_port;
+use crate::skip::skip;
 use crate::wait;
 
 pub(crate) const PIECE_LEN: usize = 64 << 10;
@@ -291,25 +290,6 @@ pub(crate) fn first_processor() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     allowed.unwrap().trim().split([',', '-']).next().unwrap().to_owned()
-}
-
-/// Tells whether errors can be injected into system calls.
-pub(crate) fn has_strace() -> bool {
-    let mut probe = Command::new("strace");
-    probe
-        .args(["-qq", "-e", "inject=getpid:error=EPERM", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    probe.status().is_ok_and(|status| status.success()) || skip("strace not found or not allowed")
-}
-
-/// Says why a test has nothing to test; fails it where it must not be skipped. Returns false.
-pub(crate) fn skip(why: &str) -> bool {
-    let line = format!("skipped: {why}");
-    assert!(env::var_os("SWARMLOOP_REQUIRE_PEERS").is_none_or(|it| it != "1"), "{line}");
-    // Not `eprintln!`, whose output libtest swallows when a test passes.
-    let _ = writeln!(io::stderr(), "{line}");
-    false
 }
 
 /// Asks until `condition` holds, or patience is over.

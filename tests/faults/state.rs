@@ -1,6 +1,7 @@
 //! State that cannot be saved: the download does not depend on it, and says what that costs.
 
-use crate::stage::{Ended, Stage, Tmpfs, has_strace, strace};
+use crate::stage::{Ended, Stage, Tmpfs, strace};
+use crate::strace::has_strace;
 
 const MIB: usize = 1 << 20;
 
