@@ -84,7 +84,7 @@ fn help_and_version_go_to_stdout() {
         (&["seed", "--help"], "[PATH]"),
         (&["tracker", "--help"], "--listen"),
         (&["demo", "--help"], "--size"),
-        (&["--version"], "trackers: http"),
+        (&["--version"], "trackers: http, https, udp"),
     ] {
         let ran = run(args);
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{args:?}");

@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use swarmloop::disk::sha1_lanes::{Kernel, MAX_LANES};
 
 use self::config::{CONFIG_HELP, ConfigArgs, SourceArgs};
 use self::create::{CREATE_HELP, CreateArgs};
@@ -54,7 +55,7 @@ use super::settings::{Settings, Sources};
 #[command(
     name = "swarmloop",
     version,
-    long_version = LONG_VERSION,
+    long_version = long_version(),
     about = "A BitTorrent downloader on one event loop",
     long_about = "A BitTorrent downloader on one event loop.\n\n\
         `swarmloop X.torrent` is short for `swarmloop get X.torrent`. What a command takes and \
@@ -79,14 +80,29 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What the long `--version` adds.
+/// What the long `--version` says besides how pieces are hashed.
 const LONG_VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ninputs:   .torrent files (BitTorrent v1 and hybrid)",
-    "\npeers:    TCP, fast extension",
-    "\ntrackers: http (and one built in: http, udp)",
-    "\nhashes:   SHA-1 with the processor's instructions where it has them"
+    "\npeers:    TCP, fast extension, blocklists",
+    "\ntrackers: http, https, udp (and one built in: http, udp)",
+    "\ntls:      rustls, with ring",
+    "\nbuilt by: rustc ",
+    env!("CARGO_PKG_RUST_VERSION"),
+    " or later",
+    "\nhashes:   SHA-1",
 );
+
+/// Returns what the long `--version` says: what this program can do, on this processor.
+fn long_version() -> String {
+    let by = match Kernel::choose(MAX_LANES).0 {
+        Kernel::Avx512 => "with AVX-512, 16 pieces at a time",
+        Kernel::Avx2 => "with AVX2, 8 pieces at a time",
+        Kernel::ShaNi => "with the processor's SHA instructions",
+        Kernel::Portable => "by the sha1 crate",
+    };
+    format!("{LONG_VERSION} {by}")
+}
 
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
