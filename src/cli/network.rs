@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroUsize;
 
 use swarmloop::client::{Client, ClientConfig, ClientError};
 use swarmloop::proto::metainfo::Metainfo;
@@ -20,15 +21,19 @@ const DEFAULT_PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 /// Threads that hash and write; more than two only queue up behind one disk.
 const MAX_WORKERS: usize = 2;
 
-/// Starts a client as the arguments say, on the first port that is free; it keeps a trace of so
-/// many records.
+/// Starts a client as the arguments say, on the first port that is free, with so many threads that
+/// hash and write; it keeps a trace of so many records.
 pub(crate) fn start(
     args: &NetworkArgs,
+    jobs: Option<NonZeroUsize>,
     trace_records: usize,
     ui: &mut Ui,
 ) -> Result<Client, Failure> {
     let blocklist = blocklist::load(&args.blocklists, ui)?;
-    let adapt = |config: &mut ClientConfig| config.session.blocklist.clone_from(&blocklist);
+    let adapt = |config: &mut ClientConfig| {
+        config.session.blocklist.clone_from(&blocklist);
+        config.workers = jobs.map_or(config.workers, NonZeroUsize::get);
+    };
     start_with(args, trace_records, adapt).map_err(|error| Failure::start(&error, "--port"))
 }
 

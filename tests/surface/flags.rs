@@ -1,5 +1,7 @@
 //! Every flag of the command line's contract: it works, or it is refused by its name.
 
+use rustix::process::Signal;
+
 use crate::stage::{Stage, words};
 
 /// Flags that every command has.
@@ -14,7 +16,7 @@ const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
     |--ca-file ca.pem|--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1\
     |--blocklist file|--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s\
     |--request-timeout 5s|--keepalive 5s|--encryption off|--encryption allow|--encryption prefer\
-    |--check|--no-resume|--seed-ratio 1.5|--seed-time 2h|--seed-idle 5m\
+    |-j 2|--jobs 2|--check|--no-resume|--seed-ratio 1.5|--seed-time 2h|--seed-idle 5m\
     |--profile dir|--trace file|-d dir|--dir dir|-o dir|--output dir";
 
 /// Flags of `get` alone.
@@ -25,10 +27,9 @@ const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priori
 
 /// What `get` and `seed` do not do yet. Whoever builds one of these moves it up.
 const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--dht-bootstrap h:1\
-    |--port-map|--insecure|--peer-id-prefix=-XX0000-|-j 2|--jobs 2\
-    |--metadata-only|--save-torrent|--stdout file";
+    |--port-map|--insecure|--peer-id-prefix=-XX0000-|--metadata-only|--save-torrent|--stdout file";
 
-/// What `share` does not do yet: it has threads to hash with.
+/// What `share` does not do yet.
 const LATER_OF_SHARE: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\
     |--insecure";
 
@@ -93,7 +94,6 @@ fn every_flag_of_the_contract_works_or_is_refused_by_name() {
             let (code, run) = run(command, flag);
             assert_eq!(code, 2, "{run}");
             let name = match flag.split([' ', '=']).next().unwrap() {
-                "-j" => "--jobs",
                 // Its other values ask for nothing that is not there.
                 "--encryption" => flag,
                 long => long,
@@ -114,22 +114,40 @@ fn what_is_known_under_a_flag_that_does_not_exist_is_an_error() {
     }
 }
 
-/// A name may be a flag of one command and of a later version of another.
 #[test]
-fn a_setting_of_a_later_version_is_refused_where_it_would_be_ignored() {
+fn a_setting_of_a_later_version_is_refused_whatever_it_is_for() {
     let stage = Stage::new();
-    let refused = "--jobs (jobs.toml:2) is not yet supported";
+    let refused = "--port-map (later.toml:2) is not yet supported";
+    let read = "cannot read 'missing'";
     for (settings, command, code, text) in [
-        ("[create]\njobs = 2\n", "create missing", 4, "cannot read 'missing'"),
-        ("[create]\njobs = 2\n", "get missing", 4, "cannot read 'missing'"),
-        ("[get]\njobs = 2\n", "get missing", 2, refused),
-        ("[get]\njobs = 2\n", "create missing", 2, refused),
-        ("\njobs = 2\n", "create missing", 4, "cannot read 'missing'"),
-        ("\njobs = 2\n", "seed missing", 2, refused),
+        ("[get]\nport_map = true\n", "get missing", 2, refused),
+        ("[get]\nport_map = true\n", "create missing", 2, refused),
+        ("\nport_map = true\n", "seed missing", 2, refused),
+        ("\nport_map = false\n", "seed missing", 4, read),
+        ("[get]\njobs = 2\n", "get missing", 4, read),
+        ("\njobs = 2\n", "create missing", 4, read),
     ] {
-        std::fs::write(stage.path("jobs.toml"), settings).unwrap();
-        let mut run = stage.start(".", &words(&format!("{command} --config jobs.toml")));
+        std::fs::write(stage.path("later.toml"), settings).unwrap();
+        let mut run = stage.start(".", &words(&format!("{command} --config later.toml")));
         assert_eq!(run.wait(), code, "{settings}{run}");
         assert!(run.stderr().contains(text), "{settings}{run}");
+    }
+}
+
+#[test]
+fn as_many_threads_hash_and_write_as_are_asked_for() {
+    let stage = Stage::new();
+    stage.write_album("seed");
+    stage.run(".", &words("create seed/album -q")).expect_exit(0);
+    for (flags, code) in [("-j 0", 2), ("--jobs 65", 2), ("-j three", 2)] {
+        let mut run = stage.start(".", &words(&format!("get album.torrent {flags}")));
+        assert_eq!(run.wait(), code, "{run}");
+    }
+    for command in ["get album.torrent -d to", "seed album.torrent seed"] {
+        let mut run = stage.start(".", &words(&format!("{command} -j 5 --progress line:1s")));
+        run.wait_for("album");
+        assert_eq!(run.threads_called("swarmloop-disk-"), 5, "{run}");
+        run.signal(Signal::TERM);
+        run.wait();
     }
 }

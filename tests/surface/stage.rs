@@ -188,6 +188,13 @@ impl Run {
         self
     }
 
+    /// Returns how many threads it has whose names begin so.
+    pub(crate) fn threads_called(&self, prefix: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let name = |task: PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
+        tasks.filter(|task| name(task.as_ref().unwrap().path()).starts_with(prefix)).count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -1,6 +1,7 @@
 //! The arguments of `get`.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueHint;
@@ -43,6 +44,10 @@ pub(crate) struct GetArgs {
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
+    /// Threads that hash and write [default: one a processor, at most 2]
+    #[arg(short, long, value_name = "N", value_parser = values::threads)]
+    #[arg(hide_short_help = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// How room is made for the files.
     #[command(flatten)]
     pub(crate) room: RoomArgs,

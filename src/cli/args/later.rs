@@ -7,13 +7,12 @@
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::cli::settings::{Scope, Setting, Settings, Value};
+use crate::cli::settings::{Setting, Settings, Value};
 
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("dht-bootstrap", None, true),
     ("insecure", None, false),
-    ("jobs", Some('j'), true),
     ("metadata-only", None, false),
     ("peer-id-prefix", None, true),
     ("port-map", None, false),
@@ -26,35 +25,24 @@ pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
 /// Values that flags of this version take in later ones.
 const LATER_VALUES: &[(&str, &str)] = &[("encryption", "require")];
 
-/// A name that is a flag of these commands and of later versions of others.
-const OWN: (&str, [&str; 3]) = ("jobs", ["create", "share", "verify"]);
-
-/// Returns the flags of [`LATER`] that a command has not got, for clap, hidden.
-pub(super) fn args(command: &str) -> impl Iterator<Item = Arg> {
-    LATER.iter().filter(move |(long, ..)| !is_own(long, command)).map(
-        |&(long, short, takes_value)| {
-            let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
-            let arg = Arg::new(long).long(long).action(action).hide(true);
-            // Optional, so that the flag is refused and not its missing value.
-            let arg = if takes_value { arg.num_args(0..=1) } else { arg };
-            if let Some(short) = short { arg.short(short) } else { arg }
-        },
-    )
+/// Returns the flags of [`LATER`] for clap, hidden.
+pub(super) fn args() -> impl Iterator<Item = Arg> {
+    LATER.iter().map(|&(long, short, takes_value)| {
+        let action = if takes_value { ArgAction::Append } else { ArgAction::SetTrue };
+        let arg = Arg::new(long).long(long).action(action).hide(true);
+        // Optional, so that the flag is refused and not its missing value.
+        let arg = if takes_value { arg.num_args(0..=1) } else { arg };
+        if let Some(short) = short { arg.short(short) } else { arg }
+    })
 }
 
-fn is_own(long: &str, command: &str) -> bool {
-    let (name, commands) = OWN;
-    long == name && commands.contains(&command)
-}
-
-/// Refuses the first flag of [`LATER`] that was given to a command, with its verb: "--proxy is".
-pub(super) fn refuse(command: &str, matches: &ArgMatches) -> Result<(), String> {
+/// Refuses the first flag of [`LATER`] that was given, with its verb: "--proxy is".
+pub(super) fn refuse(matches: &ArgMatches) -> Result<(), String> {
     let is_given = |long: &str| matches.value_source(long) == Some(ValueSource::CommandLine);
     // Not every subcommand has these flags, and clap panics when asked for one that it does not
     // know.
     let is_known = |long: &str| matches.try_contains_id(long).is_ok();
-    let is_later = |long: &str| is_known(long) && !is_own(long, command);
-    if let Some((long, ..)) = LATER.iter().find(|(long, ..)| is_later(long) && is_given(long)) {
+    if let Some((long, ..)) = LATER.iter().find(|(long, ..)| is_known(long) && is_given(long)) {
         return Err(format!("--{long} is"));
     }
     // As it was typed, whatever it was read as.
@@ -66,17 +54,10 @@ pub(super) fn refuse(command: &str, matches: &ArgMatches) -> Result<(), String> 
     given.map_or(Ok(()), |(long, value)| Err(format!("--{long} {value} is")))
 }
 
-/// Refuses the first setting of [`LATER`] that `command` has not got as a flag of its own, and that
-/// is not for one that has; a switch that is set to false is none.
-pub(super) fn refuse_settings(settings: &Settings, command: &str) -> Result<(), String> {
-    let is_later = |setting: &Setting| {
-        let long = setting.long.as_str();
-        let of = match &setting.scope {
-            Scope::Command(of) => of,
-            Scope::All | Scope::Network => command,
-        };
-        LATER.iter().any(|(later, ..)| *later == long) && !is_own(long, of)
-    };
+/// Refuses the first setting of [`LATER`], whatever it is for: who made it counts on it. A switch
+/// that is set to false is none.
+pub(super) fn refuse_settings(settings: &Settings) -> Result<(), String> {
+    let is_later = |setting: &Setting| LATER.iter().any(|(later, ..)| *later == setting.long);
     let is_made = |setting: &&Setting| is_later(setting) && setting.value != Value::Switch(false);
     if let Some(Setting { long, origin, .. }) = settings.all().iter().find(is_made) {
         return Err(format!("--{long} ({origin}) is"));

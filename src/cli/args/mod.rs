@@ -203,13 +203,12 @@ pub(crate) fn parse(args: Vec<OsString>, sources: &Sources) -> Result<Parsed, Re
     let args = with_default_command(args, &command, Path::exists);
     let matches = command.clone().try_get_matches_from(&args).map_err(Refusal::Clap)?;
     // Others may have flags of the same names.
-    if let Some((name @ ("get" | "seed" | "share"), matches)) = matches.subcommand() {
-        later::refuse(name, matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
+    if let Some(("get" | "seed" | "share", matches)) = matches.subcommand() {
+        later::refuse(matches).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     }
     let settings = Settings::load(sources, &flags, &matches).map_err(Refusal::Failed)?;
     let name = matches.subcommand_name().unwrap_or_default().to_owned();
-    later::refuse_settings(&settings, &name)
-        .map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
+    later::refuse_settings(&settings).map_err(|flag| Refusal::Failed(Failure::not_yet(&flag)))?;
     let command = settings.apply(command, &flags, &matches);
     let matches = command.try_get_matches_from(&args).map_err(Refusal::Clap)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(Refusal::Clap)?;
@@ -226,9 +225,9 @@ pub(crate) fn documented() -> clap::Command {
 /// Builds clap's command: what is derived, and the flags of later versions, hidden.
 fn command() -> clap::Command {
     Cli::command()
-        .mut_subcommand("get", |get| get.args(later::args("get")))
-        .mut_subcommand("seed", |seed| seed.args(later::args("seed")))
-        .mut_subcommand("share", |share| share.args(later::args("share")))
+        .mut_subcommand("get", |get| get.args(later::args()))
+        .mut_subcommand("seed", |seed| seed.args(later::args()))
+        .mut_subcommand("share", |share| share.args(later::args()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The arguments of `seed`.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueHint;
@@ -9,6 +10,7 @@ use super::get::{PEER_FLAGS, SIGNALS};
 use super::limits::SeedGoalArgs;
 use super::network::{InstrumentArgs, NetworkArgs};
 use super::sections;
+use super::values;
 use crate::cli::exit::EXIT_CODES;
 use crate::cli::state::StateArgs;
 
@@ -25,6 +27,10 @@ pub(crate) struct SeedArgs {
     #[arg(short, long, alias = "output", short_alias = 'o', value_name = "DIR")]
     #[arg(value_hint = ValueHint::DirPath, conflicts_with = "path")]
     pub(crate) dir: Option<PathBuf>,
+    /// Threads that hash and write [default: one a processor, at most 2]
+    #[arg(short, long, value_name = "N", value_parser = values::threads)]
+    #[arg(hide_short_help = true)]
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// When seeding is over; never if no goal is given.
     #[command(flatten)]
     pub(crate) goal: SeedGoalArgs,

@@ -1,5 +1,6 @@
 //! Values that flags of several subcommands take.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::cli::after::Words;
@@ -12,6 +13,16 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The most threads that work on files: more requests than this wait in the queue of a disk as well
+/// as here.
+const MAX_THREADS: usize = 64;
+
+/// Reads a number of threads.
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
+    threads.ok_or_else(|| format!("a number of threads is 1 to {MAX_THREADS}"))
 }
 
 /// Reads a program and its arguments, split as a shell splits words.
