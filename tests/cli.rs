@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
+
 /// Returns the program with a clean environment, run in an empty folder.
 fn swarmloop<A: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
@@ -65,6 +67,32 @@ fn wrong_usage_exits_with_2_and_says_why() {
         assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
         assert!(ran.err.contains(reason), "{args:?}: {}", ran.err);
         assert_eq!(ran.out, "", "{args:?}");
+    }
+}
+
+/// Programs read every end of a run in one way, and that they called it wrong is one.
+#[test]
+fn wrong_usage_is_told_to_programs_as_every_error_is() {
+    for (args, code, reason) in [
+        (&["--json"][..], "usage", "no command is named"),
+        (&["--json", "sed"], "usage", "unrecognized subcommand 'sed'"),
+        (&["get", "--json"], "usage", "arguments were not provided: <TORRENT>..."),
+        (&["get", "x", "--port", "a", "--json"], "usage", "'a' is no port (0 to 65535)"),
+        (&["get", "x", "--json", "--proxy", "y"], "not_yet_supported", "--proxy is not yet"),
+        (&["config", "--config", "none", "--json"], "bad_config", "cannot read configuration"),
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}: {}", ran.err);
+        let error: Value = serde_json::from_str(&ran.err).expect("one object");
+        assert_eq!((&error["type"], &error["code"]), (&"error".into(), &code.into()), "{error}");
+        let message = error["message"].as_str().expect("a text");
+        assert!(message.contains(reason) && !message.starts_with("error"), "{error}");
+        let summary: Value = serde_json::from_str(&ran.out).expect("one object");
+        assert_eq!((&summary["type"], &summary["exit_code"]), (&"summary".into(), &2.into()));
+    }
+    for args in [&["sed", "--", "--json"][..], &["--json", "sed", "--no-json"]] {
+        let ran = run(args);
+        assert!(ran.out.is_empty() && ran.err.starts_with("error: "), "{args:?}: {}", ran.err);
     }
 }
 

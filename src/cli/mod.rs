@@ -40,6 +40,7 @@ mod payload;
 mod peers;
 mod profile;
 mod progress;
+mod refusal;
 mod relocate;
 mod room;
 mod roster;
@@ -67,10 +68,9 @@ mod whitelist;
 mod words;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
-use self::args::{Command, Parsed, Refusal};
+use self::args::{Command, Parsed};
 use self::exit::{Exit, Failure};
 use self::settings::Sources;
 use self::ui::{Surroundings, Ui};
@@ -78,18 +78,11 @@ use self::ui::{Surroundings, Ui};
 /// Runs the program with the given arguments, the program's own name first, and returns what the
 /// process exits with.
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
-    let parsed = match args::parse(args, &Sources::of_process()) {
+    let sources = Sources::of_process();
+    let is_json = refusal::wants_json(&args, &sources);
+    let parsed = match args::parse(args, &sources) {
         Ok(parsed) => parsed,
-        Err(Refusal::Clap(error)) => {
-            let printed = error.print();
-            if error.use_stderr() {
-                return Exit::Usage.into();
-            }
-            // Help and version are results like others.
-            let failure = printed.err().and_then(|error| Failure::stdout(&error));
-            return failure.map_or(Exit::Success.into(), |failure| refuse(&failure));
-        }
-        Err(Refusal::Failed(failure)) => return refuse(&failure),
+        Err(refusal) => return refusal::tell(refusal, is_json),
     };
     let cli = &parsed.cli;
     let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
@@ -99,13 +92,6 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         failure.exit
     });
     ui.summary(exit).into()
-}
-
-/// Says why nothing is run.
-fn refuse(failure: &Failure) -> ExitCode {
-    // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{}", failure.text());
-    failure.exit.into()
 }
 
 /// Runs the subcommand.

@@ -60,6 +60,12 @@ impl Sources {
             env: env::settable(env.filter(|(name, _)| name.starts_with(env::PREFIX)).collect()),
         }
     }
+
+    /// Tells whether the environment turns a switch on.
+    pub(crate) fn has_switch(&self, long: &str) -> bool {
+        let value = env::value(&self.env, long);
+        value.is_some_and(|(name, value)| env::switch(&name, value) == Ok(true))
+    }
 }
 
 /// Where a setting was made.
