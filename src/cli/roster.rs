@@ -161,6 +161,11 @@ impl Roster {
         self.seeded += usize::from(!std::mem::replace(&mut torrent.is_seeded, true));
     }
 
+    /// Takes in that a torrent has ended and is taken out of the engine: nothing moves any more.
+    pub(crate) fn let_go(&mut self, place: usize) {
+        self.change(place, Torrent::let_go);
+    }
+
     /// Takes in that a torrent which was away is in the engine again, under another name.
     pub(crate) fn come_back(&mut self, place: usize, id: TorrentId, snapshot: Snapshot) {
         self.places.remove(&self.torrents[place].id);

@@ -122,6 +122,10 @@ impl Torrent {
 
     /// Takes in how the torrent stands, which is no look at its progress.
     pub(crate) fn replace(&mut self, snapshot: Snapshot) {
+        if self.is_away() {
+            // The engine is still letting go of it.
+            return;
+        }
         let until = self.snapshot.until.take();
         let (in_run, in_all) = self.sent_before;
         let uploaded = snapshot.uploaded.saturating_add(in_run);
@@ -134,6 +138,14 @@ impl Torrent {
     pub(crate) fn leave(&mut self) {
         self.presence = Presence::Away;
         self.sent_before = (self.snapshot.uploaded, self.snapshot.uploaded_total);
+    }
+
+    /// Notes that it has ended and is taken out of the engine for good.
+    pub(crate) fn let_go(&mut self) {
+        self.presence = Presence::Away;
+        let snapshot = &mut self.snapshot;
+        (snapshot.down_rate, snapshot.up_rate, snapshot.peers) = (0, 0, 0);
+        snapshot.phase = Phase::Stopped(None);
     }
 
     /// Notes that it is in the engine again, under another name.

@@ -296,7 +296,7 @@ impl Watch {
     /// did not do what it was there for.
     fn has_lost_data(&self) -> bool {
         let lost = |torrent: &Torrent| torrent.lost.1.is_some() && !torrent.snapshot.is_complete();
-        let uploads = |torrent: &Torrent| torrent.snapshot.phase == Phase::Seeding;
+        let uploads = |it: &Torrent| it.is_seeded || it.snapshot.phase == Phase::Seeding;
         self.roster.all().iter().any(|torrent| lost(torrent) && uploads(torrent))
     }
 
@@ -347,12 +347,19 @@ impl Watch {
             };
             if let Some(failure) = failure {
                 self.fail(place, ui, failure);
+                return self.let_go(place, engine);
             }
         }
         match self.goal.seeded_enough(self.roster.torrent_mut(place), elapsed, now) {
             Some(met) => self.end_seeding(place, met, engine, ui, now),
             None => Ok(()),
         }
+    }
+
+    /// Takes a torrent that has ended out of the engine, so that it takes nothing from the others.
+    fn let_go(&mut self, place: usize, engine: &impl Engine) -> Result<(), ClientError> {
+        self.roster.let_go(place);
+        engine.remove(self.roster.torrent(place).id)
     }
 
     /// Ends the seeding of a torrent; the others go on.
@@ -372,7 +379,7 @@ impl Watch {
         let took = torrent.seeding.map_or(Duration::ZERO, |seeding| seeding.took(now));
         ui.record(|| json::seeded(torrent.number, &torrent.snapshot, took, met));
         ui.say(&seeded_line(&torrent.name, &torrent.snapshot, took, met, ui.paint()));
-        engine.remove(torrent.id)
+        self.let_go(place, engine)
     }
 
     /// Draws the busiest torrents; `due` are those that were looked at.
@@ -424,7 +431,7 @@ impl Watch {
         };
         self.roster.touch(place);
         let torrent = self.roster.torrent_mut(place);
-        if torrent.is_seeded || torrent.is_away() {
+        if torrent.is_away() {
             // It is on its way out of the engine, which has no figures of it any more.
             return Ok(());
         }

@@ -469,6 +469,14 @@ fn time_without_progress_ends_a_download_with_the_cause() {
         assert_eq!(is_over, !message.is_empty());
         if is_over {
             assert_eq!(watch.exit(End::Finished), Exit::GaveUp);
+            // It would take from the others otherwise, and count as what it was.
+            assert_eq!(script.removed.take(), [TorrentId(1)]);
+            watch.tick(&script, &mut ui, after(at + 1)).expect("the engine is there");
+            let phase = Event::Phase { torrent: TorrentId(1), phase: Phase::Stopped(None) };
+            watch.handle_event(&script, &mut ui, &phase).expect("the engine is there");
+            assert_eq!((watch.roster.totals().up_rate, err.text().as_str()), (0, message));
+        } else {
+            assert!(script.removed.borrow().is_empty());
         }
     }
 }
