@@ -21,13 +21,15 @@ pub use crate::reactor::ReactorConfig as ClientConfig;
 use crate::reactor::{Reactor, ReactorError};
 use crate::session::AddTorrentError;
 pub use crate::session::NewTorrent as AddTorrent;
-use crate::session::io::{Event, Listener};
+pub use crate::session::Question;
+use crate::session::io::{Event, Listener, QuestionId};
 use crate::session::status::{PeerStatus, TorrentStatus};
 use crate::session::trace::Trace;
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
 pub use crate::torrent::unsynced::Unsynced;
+use crate::tracker::TrackerError;
 use crate::tracker_server::{ServedFile, ServerStatus};
 
 /// The client could not start, a command was refused, or the loop has ended.
@@ -51,6 +53,9 @@ pub enum ClientError {
     /// Another torrent has a file at this path, and one of the two would write to it.
     #[error("another torrent has the file {}", crate::text::Escaped(&.0.to_string_lossy()))]
     PathTaken(std::path::PathBuf),
+    /// A question cannot be asked.
+    #[error(transparent)]
+    Question(#[from] TrackerError),
     /// The loop has ended, or there is no such torrent.
     #[error("the event loop has ended")]
     Ended,
@@ -89,6 +94,7 @@ enum Command {
     Stop(TorrentId),
     Start(TorrentId),
     Reannounce,
+    Question(Question, mpsc::Sender<Result<QuestionId, TrackerError>>),
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     SetLimits(Option<TorrentId>, RateLimits),
     Select(TorrentId, Selection),
@@ -244,6 +250,16 @@ impl Client {
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn reannounce(&self) -> Result<(), ClientError> {
         self.send(Command::Reannounce)
+    }
+
+    /// Asks something of the network that is no torrent's; [`Event::Answered`] says what it came
+    /// to.
+    ///
+    /// # Errors
+    /// [`ClientError::Question`]: it cannot be asked, which is the caller's fault.
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn question(&self, question: Question) -> Result<QuestionId, ClientError> {
+        Ok(self.ask(|reply| Command::Question(question, reply))??)
     }
 
     /// Returns the events, in order. They wait for as long as it takes; but when tens of thousands
@@ -438,6 +454,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Reannounce => {
             let (session, now) = reactor.session_mut();
             session.reannounce(now);
+        }
+        Command::Question(question, reply) => {
+            let (session, now) = reactor.session_mut();
+            let _ = reply.send(session.ask_question(question, now));
         }
         Command::SetLimits(torrent, limits) => {
             let (session, now) = reactor.session_mut();

@@ -131,8 +131,6 @@ fn what_is_not_there_yet_exits_with_2_and_is_named() {
         (&["x.torrent", "--port-map"], "--port-map is"),
         (&["seed", "x.torrent", "--insecure"], "--insecure is"),
         (&["magnet:?xt=urn:btih:0"], "magnet links are"),
-        (&["get", "http://localhost/x.torrent"], "URLs of torrents are"),
-        (&["https://localhost/x.torrent"], "URLs of torrents are"),
         (&["722fe65b2aa26d14f35b4ad627d20236e481d924"], "bare info-hashes are"),
         (&["seed", "magnet:?xt=urn:btih:0"], "magnet links are"),
     ] {

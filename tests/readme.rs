@@ -81,6 +81,8 @@ const STORY: &[(&str, Ending, &str)] = &[
         "direct/album\n",
     ),
     ("get album.torrent -d json --bind 127.0.0.3 --json", Ending::Exits(0), ANY),
+    ("scrape album.torrent --bind 127.0.0.3", Ending::Exits(0), ANY),
+    ("announce album.torrent --bind 127.0.0.3", Ending::Exits(0), ANY),
     (
         "get album.torrent -d blocked --bind 127.0.0.3 --no-trackers --peer 127.0.0.2:6881 \
             --blocklist level1.p2p --timeout 2s",

@@ -28,7 +28,8 @@ pub(crate) enum Exit {
     Mismatch,
     /// 4: the input is not there or is no valid torrent or log.
     Input,
-    /// 5: gave up, as `--timeout`, `--deadline` or `--stop-if-slow` said.
+    /// 5: gave up, as `--timeout`, `--deadline` or `--stop-if-slow` said, or because nobody
+    /// answered who was asked.
     GaveUp,
     /// 6: no space, no permission, read-only, or foreign files in the way.
     Disk,
@@ -45,7 +46,7 @@ Exit codes:
   2    wrong usage
   3    the data is not what the torrent says (verify)
   4    input not found, or not a valid torrent or log
-  5    gave up, as --timeout, --deadline or --stop-if-slow said
+  5    gave up, as --timeout, --deadline or --stop-if-slow said; no tracker or site answered
   6    no space, no permission, read-only, or foreign files in the way
   129, 130, 143
        ended by SIGHUP, SIGINT or SIGTERM before everything was complete; what is verified is kept

@@ -10,8 +10,9 @@ use swarmloop::text::Escaped;
 
 use super::after::Plan;
 use super::args::get::GetArgs;
-use super::args::select::SelectArgs;
+use super::ask::Route;
 use super::exit::{Exit, Failure};
+use super::fetch::Fetcher;
 use super::goals::Goal;
 use super::input::{self, Loaded};
 use super::instruments::Instruments;
@@ -34,7 +35,7 @@ const MAX_NOTES: usize = 3;
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let arguments = list::arguments(&args.torrents, &args.input_file)?;
-    let (torrents, lost) = load_all(&arguments, &args.files, ui);
+    let (torrents, lost) = load_all(&arguments, args, ui);
     if args.files.list {
         let listed = torrents.iter();
         let listed = listed.map(|(id, torrent, selection)| (*id, &torrent.metainfo, selection));
@@ -94,13 +95,15 @@ type Chosen = (usize, Loaded, Selection);
 
 /// Reads every torrent that was named; returns them with their numbers and what is wanted of them,
 /// and how the others ended.
-fn load_all(arguments: &[OsString], files: &SelectArgs, ui: &mut Ui) -> (Vec<Chosen>, Vec<Exit>) {
+fn load_all(arguments: &[OsString], args: &GetArgs, ui: &mut Ui) -> (Vec<Chosen>, Vec<Exit>) {
+    let route = Route::from(&args.network);
+    let fetcher = Fetcher::new(&route);
     let mut loaded = Vec::new();
     let mut lost = Vec::new();
     let mut seen = BTreeSet::new();
     for (number, argument) in (1..).zip(arguments) {
-        let torrent = input::load(argument).and_then(|torrent| {
-            let selection = select::selection(files, &torrent.metainfo)?;
+        let torrent = input::load_by(argument, &fetcher).and_then(|torrent| {
+            let selection = select::selection(&args.files, &torrent.metainfo)?;
             Ok((torrent, selection))
         });
         match torrent {

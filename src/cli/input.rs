@@ -11,6 +11,7 @@ use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::text::Escaped;
 
 use super::exit::{Exit, Failure};
+use super::fetch::Fetcher;
 
 /// The largest torrent file that is read, in bytes; the largest ones in the wild have some 10 MiB.
 pub(crate) const MAX_TORRENT_BYTES: u64 = 32 << 20;
@@ -20,7 +21,7 @@ pub(crate) const MAX_TORRENT_BYTES: u64 = 32 << 20;
 pub(crate) struct Loaded {
     /// What it is.
     pub(crate) metainfo: Metainfo,
-    /// Where it came from: `file` or `stdin`.
+    /// Where it came from: `file`, `stdin` or `url`.
     pub(crate) source: &'static str,
 }
 
@@ -36,7 +37,15 @@ impl Loaded {
 /// Reads the torrent that an argument names; failures are the user's to mend: [`Exit::Input`] or
 /// [`Exit::Usage`].
 pub(crate) fn load(argument: &OsStr) -> Result<Loaded, Failure> {
-    let (bytes, source) = read(argument)?;
+    parse(argument, read(argument)?)
+}
+
+/// The same of an argument that may be a URL, too.
+pub(crate) fn load_by(argument: &OsStr, fetcher: &Fetcher<'_>) -> Result<Loaded, Failure> {
+    parse(argument, read_by(argument, fetcher)?)
+}
+
+fn parse(argument: &OsStr, (bytes, source): (Bytes, &'static str)) -> Result<Loaded, Failure> {
     let metainfo = Metainfo::parse(&bytes).map_err(|error| bad_torrent(argument, &error))?;
     Ok(Loaded { metainfo, source })
 }
@@ -55,6 +64,10 @@ pub(crate) fn check_stdin<'a>(
 /// Reads the bytes of the torrent file that an argument names, and says where they came from: as
 /// [`Loaded::source`].
 pub(crate) fn read(argument: &OsStr) -> Result<(Bytes, &'static str), Failure> {
+    if url(argument).is_some() {
+        let message = "only get, seed, show, scrape and announce take the URL of a torrent";
+        return Err(Failure::new(Exit::Usage, "no_url", message));
+    }
     if let Some(kind) = later_kind(argument) {
         return Err(Failure::not_yet(kind));
     }
@@ -78,6 +91,26 @@ pub(crate) fn read(argument: &OsStr) -> Result<(Bytes, &'static str), Failure> {
         return Err(bad_torrent(argument, &"it is empty"));
     }
     Ok((bytes.into(), source))
+}
+
+/// Reads the bytes of the torrent file that an argument names, which may be a URL.
+pub(crate) fn read_by(
+    argument: &OsStr,
+    fetcher: &Fetcher<'_>,
+) -> Result<(Bytes, &'static str), Failure> {
+    match url(argument) {
+        Some(url) => Ok((fetcher.fetch(url)?, "url")),
+        None => read(argument),
+    }
+}
+
+/// Returns an argument that is a URL of a file.
+fn url(argument: &OsStr) -> Option<&str> {
+    argument.to_str().filter(|text| has_scheme(text, "http://") || has_scheme(text, "https://"))
+}
+
+fn has_scheme(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 /// A torrent file is none, or none that this program can use.
@@ -104,19 +137,14 @@ pub(crate) fn looks_like_torrent(argument: &OsStr) -> bool {
     let is_torrent_file = Path::new(argument)
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("torrent"));
-    argument == "-" || is_torrent_file || later_kind(argument).is_some()
+    argument == "-" || is_torrent_file || url(argument).is_some() || later_kind(argument).is_some()
 }
 
 /// Names the kinds of input that are not there yet, with their verb.
 fn later_kind(argument: &OsStr) -> Option<&'static str> {
     let text = argument.to_str()?;
-    let has_scheme = |scheme: &str| {
-        text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
-    if has_scheme("magnet:") {
+    if has_scheme(text, "magnet:") {
         Some("magnet links are")
-    } else if has_scheme("http://") || has_scheme("https://") {
-        Some("URLs of torrents are")
     } else if text.parse::<InfoHash>().is_ok() {
         Some("bare info-hashes are")
     } else {
@@ -188,8 +216,6 @@ mod tests {
         for (argument, kind) in [
             ("magnet:?xt=urn:btih:0", Some("magnet links are")),
             ("MAGNET:?", Some("magnet links are")),
-            ("http://h/x.torrent", Some("URLs of torrents are")),
-            ("HTTPS://h/", Some("URLs of torrents are")),
             ("722fe65b2aa26d14f35b4ad627d20236e481d924", Some("bare info-hashes are")),
             ("722fe65b2aa26d14f35b4ad627d20236e481d92", None),
             ("http:/h", None),

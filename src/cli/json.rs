@@ -1,6 +1,8 @@
 //! What `--json` prints: one object a line, `type` first. Fields are only ever added; numbers are
 //! raw bytes, seconds and bytes a second; unknown fields must be ignored by readers.
 
+mod asked;
+
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,6 +24,8 @@ use super::log::Record;
 use super::size::eta;
 use super::snapshot::Snapshot;
 use super::stall::stall;
+
+pub(crate) use self::asked::{announced, scraped};
 
 /// The version of the format; it changes only if a field changes its meaning.
 const VERSION: u32 = 1;

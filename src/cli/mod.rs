@@ -11,6 +11,7 @@
 
 mod after;
 mod args;
+mod ask;
 mod blocklist;
 mod chrome;
 mod conditions;
@@ -20,6 +21,7 @@ mod demo;
 mod docs;
 mod edit;
 mod exit;
+mod fetch;
 mod files;
 mod get;
 mod glob;
@@ -61,6 +63,7 @@ mod terminal;
 mod torrent;
 mod trace;
 mod tracker;
+mod trackers;
 mod ui;
 mod verify;
 mod watch;
@@ -104,6 +107,8 @@ fn run(parsed: &Parsed, ui: &mut Ui) -> Result<Exit, Failure> {
         Command::Show(args) => show::run(args, ui),
         Command::Magnet(args) => show::run_magnet(args, ui),
         Command::Edit(args) => edit::run(args, ui),
+        Command::Scrape(args) => trackers::scrape(args, ui),
+        Command::Announce(args) => trackers::announce(args, ui),
         Command::Share(args) => share::run(args, ui),
         Command::Tracker(args) => tracker::run(args, ui),
         Command::Demo(args) => demo::run(args, ui),

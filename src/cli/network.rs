@@ -50,7 +50,7 @@ pub(crate) fn start_with(
         session.trace_records = trace_records;
         let listen = listen_on(bind(args), port);
         let workers = workers();
-        let ca_certificates = args.ca_files.iter().flat_map(|file| file.0.clone()).collect();
+        let ca_certificates = ca_certificates(args);
         let mut config =
             ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
         adapt(&mut config);
@@ -72,8 +72,13 @@ pub(crate) fn warn(args: &NetworkArgs, ui: &mut Ui) {
     }
 }
 
+/// Returns the certificates that are trusted beside those of the system.
+pub(crate) fn ca_certificates(args: &NetworkArgs) -> Vec<Vec<u8>> {
+    args.ca_files.iter().flat_map(|file| file.0.clone()).collect()
+}
+
 /// Returns the engine's defaults with what the arguments change.
-fn config(args: &NetworkArgs) -> Config {
+pub(crate) fn config(args: &NetworkArgs) -> Config {
     let mut config = Config::default();
     config.bind = bind(args).into_iter().collect();
     config.announce_port = args.announce_port.unwrap_or(0);

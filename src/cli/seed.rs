@@ -6,7 +6,9 @@ use std::time::Instant;
 use swarmloop::client::{AddTorrent, Mode};
 
 use super::args::seed::SeedArgs;
+use super::ask::Route;
 use super::exit::{Exit, Failure};
+use super::fetch::Fetcher;
 use super::get::{STOPPING, warn_of_notes};
 use super::goals::Goal;
 use super::input::{self, Loaded, data_dir};
@@ -18,7 +20,8 @@ use super::watch::{End, Watch};
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    let mut torrent = input::load(&args.torrent)?;
+    let route = Route::from(&args.network);
+    let mut torrent = input::load_by(&args.torrent, &Fetcher::new(&route))?;
     warn_of_notes(1, &torrent, ui);
     network::add_trackers(&args.network, 1, &mut torrent.metainfo, ui);
     let dir = match &args.path {

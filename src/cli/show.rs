@@ -10,7 +10,9 @@ use swarmloop::proto::metainfo::{Metainfo, PIECE_HASH_LEN};
 use swarmloop::text::Escaped;
 
 use super::args::show::{MagnetArgs, ShowArgs};
+use super::ask::Route;
 use super::exit::{Exit, Failure};
+use super::fetch::Fetcher;
 use super::files::table;
 use super::get::warn_of_notes;
 use super::input::{self, escaped_path};
@@ -23,7 +25,8 @@ pub(crate) fn run(args: &ShowArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     if args.raw {
         return show_raw(args, ui);
     }
-    let torrent = input::load(&args.torrent)?;
+    let route = Route::from(&args.route);
+    let torrent = input::load_by(&args.torrent, &Fetcher::new(&route))?;
     warn_of_notes(1, &torrent, ui);
     let metainfo = &torrent.metainfo;
     let magnet = Magnet::of(metainfo).to_string();
@@ -67,7 +70,8 @@ pub(crate) fn run_magnet(args: &MagnetArgs, ui: &mut Ui) -> Result<Exit, Failure
 
 /// Prints the file as it is, whether it is a torrent that this program can use or not.
 fn show_raw(args: &ShowArgs, ui: &mut Ui) -> Result<Exit, Failure> {
-    let (bytes, _) = input::read(&args.torrent)?;
+    let route = Route::from(&args.route);
+    let (bytes, _) = input::read_by(&args.torrent, &Fetcher::new(&route))?;
     let tree = bencode::decode(&bytes, &Limits::METAINFO)
         .map_err(|error| input::bad_torrent(&args.torrent, &error))?;
     let json = raw::json(tree.root());

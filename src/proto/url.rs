@@ -1,4 +1,5 @@
-//! Announce URLs: read leniently, sent verbatim, followed with care.
+//! URLs of trackers, and of files that are fetched: read leniently, sent verbatim, followed with
+//! care.
 //!
 //! Decides what an announce URL is, where a redirect leads, and which addresses either may reach
 //! (the guard against making a client talk to services on its own machine or network).
@@ -20,7 +21,7 @@ use crate::net_policy::{Forbidden, NamedBy, Purpose, Reach, net_policy};
 /// own query needs some 300 bytes of that.
 pub const MAX_URL_LEN: usize = 4096;
 
-/// One tracker's announce URL (BEP 3), or what a tracker redirected to.
+/// One tracker's announce URL (BEP 3), or that of a file; or where either redirected to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AnnounceUrl {
     /// As it was given. Foreign text.
@@ -32,8 +33,15 @@ pub struct AnnounceUrl {
     port: u16,
     /// Path and query: starts with `/`, printable ASCII without spaces, no fragment.
     target: String,
+    context: Context,
+}
+
+/// What a URL is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Context {
     /// Who sent us here: of several one after the other, whoever reaches farthest.
     named_by: NamedBy,
+    is_file: bool,
 }
 
 /// How a tracker is spoken to.
@@ -118,7 +126,8 @@ impl AnnounceUrl {
             return Err(UrlError::Control);
         }
         let legal = encode_illegal(trimmed);
-        let url = Self::from_legal(text, &legal, NamedBy::Torrent)?;
+        let context = Context { named_by: NamedBy::Torrent, is_file: false };
+        let url = Self::from_legal(text, &legal, context)?;
         let keys = url.query().split('&').map(|pair| pair.split('=').next().unwrap_or(pair));
         for key in keys {
             let key: Cow<'_, [u8]> = percent_encoding::percent_decode_str(key).into();
@@ -127,6 +136,25 @@ impl AnnounceUrl {
             }
         }
         Ok(url)
+    }
+
+    /// Reads the URL of a file as the user has typed it: any address may have it, and any query
+    /// belongs to it.
+    ///
+    /// # Errors
+    /// [`UrlError`]: the user's fault.
+    pub fn of_file(text: &str) -> Result<Self, UrlError> {
+        let trimmed = text.trim_matches(' ');
+        check_bytes(trimmed)?;
+        let context = Context { named_by: NamedBy::User, is_file: true };
+        Self::from_legal(text, &encode_illegal(trimmed), context)
+    }
+
+    /// Returns the same URL as named by the user, who may ask any tracker on this machine.
+    #[must_use]
+    pub fn named_by_user(mut self) -> Self {
+        self.context.named_by = NamedBy::User;
+        self
     }
 
     /// Returns where a `Location` of this URL's tracker leads; relative references are resolved
@@ -143,18 +171,18 @@ impl AnnounceUrl {
         check_bytes(location)?;
         let legal = encode_illegal(location);
         let reference = UriRef::parse(legal.as_ref()).map_err(|_| UrlError::Malformed)?;
-        let reach = match self.named_by {
+        let reach = match self.context.named_by {
             NamedBy::Remote(before) => before.max(Reach::of(from)),
             NamedBy::User | NamedBy::Torrent => Reach::of(from),
         };
-        let named_by = NamedBy::Remote(reach);
+        let context = Context { named_by: NamedBy::Remote(reach), ..self.context };
         let url = if reference.has_scheme() {
-            Self::from_legal(location, &legal, named_by)?
+            Self::from_legal(location, &legal, context)?
         } else {
             let base = self.absolute();
             let base = Uri::parse(base.as_str()).map_err(|_| UrlError::Malformed)?;
             let resolved = reference.resolve_against(&base).map_err(|_| UrlError::Malformed)?;
-            Self::from_legal(resolved.as_str(), resolved.as_str(), named_by)?
+            Self::from_legal(resolved.as_str(), resolved.as_str(), context)?
         };
         if self.scheme == Scheme::Https && url.scheme == Scheme::Http {
             return Err(UrlError::Downgrade);
@@ -176,11 +204,12 @@ impl AnnounceUrl {
     /// address of the same host may be fine.
     pub fn permits(&self, ip: IpAddr) -> Result<(), UrlError> {
         let purpose = match self.scheme {
+            _ if self.context.is_file => Purpose::Fetch,
             Scheme::Udp => Purpose::UdpTracker,
             _ => Purpose::HttpTracker(&self.target),
         };
         let addr = SocketAddr::new(ip, self.port);
-        net_policy(addr, self.named_by, purpose).map_err(|forbidden| match forbidden {
+        net_policy(addr, self.context.named_by, purpose).map_err(|forbidden| match forbidden {
             Forbidden::Nearer => UrlError::LocalTarget,
             Forbidden::NotATracker => UrlError::LoopbackPath,
             Forbidden::Martian | Forbidden::ServicePort => UrlError::Martian,
@@ -229,7 +258,7 @@ impl AnnounceUrl {
     }
 
     /// Takes a URL apart whose bytes are all legal; `text` is how it was given.
-    fn from_legal(text: &str, legal: &str, named_by: NamedBy) -> Result<Self, UrlError> {
+    fn from_legal(text: &str, legal: &str, context: Context) -> Result<Self, UrlError> {
         let uri = Uri::parse(legal).map_err(|_| {
             // Behind the authority everything has been made legal.
             if !legal.contains("://") {
@@ -266,7 +295,7 @@ impl AnnounceUrl {
             target.push_str(query.as_str());
         }
         let (text, host) = (text.to_owned(), host.to_owned());
-        Ok(Self { text, scheme, host, port, target, named_by })
+        Ok(Self { text, scheme, host, port, target, context })
     }
 
     fn query(&self) -> &str {
@@ -567,5 +596,27 @@ mod tests {
         }
         assert_eq!(url("http://t/x").permits(LAN), Ok(()));
         assert_eq!(url("http://t/x").permits(GLOBAL), Ok(()));
+    }
+
+    #[test]
+    fn a_file_is_fetched_from_anywhere_that_the_user_names_and_nowhere_nearer() {
+        let file = |text| AnnounceUrl::of_file(text).expect("a url");
+        for ip in [LOOPBACK, LAN, GLOBAL] {
+            assert_eq!(file("http://h/x.torrent?port=1").permits(ip), Ok(()), "{ip}");
+            assert_eq!(url("http://h/x").named_by_user().permits(ip), Ok(()), "{ip}");
+        }
+        let base = file("https://h/x.torrent");
+        let near = base.redirect("https://10.0.0.1/x", GLOBAL);
+        assert_eq!(near, Err(UrlError::LocalTarget));
+        let named = base.redirect("https://inside/x", GLOBAL).expect("well formed");
+        assert_eq!(named.permits(LAN), Err(UrlError::LocalTarget));
+        assert_eq!(named.permits(GLOBAL), Ok(()));
+        let itself = file("http://h/x").redirect("/y", LOOPBACK).expect("well formed");
+        assert_eq!(itself.permits(LOOPBACK), Ok(()), "it need not be a tracker's path");
+        assert_eq!(base.redirect("http://h/x", GLOBAL), Err(UrlError::Downgrade));
+        assert_eq!(base.redirect("file:///etc/passwd", GLOBAL), Err(UrlError::NoHost));
+        for text in ["http://h/a\nb", "h/x.torrent", "http://me:secret@h/x", "http://"] {
+            assert!(AnnounceUrl::of_file(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -7,19 +7,16 @@ use std::net::SocketAddr;
 use crate::id::{ConnId, TorrentId};
 use crate::net_policy::Reach;
 use crate::proto::tracker_http::AnnounceReply;
-use crate::proto::tracker_udp::UdpAnnounce;
-use crate::proto::url::{Scheme, UrlError};
+use crate::proto::url::{AnnounceUrl, Scheme};
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
-use crate::tracker::{
-    Announce, Exchange, MAX_TARGET_LEN, Progress, Report, TRACKER_STOP_TIMEOUT, TrackerError,
-    UdpAsk,
-};
+use crate::tracker::{Announce, Progress, Report, Request, TRACKER_STOP_TIMEOUT, TrackerError};
 
 use super::conns::{Kind, TrackerStream};
 use super::entry::{Announcing, Leg, Via};
 use super::io::{Action, Closed, Event, ResolveId, ServerName};
+use super::questions::Asker;
 use super::trace::What;
 use super::{LookupFor, Session};
 
@@ -104,7 +101,7 @@ impl Session {
         self.touch(torrent);
     }
 
-    fn new_lookup(&mut self, purpose: LookupFor, host: String, port: u16) -> ResolveId {
+    pub(super) fn new_lookup(&mut self, purpose: LookupFor, host: String, port: u16) -> ResolveId {
         let id = ResolveId(self.next_lookup);
         self.next_lookup = self.next_lookup.wrapping_add(1);
         self.lookups.insert(id, (purpose, host.clone(), port));
@@ -117,7 +114,7 @@ impl Session {
         let (torrent, source) = match purpose {
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
-            LookupFor::Announce(_) => return,
+            LookupFor::Announce(_) | LookupFor::Question(_) => return,
         };
         if let Ok(ip) = host.parse() {
             if let Some(entry) = self.entry_mut(torrent) {
@@ -144,6 +141,10 @@ impl Session {
                 }
                 announcing.addrs = addrs.unwrap_or_default().into();
                 return self.ask_next_addr(torrent, TrackerError::Resolve, now);
+            }
+            LookupFor::Question(question) => {
+                let addrs = addrs.unwrap_or_default();
+                return self.question_resolved(question, Via::Lookup(id), addrs, now);
             }
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
@@ -190,8 +191,10 @@ impl Session {
                 && announcing.leg == Leg::First
                 && !announcing.announce.has_successor;
             announcing.deadline = now + if is_last { limit } else { patience };
-            let announce = announcing.announce.clone();
-            match self.ask(torrent, &announce, addr, now) {
+            let url = announcing.announce.url.clone();
+            let request = announcing.announce.request(addr);
+            let asker = Asker::Torrent(torrent);
+            match request.and_then(|request| self.send_request(asker, &url, request, addr, now)) {
                 Ok(via) => {
                     let entry = self.entry_mut(torrent);
                     if let Some(announcing) = entry.and_then(|entry| entry.announcing.as_mut()) {
@@ -207,32 +210,25 @@ impl Session {
         }
     }
 
-    /// Begins to ask a tracker at one of its addresses.
-    fn ask(
+    /// Begins to ask a tracker, or who has a file, at one of its addresses.
+    pub(super) fn send_request(
         &mut self,
-        torrent: TorrentId,
-        announce: &Announce,
+        asker: Asker,
+        url: &AnnounceUrl,
+        request: Request,
         addr: SocketAddr,
         now: Instant,
     ) -> Result<Via, TrackerError> {
-        if announce.url.scheme() != Scheme::Udp {
-            let exchange = Exchange::new(announce, addr.ip())?;
-            let stream = TrackerStream { addr, torrent, exchange, sent: 0 };
-            let host = || ServerName(announce.url.host().to_owned());
-            let tls = (announce.url.scheme() == Scheme::Https).then(host);
-            let kind = Kind::Tracker(Box::new(stream));
-            return Ok(Via::Stream(self.connect(addr, tls, kind, now)));
-        }
-        announce.url.permits(addr.ip()).map_err(TrackerError::BadUrl)?;
-        let url_data = announce.target.as_bytes().to_vec();
-        if url_data.len() > MAX_TARGET_LEN {
-            return Err(TrackerError::BadUrl(UrlError::TooLong { limit: MAX_TARGET_LEN }));
-        }
-        // Over IPv6 the field is too small for an address, and an IPv4 one would be another's.
-        let ip = announce.datagram.ip.filter(|_| addr.is_ipv4());
-        let announce = UdpAnnounce { ip, ..announce.datagram };
-        let ask = UdpAsk::Announce { announce, url_data };
-        self.ask_by_datagram(torrent, addr, ask, now).map(Via::Datagrams)
+        let exchange = match request {
+            Request::Http(exchange) => exchange,
+            Request::Udp(ask) => {
+                return self.ask_by_datagram(asker, addr, ask, now).map(Via::Datagrams);
+            }
+        };
+        let stream = TrackerStream { addr, asker, exchange, sent: 0 };
+        let host = || ServerName(url.host().to_owned());
+        let tls = (url.scheme() == Scheme::Https).then(host);
+        Ok(Via::Stream(self.connect(addr, tls, Kind::Tracker(Box::new(stream)), now)))
     }
 
     /// Takes in that the stream of an announce ended. `false` if `id` is no such stream.
@@ -244,7 +240,7 @@ impl Session {
     ) -> bool {
         let Some(conn) = self.conns.find_mut(id) else { return false };
         let Kind::Tracker(stream) = &mut conn.kind else { return false };
-        let (torrent, addr, untouched) = (stream.torrent, stream.addr, stream.sent == 0);
+        let (asker, addr, untouched) = (stream.asker, stream.addr, stream.sent == 0);
         let progress = match closed {
             Closed::Eof => stream.exchange.end_of_stream(),
             Closed::Failed(kind) => Err(TrackerError::Connect(kind)),
@@ -252,11 +248,12 @@ impl Session {
         };
         self.conns.remove(id);
         match (closed, progress) {
-            (Closed::Failed(_) | Closed::Tls(_), Err(error)) if untouched => {
-                self.ask_next_addr(torrent, error, now);
-            }
+            (Closed::Failed(_) | Closed::Tls(_), Err(error)) if untouched => match asker {
+                Asker::Torrent(torrent) => self.ask_next_addr(torrent, error, now),
+                Asker::Question(question) => self.ask_question_next_addr(question, error, now),
+            },
             (_, Ok(Progress::More)) => {}
-            (_, progress) => self.on_exchange(id, (torrent, addr), progress, now),
+            (_, progress) => self.on_exchange(id, (asker, addr), progress, now),
         }
         true
     }
@@ -264,7 +261,7 @@ impl Session {
     pub(super) fn on_exchange(
         &mut self,
         id: ConnId,
-        (torrent, addr): (TorrentId, SocketAddr),
+        (asker, addr): (Asker, SocketAddr),
         progress: Result<Progress, TrackerError>,
         now: Instant,
     ) {
@@ -274,6 +271,18 @@ impl Session {
         if self.conns.remove(id).is_some() {
             self.action(Action::Close { conn: id });
         }
+        match asker {
+            Asker::Torrent(torrent) => self.on_announce_exchange((torrent, addr), progress, now),
+            Asker::Question(question) => self.on_question_exchange(question, progress, now),
+        }
+    }
+
+    fn on_announce_exchange(
+        &mut self,
+        (torrent, addr): (TorrentId, SocketAddr),
+        progress: Result<Progress, TrackerError>,
+        now: Instant,
+    ) {
         match progress {
             Ok(Progress::Redirect(url)) => {
                 let Some(entry) = self.entry_mut(torrent) else { return };
@@ -283,7 +292,8 @@ impl Session {
                 }
             }
             Ok(Progress::Reply(reply)) => self.announce_answered(torrent, addr, reply, now),
-            Ok(Progress::More) => {}
+            // An exchange of an announce comes to nothing else.
+            Ok(Progress::More | Progress::Scraped(_) | Progress::File(_)) => {}
             Err(error) => self.announce_failed(torrent, error, now),
         }
     }
@@ -325,18 +335,10 @@ impl Session {
     /// reached, else it has failed.
     pub(super) fn announce_timed_out(&mut self, torrent: TorrentId, now: Instant) {
         let via = self.entry(torrent).and_then(|e| e.announcing.as_ref()).map(|a| a.via);
-        if let Some(Via::Stream(id)) = via
-            && let Some(Kind::Tracker(stream)) = self.conns.find(id).map(|conn| &conn.kind)
-            && stream.sent == 0
+        if let Some(via @ (Via::Stream(_) | Via::Datagrams(_))) = via
+            && !self.is_reached(via)
         {
-            self.conns.remove(id);
-            self.action(Action::Close { conn: id });
-            return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
-        }
-        if let Some(Via::Datagrams(ask)) = via
-            && !self.udp.is_reached(ask)
-        {
-            self.udp.give_up(ask);
+            self.drop_via(via);
             return self.ask_next_addr(torrent, TrackerError::TimedOut, now);
         }
         self.give_up_exchange(torrent);
@@ -390,13 +392,8 @@ impl Session {
     /// Ends the lookup or the exchange that an announce is at.
     fn give_up_exchange(&mut self, torrent: TorrentId) {
         let announcing = self.entry(torrent).and_then(|entry| entry.announcing.as_ref());
-        match announcing.map(|announcing| announcing.via) {
-            Some(Via::Stream(conn)) if self.conns.remove(conn).is_some() => {
-                self.action(Action::Close { conn });
-            }
-            Some(Via::Datagrams(ask)) => self.udp.give_up(ask),
-            Some(Via::Lookup(id)) => _ = self.lookups.remove(&id),
-            Some(Via::Stream(_)) | None => {}
+        if let Some(via) = announcing.map(|announcing| announcing.via) {
+            self.drop_via(via);
         }
     }
 

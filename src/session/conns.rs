@@ -14,6 +14,7 @@ use slab::Slab;
 use crate::id::{ConnId, TorrentId, index};
 use crate::peer::Peer;
 use crate::peer::handshake::Handshaking;
+use crate::session::questions::Asker;
 use crate::time::Instant;
 use crate::tracker::Exchange;
 use crate::tracker_server::HttpServerConn;
@@ -58,7 +59,7 @@ pub(super) enum Kind {
     Handshaking(Box<Stranger>),
     /// An established peer.
     Peer { torrent: TorrentId, peer: Box<Peer> },
-    /// An announce of ours; its deadline is its torrent's.
+    /// An announce or a question of ours; its deadline is its asker's.
     Tracker(Box<TrackerStream>),
     /// A client of the embedded tracker.
     Client(Box<ClientStream>),
@@ -83,11 +84,11 @@ pub(super) struct Stranger {
     pub deadline: Instant,
 }
 
-/// The stream of an announce of ours.
+/// The stream of an announce or a question of ours.
 #[derive(Debug)]
 pub(super) struct TrackerStream {
     pub addr: SocketAddr,
-    pub torrent: TorrentId,
+    pub asker: Asker,
     pub exchange: Exchange,
     pub sent: usize,
 }
@@ -211,7 +212,7 @@ impl Kind {
             Self::Dialling(dialling) => Some(dialling.torrent),
             Self::Handshaking(stranger) => stranger.torrent,
             Self::Peer { torrent, .. } => Some(*torrent),
-            Self::Tracker(stream) => Some(stream.torrent),
+            Self::Tracker(stream) => stream.asker.torrent(),
             Self::Client(_) => None,
         }
     }

@@ -34,7 +34,7 @@ use crate::time::Duration;
 pub use crate::torrent::keep::Resume;
 pub use crate::torrent::phase::{DiskFull, FileInTheWay, Mode, Phase, StopReason};
 pub use crate::tracker::TlsError;
-use crate::tracker::TrackerEvent;
+use crate::tracker::{Answer, TrackerError, TrackerEvent};
 pub use crate::wire::slices::{MAX_SEND_SLICES, RecvSlices, SendSlices};
 
 /// What the session wants done. Order matters: a driver carries actions out in the order in which
@@ -78,6 +78,10 @@ pub struct ServerName(pub String);
 /// A name lookup under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ResolveId(pub u32);
+
+/// A question of the application's that is no torrent's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QuestionId(pub u32);
 
 /// The most bytes of a datagram that the session sends. Those that come may be longer.
 pub const MAX_DATAGRAM_LEN: usize = 1_500;
@@ -184,6 +188,13 @@ pub enum Event {
         url: String,
         /// What came of it.
         event: TrackerEvent,
+    },
+    /// A question came to its end.
+    Answered {
+        /// Which question.
+        question: QuestionId,
+        /// What it came to.
+        answer: Box<Result<Answer, TrackerError>>,
     },
     /// A peer's handshake was complete.
     PeerConnected {

@@ -3,8 +3,8 @@
 //! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
 //! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
-//! the disk's answers, `announces` trackers, `dial` new connections, `blocklist` those that are not
-//! wanted, `clients` those of the
+//! the disk's answers, `announces` trackers, `questions` what is asked of them and of others for no
+//! torrent, `dial` new connections, `blocklist` those that are not wanted, `clients` those of the
 //! embedded tracker, `datagrams` what comes and goes without a connection, `udp_trackers` those who
 //! are asked so.
 //!
@@ -22,6 +22,7 @@ mod entry;
 mod gate;
 pub mod io;
 mod looks;
+mod questions;
 mod report;
 mod slots;
 pub mod status;
@@ -58,13 +59,15 @@ use config::Config;
 use conns::{Conns, Kind};
 use datagrams::Datagrams;
 use entry::Entry;
-use io::{Action, Closed, Event, Listener, ResolveId, Seeds};
+use io::{Action, Closed, Event, Listener, QuestionId, ResolveId, Seeds};
+use questions::Questions;
 use throttle::{Throttle, Way, clip};
 use tops::Tops;
 use trace::Trace;
 use udp_trackers::UdpClient;
 use wheel::Wheel;
 
+pub use questions::Question;
 pub use torrents::{AddTorrentError, NewTorrent};
 
 /// The engine as a value: see the module and [`io`].
@@ -104,6 +107,7 @@ pub struct Session {
     sweeps_tracker: bool,
     datagrams: Datagrams,
     udp: UdpClient,
+    questions: Questions,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -168,12 +172,16 @@ enum WheelKey {
     TrackerSweep,
     /// What was asked in datagrams and is to be asked again.
     UdpTrackers,
+    /// A question of the application's.
+    Question(QuestionId),
 }
 
 /// What a name lookup is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LookupFor {
     Announce(TorrentId),
+    /// A question of the application's.
+    Question(QuestionId),
     /// A peer that the user named.
     UserPeer(TorrentId),
     /// A peer that a tracker, whose address reaches so far, named by its host name.
@@ -256,6 +264,7 @@ impl Session {
             sweeps_tracker: false,
             datagrams: Datagrams::new(),
             udp: UdpClient::new(seeds.secret),
+            questions: Questions::default(),
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
@@ -339,6 +348,7 @@ impl Session {
                 }
                 WheelKey::TrackerSweep => self.sweep_tracker(now),
                 WheelKey::UdpTrackers => self.ask_again_by_datagram(at, now),
+                WheelKey::Question(question) => self.question_timeout(question, now),
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::wire::scratch::Arrived;
 use super::Session;
 use super::conns::{Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener, ServerName};
+use super::questions::Asker;
 use super::throttle::Way;
 use super::trace::{Note, Said, What};
 
@@ -73,8 +74,10 @@ impl Session {
         let (torrent, addr) = match self.conns.find(id).map(|conn| &conn.kind) {
             Some(Kind::Dialling(dialling)) => (dialling.torrent, dialling.addr),
             Some(Kind::Tracker(stream)) => {
-                let torrent = stream.torrent;
-                return self.tracker_connected(torrent, now);
+                return match stream.asker {
+                    Asker::Torrent(torrent) => self.tracker_connected(torrent, now),
+                    Asker::Question(question) => self.question_connected(question, now),
+                };
             }
             _ => return,
         };
@@ -123,7 +126,7 @@ impl Session {
             }
             Kind::Tracker(stream) => {
                 let progress = stream.exchange.feed(self.scratch.plain(n));
-                let whose = (stream.torrent, stream.addr);
+                let whose = (stream.asker, stream.addr);
                 self.on_exchange(id, whose, progress, now);
                 Ok(())
             }

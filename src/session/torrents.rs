@@ -258,6 +258,7 @@ impl Session {
     pub fn shutdown(&mut self, now: Instant) {
         self.input();
         self.shutting_down = true;
+        self.give_up_questions();
         for at in 0..self.torrents.len() {
             let id = TorrentId(u32::try_from(at).unwrap_or(u32::MAX));
             self.stop(id, CloseReason::Shutdown, now);

@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::io::Route;
+use super::questions::Asker;
 use super::{Session, WheelKey};
-use crate::id::TorrentId;
 use crate::time::Instant;
 use crate::tracker::{AskId, TrackerError, UdpAsk, UdpProgress, UdpTrackers};
 
@@ -19,7 +19,7 @@ use crate::tracker::{AskId, TrackerError, UdpAsk, UdpProgress, UdpTrackers};
 pub(super) struct UdpClient {
     trackers: UdpTrackers,
     /// Whose each exchange is, and whom it asks.
-    owners: BTreeMap<AskId, (TorrentId, SocketAddr)>,
+    owners: BTreeMap<AskId, (Asker, SocketAddr)>,
     /// The time of the earliest [`WheelKey::UdpTrackers`] in the wheel.
     wheel_at: Option<Instant>,
 }
@@ -43,13 +43,13 @@ impl UdpClient {
 }
 
 impl Session {
-    /// Begins to ask the tracker at `addr` for a torrent.
+    /// Begins to ask the tracker at `addr`.
     ///
     /// # Errors
     /// [`TrackerError::Connect`] if the driver has no socket of that family.
     pub(super) fn ask_by_datagram(
         &mut self,
-        torrent: TorrentId,
+        asker: Asker,
         addr: SocketAddr,
         ask: UdpAsk,
         now: Instant,
@@ -58,7 +58,7 @@ impl Session {
             return Err(TrackerError::Connect(ErrorKind::AddrNotAvailable));
         }
         let id = self.udp.trackers.ask(addr, ask, now);
-        self.udp.owners.insert(id, (torrent, addr));
+        self.udp.owners.insert(id, (asker, addr));
         self.pass_on_datagrams(now);
         Ok(id)
     }
@@ -96,10 +96,20 @@ impl Session {
         }
     }
 
-    /// Tells the torrents what came of their questions.
+    /// Tells who asked what came of it.
     fn pass_on_answers(&mut self, now: Instant) {
         while let Some((ask, progress)) = self.udp.trackers.poll() {
-            let Some((torrent, addr)) = self.udp.owners.get(&ask).copied() else { continue };
+            let Some((asker, addr)) = self.udp.owners.get(&ask).copied() else { continue };
+            if progress != UdpProgress::Reached {
+                self.udp.owners.remove(&ask);
+            }
+            let torrent = match asker {
+                Asker::Torrent(torrent) => torrent,
+                Asker::Question(question) => {
+                    self.on_question_datagram(question, progress, now);
+                    continue;
+                }
+            };
             let result = match progress {
                 UdpProgress::Reached => {
                     self.tracker_connected(torrent, now);
@@ -107,10 +117,9 @@ impl Session {
                 }
                 UdpProgress::Announced(reply) => Ok(reply),
                 UdpProgress::Refused(failure) => Err(TrackerError::Failure(failure)),
-                // Nobody has asked for one.
+                // No torrent asks for one.
                 UdpProgress::Scraped(_) => Err(TrackerError::GivenUp),
             };
-            self.udp.owners.remove(&ask);
             match result {
                 Ok(reply) => self.announce_answered(torrent, addr, reply, now),
                 Err(error) => self.announce_failed(torrent, error, now),

@@ -68,6 +68,7 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::PiecesLost { .. } => 8,
         Event::SyncFailed { .. } => 9,
         Event::StateFailed { .. } => 10,
+        Event::Answered { .. } => 12,
     }
 }
 

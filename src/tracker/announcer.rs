@@ -12,14 +12,17 @@
 //!     \--all told-- Stopping <--stop-- (Waiting, Trying)
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use super::errand::{Request, follow};
 use super::tiers::{Endpoint, Standing, Tiers, Tracker};
-use super::{MAX_REDIRECTS, TrackerError, TrackerEvent, TrackerState, TrackerView};
+use super::{
+    Exchange, MAX_TARGET_LEN, TrackerError, TrackerEvent, TrackerState, TrackerView, UdpAsk,
+};
 use crate::id::{InfoHash, PeerId};
 use crate::proto::tracker_http::{AnnounceEvent, AnnounceQuery, AnnounceReply, MIN_INTERVAL};
 use crate::proto::tracker_udp::UdpAnnounce;
-use crate::proto::url::{AnnounceUrl, Scheme};
+use crate::proto::url::{AnnounceUrl, Scheme, UrlError};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -103,6 +106,28 @@ pub struct Announce {
     pub datagram: UdpAnnounce,
     /// Whether another tracker is asked at once if this one is silent.
     pub has_successor: bool,
+}
+
+impl Announce {
+    /// Returns how it is asked of its tracker at `addr`.
+    ///
+    /// # Errors
+    /// [`TrackerError::BadUrl`] if this URL must not be asked at that address, or is too long for a
+    /// datagram. Another address of the same host may be fine.
+    pub fn request(&self, addr: SocketAddr) -> Result<Request, TrackerError> {
+        if self.url.scheme() != Scheme::Udp {
+            return Exchange::new(self, addr.ip()).map(Request::Http);
+        }
+        self.url.permits(addr.ip()).map_err(TrackerError::BadUrl)?;
+        let url_data = self.target.as_bytes().to_vec();
+        if url_data.len() > MAX_TARGET_LEN {
+            return Err(TrackerError::BadUrl(UrlError::TooLong { limit: MAX_TARGET_LEN }));
+        }
+        // Over IPv6 the field is too small for an address, and an IPv4 one would be another's.
+        let ip = self.datagram.ip.filter(|_| addr.is_ipv4());
+        let announce = UdpAnnounce { ip, ..self.datagram };
+        Ok(Request::Udp(UdpAsk::Announce { announce, url_data }))
+    }
 }
 
 /// What came of an announce, for the application.
@@ -247,14 +272,7 @@ impl Announcer {
     /// [`TrackerError`]: pass it on to [`handle_failure`](Announcer::handle_failure).
     pub fn handle_redirect(&mut self, url: AnnounceUrl) -> Result<Announce, TrackerError> {
         let in_flight = self.in_flight.as_mut().ok_or(TrackerError::GivenUp)?;
-        // From one protocol into another: nobody needs that but whoever looks for a way in.
-        if url.scheme() == Scheme::Udp || !url.scheme().is_supported() {
-            return Err(TrackerError::Unsupported(url.scheme()));
-        }
-        if in_flight.redirects == MAX_REDIRECTS {
-            return Err(TrackerError::TooManyRedirects { limit: MAX_REDIRECTS });
-        }
-        in_flight.redirects += 1;
+        follow(&url, &mut in_flight.redirects)?;
         let (target, has_successor) = (url.target().to_owned(), false);
         let InFlight { event, datagram, .. } = **in_flight;
         Ok(Announce { url, target, event, datagram, has_successor })
@@ -391,6 +409,18 @@ impl Announcer {
 }
 
 impl AnnounceFacts {
+    /// Returns an announce of these facts that is none of an [`Announcer`]'s.
+    pub fn announce(&self, url: AnnounceUrl, event: AnnounceEvent) -> Announce {
+        let num_want = if event == AnnounceEvent::Stopped { 0 } else { self.num_want };
+        Announce {
+            target: self.target(&url, event, num_want, &[]),
+            datagram: self.datagram(event, num_want),
+            url,
+            event,
+            has_successor: false,
+        }
+    }
+
     /// Returns path and query of a request, or the part of it that goes along with a datagram: none
     /// if there is only a slash.
     fn target(

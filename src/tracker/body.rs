@@ -5,12 +5,13 @@
 
 use super::TrackerError;
 use crate::proto::http::{Framing, HttpError, MAX_CHUNK_LINE, parse_chunk_line};
-use crate::proto::tracker_http::MAX_REPLY_LEN;
 
-/// A body that is being received; at most [`MAX_REPLY_LEN`] bytes.
+/// A body that is being received.
 #[derive(Debug)]
 pub(super) struct Body {
+    /// Invariant: at most [`Body::limit`].
     bytes: Vec<u8>,
+    limit: usize,
     state: State,
 }
 
@@ -32,12 +33,12 @@ enum State {
 }
 
 impl Body {
-    /// Returns an empty body that ends as `framing` says.
+    /// Returns an empty body of at most `limit` bytes that ends as `framing` says.
     ///
     /// # Errors
     /// [`TrackerError::TooLarge`] if the head promises too much.
-    pub(super) fn new(framing: Framing) -> Result<Self, TrackerError> {
-        let mut body = Self { bytes: Vec::new(), state: State::UntilEnd };
+    pub(super) fn new(framing: Framing, limit: usize) -> Result<Self, TrackerError> {
+        let mut body = Self { bytes: Vec::new(), limit, state: State::UntilEnd };
         body.state = match framing {
             Framing::Length(0) => State::Complete,
             Framing::Length(len) => State::Length(body.room_for(len)?),
@@ -131,8 +132,8 @@ impl Body {
 
     /// Returns `more` if so many bytes still fit.
     fn room_for(&self, more: impl TryInto<usize>) -> Result<usize, TrackerError> {
-        let room = MAX_REPLY_LEN - self.bytes.len();
+        let room = self.limit - self.bytes.len();
         let fits = more.try_into().ok().filter(|&more| more <= room);
-        fits.ok_or(TrackerError::TooLarge { limit: MAX_REPLY_LEN })
+        fits.ok_or(TrackerError::TooLarge { limit: self.limit })
     }
 }

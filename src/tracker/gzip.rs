@@ -8,26 +8,25 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 
 use super::TrackerError;
-use crate::proto::tracker_http::MAX_REPLY_LEN;
 
 /// Tells whether a `Content-Encoding` is the one that is unpacked (RFC 9110 8.4.1.3).
 pub(super) fn is_gzip(encoding: &[u8]) -> bool {
     encoding.eq_ignore_ascii_case(b"gzip") || encoding.eq_ignore_ascii_case(b"x-gzip")
 }
 
-/// Unpacks a body, at most [`MAX_REPLY_LEN`] bytes of it; what comes behind its end is ignored.
+/// Unpacks a body, at most `limit` bytes of it; what comes behind its end is ignored.
 ///
 /// # Errors
 /// [`TrackerError::TooLarge`] or [`TrackerError::BadGzip`]: the tracker's fault.
-pub(super) fn unpack(body: &[u8]) -> Result<Vec<u8>, TrackerError> {
+pub(super) fn unpack(body: &[u8], limit: usize) -> Result<Vec<u8>, TrackerError> {
     let mut unpacked = Vec::new();
-    let limit = u64::try_from(MAX_REPLY_LEN).unwrap_or(u64::MAX);
+    let at_most = u64::try_from(limit).unwrap_or(u64::MAX);
     GzDecoder::new(body)
-        .take(limit.saturating_add(1))
+        .take(at_most.saturating_add(1))
         .read_to_end(&mut unpacked)
         .map_err(|_| TrackerError::BadGzip)?;
-    if unpacked.len() > MAX_REPLY_LEN {
-        return Err(TrackerError::TooLarge { limit: MAX_REPLY_LEN });
+    if unpacked.len() > limit {
+        return Err(TrackerError::TooLarge { limit });
     }
     Ok(unpacked)
 }
@@ -40,6 +39,11 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::proto::tracker_http::MAX_REPLY_LEN;
+
+    fn unpack(body: &[u8]) -> Result<Vec<u8>, TrackerError> {
+        super::unpack(body, MAX_REPLY_LEN)
+    }
 
     fn packed(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

@@ -1,7 +1,8 @@
-//! One HTTP/1.1 exchange with a tracker over an abstract byte stream (BEP 3, RFC 9112).
+//! One HTTP/1.1 exchange with a tracker, or with whoever has a file, over an abstract byte stream
+//! (BEP 3, BEP 48, RFC 9112).
 //!
 //! Decides what is sent and when the answer is complete. **Invariant:** it knows no socket and no
-//! clock: its owner moves the bytes and bounds the time. Later a TLS layer goes between it and the
+//! clock: its owner moves the bytes and bounds the time. A TLS layer goes between it and the
 //! socket without its noticing.
 //!
 //! ```text
@@ -17,14 +18,18 @@ use super::TrackerError;
 use super::announcer::Announce;
 use super::body::Body;
 use super::gzip;
+use crate::id::InfoHash;
 use crate::proto::http::{HttpError, MAX_RESPONSE_HEAD, ResponseHead, parse_response_head};
-use crate::proto::tracker_http::{AnnounceReply, Answer, decode_reply};
+use crate::proto::tracker_http::{AnnounceReply, Answer, MAX_REPLY_LEN, decode_reply};
+use crate::proto::tracker_scrape::{ScrapeAnswer, decode_scrape};
+use crate::proto::tracker_serve::SwarmCounts;
 use crate::proto::url::{AnnounceUrl, UrlError};
 
-/// An announce on its way to one address of its tracker.
+/// A question on its way to one address of its server.
 #[derive(Debug)]
 pub struct Exchange {
     url: AnnounceUrl,
+    want: Want,
     remote: IpAddr,
     request: Vec<u8>,
     state: State,
@@ -37,8 +42,31 @@ pub enum Progress {
     More,
     /// The tracker took the announce; the connection may be closed.
     Reply(AnnounceReply),
-    /// The tracker wants to be asked elsewhere; the connection may be closed.
+    /// How the swarms stand that were asked for; the connection may be closed.
+    Scraped(Vec<Option<SwarmCounts>>),
+    /// The file that was asked for; the connection may be closed. Foreign bytes.
+    File(Vec<u8>),
+    /// The server wants to be asked elsewhere; the connection may be closed.
     Redirect(AnnounceUrl),
+}
+
+/// What is asked for, and so what the answer is read as.
+#[derive(Debug)]
+enum Want {
+    Announce,
+    Scrape(Vec<InfoHash>),
+    /// At most so many bytes.
+    File(usize),
+}
+
+impl Want {
+    /// Returns the most bytes that the answer may have, unpacked.
+    const fn limit(&self) -> usize {
+        match self {
+            Self::Announce | Self::Scrape(_) => MAX_REPLY_LEN,
+            Self::File(limit) => *limit,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,7 +93,36 @@ impl Exchange {
     /// [`AnnounceUrl::permits`]): the fault of the torrent or of a redirect. Another address of the
     /// same host may be fine.
     pub fn new(announce: &Announce, remote: IpAddr) -> Result<Self, TrackerError> {
-        let Announce { url, target, .. } = announce;
+        Self::open(Want::Announce, &announce.url, &announce.target, remote)
+    }
+
+    /// Prepares to ask for `target` how the swarms of `hashes` stand (BEP 48).
+    ///
+    /// # Errors
+    /// As [`Exchange::new`].
+    pub fn scrape(
+        url: &AnnounceUrl,
+        target: &str,
+        hashes: Vec<InfoHash>,
+        remote: IpAddr,
+    ) -> Result<Self, TrackerError> {
+        Self::open(Want::Scrape(hashes), url, target, remote)
+    }
+
+    /// Prepares to fetch the file at `url`, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Exchange::new`].
+    pub fn fetch(url: &AnnounceUrl, limit: usize, remote: IpAddr) -> Result<Self, TrackerError> {
+        Self::open(Want::File(limit), url, url.target(), remote)
+    }
+
+    fn open(
+        want: Want,
+        url: &AnnounceUrl,
+        target: &str,
+        remote: IpAddr,
+    ) -> Result<Self, TrackerError> {
         url.permits(remote).map_err(TrackerError::BadUrl)?;
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
@@ -74,6 +131,7 @@ impl Exchange {
         );
         Ok(Self {
             url: url.clone(),
+            want,
             remote,
             request: request.into_bytes(),
             state: State::Head { seen: Vec::new(), interim: 0 },
@@ -142,8 +200,12 @@ impl Exchange {
                 return result;
             }
             let (status, start) = (head.status, *interim + head.len);
+            // A tracker says why in the body; what a site says is for people.
+            if matches!(self.want, Want::File(_)) && status != 200 {
+                return Err(TrackerError::Status(status));
+            }
             let is_gzip = head.content_encoding.is_some_and(gzip::is_gzip);
-            let mut body = match Body::new(head.framing) {
+            let mut body = match Body::new(head.framing, self.want.limit()) {
                 Ok(body) => body,
                 Err(error) => return self.read_body(status, Err(error)),
             };
@@ -172,12 +234,23 @@ impl Exchange {
         }
         let mut bytes = Cow::Borrowed(body.bytes());
         if *is_gzip {
-            bytes = gzip::unpack(&bytes).map_err(of_status)?.into();
+            bytes = gzip::unpack(&bytes, self.want.limit()).map_err(of_status)?.into();
         }
-        match decode_reply(&bytes) {
-            Ok(Answer::Failure(failure)) => Err(TrackerError::Failure(failure)),
+        let answer = match &self.want {
+            Want::Announce => decode_reply(&bytes).map(|answer| match answer {
+                Answer::Reply(reply) => Ok(Progress::Reply(reply)),
+                Answer::Failure(failure) => Err(failure),
+            }),
+            Want::Scrape(hashes) => decode_scrape(&bytes, hashes).map(|answer| match answer {
+                ScrapeAnswer::Swarms(swarms) => Ok(Progress::Scraped(swarms)),
+                ScrapeAnswer::Failure(failure) => Err(failure),
+            }),
+            Want::File(_) => Ok(Ok(Progress::File(bytes.into_owned()))),
+        };
+        match answer {
+            Ok(Err(failure)) => Err(TrackerError::Failure(failure)),
             _ if status != 200 => Err(TrackerError::Status(status)),
-            Ok(Answer::Reply(reply)) => Ok(Progress::Reply(reply)),
+            Ok(Ok(progress)) => Ok(progress),
             Err(error) => Err(error.into()),
         }
     }

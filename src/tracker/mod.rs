@@ -18,6 +18,7 @@
 
 mod announcer;
 mod body;
+mod errand;
 mod gzip;
 mod http;
 mod tiers;
@@ -27,6 +28,7 @@ use std::io;
 use std::net::IpAddr;
 
 pub use self::announcer::{Announce, AnnounceFacts, Announcer, Report};
+pub use self::errand::{Answer, Errand, Request};
 pub use self::http::{Exchange, Progress};
 pub use self::tiers::MAX_TRACKERS;
 pub use self::udp::{
@@ -135,6 +137,10 @@ pub enum TrackerError {
     /// The tracker, or where it redirected to, wants a protocol that this build does not speak.
     #[error("{0} is not supported")]
     Unsupported(Scheme),
+    /// The path of the announce URL does not say where the tracker could be asked how a swarm
+    /// stands (BEP 48): its last part does not begin with `announce`.
+    #[error("the tracker has no scrape: the last part of its path is not \"announce\"")]
+    NoScrape,
     /// The announce was given up by [`Announcer::stop`].
     #[error("given up")]
     GivenUp,

@@ -27,6 +27,7 @@ mod site;
 mod tools;
 mod tracker;
 
+mod asking;
 mod controls;
 mod download;
 mod histograms;

@@ -12,6 +12,7 @@ mod hostile;
 mod limits;
 mod malformed;
 mod measures;
+mod questions;
 mod rates;
 mod space;
 mod timers;

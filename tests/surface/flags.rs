@@ -51,11 +51,17 @@ const KNOWN: &[(&str, &str)] = &[
     ("create missing", OF_ALL),
     ("create missing", OF_CREATE),
     ("show missing", OF_ALL),
-    ("show missing", "-f|--files|-t|--trackers|-m|--magnet|-b|--bytes|--pieces|--raw"),
+    (
+        "show missing",
+        "-f|--files|-t|--trackers|-m|--magnet|-b|--bytes|--pieces|--raw|--bind 127.0.0.1|--ca-file ca.pem",
+    ),
     ("verify missing", OF_ALL),
     ("verify missing", "--files|--repair|--repair --dry-run|-j 2|--jobs 2"),
     ("magnet missing", OF_ALL),
     ("edit missing -p", OF_ALL),
+    ("scrape missing", OF_ALL),
+    ("scrape missing", "--timeout 5s|--bind 127.0.0.1|--ca-file ca.pem|udp://t:1"),
+    ("announce missing", OF_ALL),
     (
         "edit missing",
         "-a http://t/a|--add http://t/a|-d http://t/a|--delete http://t/a|-r old new\

@@ -81,6 +81,21 @@ const STORY: &[(&str, &[(&str, Until)])] = &[
         ],
     ),
     (
+        "trackers.txt",
+        &[
+            ("scrape album.torrent", Ended),
+            ("scrape album.torrent udp://127.0.0.1:6969 --json", Ended),
+            (
+                "scrape 5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a http://127.0.0.1:6969/announce",
+                Ended,
+            ),
+            ("scrape album.torrent http://127.0.0.1:6969/x http://127.0.0.1:1/announce", Ended),
+            ("scrape album.torrent http://127.0.0.1:1/announce --json", Ended),
+            ("announce album.torrent", Ended),
+            ("announce album.torrent udp://127.0.0.1:6969 --json", Ended),
+        ],
+    ),
+    (
         "seed.txt",
         &[
             ("seed album.torrent --progress never --no-trackers", Says("seeding  album")),

@@ -20,7 +20,7 @@ use crate::cli::state::StateArgs;
 /// Arguments of `get`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GetArgs {
-    /// Torrent files; - is stdin
+    /// Torrent files or their http(s) URLs; - is stdin
     #[arg(required_unless_present = "input_file")]
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrents: Vec<OsString>,

@@ -4,6 +4,7 @@
 //! [`default`] puts `get` where no subcommand is named, [`later`] refuses what is known but not
 //! there.
 
+pub(crate) mod ask;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod demo;
@@ -32,6 +33,7 @@ use std::path::Path;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use swarmloop::disk::sha1_lanes::{Kernel, MAX_LANES};
 
+use self::ask::{ANNOUNCE_HELP, AskArgs, SCRAPE_HELP};
 use self::config::{CONFIG_HELP, ConfigArgs, SourceArgs};
 use self::create::{CREATE_HELP, CreateArgs};
 use self::default::with_default_command;
@@ -128,6 +130,12 @@ pub(crate) enum Command {
     /// Change trackers, web seeds and texts of a torrent file
     #[command(after_long_help = sections(&[EDIT_HELP, CODES]))]
     Edit(EditArgs),
+    /// Ask trackers how many seed and download a torrent
+    #[command(after_long_help = SCRAPE_HELP)]
+    Scrape(AskArgs),
+    /// Announce a torrent once and print the peers that trackers name
+    #[command(after_long_help = ANNOUNCE_HELP)]
+    Announce(AskArgs),
     /// Make a torrent, track it and seed it; prints what a receiver types
     #[command(after_long_help = sections(&[SHARE_HELP, CODES]))]
     Share(ShareArgs),

@@ -191,7 +191,7 @@ fn dscp(text: &str) -> Result<u8, String> {
 }
 
 /// Reads a file of certificates, so that a wrong one is found before anything begins.
-fn ca_file(path: &str) -> Result<Certificates, String> {
+pub(super) fn ca_file(path: &str) -> Result<Certificates, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let pem = read_limited(file, MAX_CA_FILE).map_err(|error| error.to_string())?;
     parse_ca(&pem).map(Certificates).map_err(|error| error.to_string())
@@ -202,7 +202,7 @@ fn ca_file(path: &str) -> Result<Certificates, String> {
 const MAX_CA_FILE: u64 = 4 << 20;
 
 /// Reads the URL of a tracker.
-fn tracker(text: &str) -> Result<String, String> {
+pub(super) fn tracker(text: &str) -> Result<String, String> {
     AnnounceUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 

@@ -17,7 +17,7 @@ use crate::cli::state::StateArgs;
 /// Arguments of `seed`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SeedArgs {
-    /// Torrent file; - is stdin
+    /// Torrent file or its http(s) URL; - is stdin
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrent: OsString,
     /// The data, or the folder that it is in [default: the current one]

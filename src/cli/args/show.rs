@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::ValueHint;
 
+use super::ask::RouteArgs;
+
 /// What the long help of `show` adds.
 pub(crate) const SHOW_HELP: &str = "\
 With -f, -t, -m or --pieces only those parts are printed. Files are counted as `get --select` counts
@@ -28,7 +30,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct ShowArgs {
-    /// Torrent file; - is stdin
+    /// Torrent file or its URL; - is stdin
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrent: OsString,
     /// Print the files only
@@ -49,6 +51,9 @@ pub(crate) struct ShowArgs {
     /// Print the whole file as JSON
     #[arg(long, conflicts_with_all = ["files", "trackers", "magnet", "bytes", "pieces"])]
     pub(crate) raw: bool,
+    /// Which way a URL is fetched.
+    #[command(flatten)]
+    pub(crate) route: RouteArgs,
 }
 
 /// Arguments of `magnet`.

@@ -17,7 +17,8 @@ const NETWORK_HEADINGS: [&str; 3] = ["Network", "Limits", "Timeouts"];
 /// Flags that say where settings come from, or answer at once.
 const NEVER_SET: [&str; 4] = ["config", "no-config", "help", "version"];
 
-/// Commands whose flags say what is wanted this once: nothing of them can be set.
+/// Commands whose flags say what is wanted this once: nothing of them can be set but which way
+/// traffic takes.
 const NEVER_SET_OF: [&str; 3] = ["edit", "magnet", "show"];
 
 /// What a flag takes.
@@ -130,11 +131,11 @@ impl Flags {
     pub(crate) fn new(root: &Command) -> Self {
         let global = root.get_arguments().filter_map(|arg| Flag::new(arg, None, root));
         let own = |is_settable: bool| {
-            let commands = root.get_subcommands();
-            let commands = commands
-                .filter(move |command| is_settable != NEVER_SET_OF.contains(&command.get_name()));
-            commands.flat_map(|command| {
-                command.get_arguments().filter_map(|arg| Flag::new(arg, Some(command), root))
+            root.get_subcommands().flat_map(move |command| {
+                let is_once = NEVER_SET_OF.contains(&command.get_name());
+                let flags = command.get_arguments();
+                let flags = flags.filter_map(|arg| Flag::new(arg, Some(command), root));
+                flags.filter(move |flag| is_settable == (flag.in_network || !is_once))
             })
         };
         let commands = root.get_subcommands().map(|command| command.get_name().to_owned());
