@@ -10,12 +10,13 @@ use crate::common::{FAST, Setup, World};
 
 const BLOCKED: &str = "closed: on the blocklist";
 
-fn list(lines: &[&str]) -> Option<Arc<IpFilter>> {
+fn list(lines: &[&str]) -> Arc<IpFilter> {
     let mut builder = FilterBuilder::default();
     for line in lines {
-        builder.add(parse_line(line.as_bytes()).unwrap().unwrap()).unwrap();
+        let range = parse_line(line.as_bytes()).expect("a line of a list");
+        builder.add(range.expect("a range")).expect("there is room");
     }
-    Some(Arc::new(builder.build()))
+    Arc::new(builder.build())
 }
 
 fn peers(hosts: &[&str]) -> Vec<(String, u16)> {
@@ -26,7 +27,7 @@ fn peers(hosts: &[&str]) -> Vec<(String, u16)> {
 fn who_is_on_the_list_is_not_dialled_and_takes_nobodys_place() {
     let peers = peers(&["10.9.9.1", "2001:db8::7", "10.9.9.2", "10.9.9.3"]);
     let setup = Setup { peers, ..Setup::default() }.config(|config| {
-        config.blocklist = list(&["x:10.9.9.1-10.9.9.2", "2001:db8::/64"]);
+        config.blocklist = Some(list(&["x:10.9.9.1-10.9.9.2", "2001:db8::/64"]));
         config.dial_rate_per_s = 1;
     });
     let world = setup.build();
@@ -40,7 +41,7 @@ fn who_is_on_the_list_is_not_dialled_and_takes_nobodys_place() {
 
 #[test]
 fn who_is_on_the_list_is_not_let_in_whatever_the_family_is_called() {
-    let setup = Setup::seed().config(|config| config.blocklist = list(&["203.0.113.0/24"]));
+    let setup = Setup::seed().config(|config| config.blocklist = Some(list(&["203.0.113.0/24"])));
     let mut world = setup.build();
     for addr in ["203.0.113.9:1", "[::ffff:203.0.113.9]:1"] {
         assert!(world.knock(addr.parse().unwrap()).is_none(), "{addr}");
@@ -54,11 +55,11 @@ fn who_is_on_the_list_is_not_let_in_whatever_the_family_is_called() {
 fn a_new_list_closes_who_is_on_it_and_lets_the_others_have_their_chance() {
     let peers = peers(&["10.9.9.1"]);
     let setup = Setup { peers, ..Setup::default() };
-    let mut world = setup.config(|config| config.blocklist = list(&["10.9.9.1"])).build();
+    let mut world = setup.config(|config| config.blocklist = Some(list(&["10.9.9.1"]))).build();
     let (one, other) = (world.join(FAST), world.join(FAST));
     let stranger = world.accept();
     assert!(world.dials.is_empty());
-    world.session.set_blocklist(list(&["10.0.0.1", "10.0.0.3"]), world.now);
+    world.session.set_blocklist(Some(list(&["10.0.0.1", "10.0.0.3"])), world.now);
     world.settle();
     assert_eq!(world.closed_with(one).as_deref(), Some(BLOCKED));
     assert!(world.is_open(other) && !world.is_open(stranger));
@@ -72,7 +73,7 @@ fn a_new_list_closes_who_is_on_it_and_lets_the_others_have_their_chance() {
 fn a_list_costs_an_idle_session_no_wake_up() {
     let peers = peers(&["10.9.9.1"]);
     let setup = Setup { peers, ..Setup::seed() };
-    let world = setup.config(|config| config.blocklist = list(&["0.0.0.0/0"])).build();
+    let world = setup.config(|config| config.blocklist = Some(list(&["0.0.0.0/0"]))).build();
     assert_eq!(world.session.poll_timeout(), None);
     assert!(World::seed().session.poll_timeout().is_none());
 }
