@@ -18,6 +18,8 @@ use crate::id::{Block, PieceIndex};
 pub const MAX_FIXED_LEN: usize = 17;
 /// Bytes of a `piece` message before its payload, the length prefix included.
 pub const PIECE_HEADER_LEN: usize = 13;
+/// The id of every message of the extension protocol (BEP 10).
+pub const EXTENDED_ID: u8 = 20;
 /// The longest block that a `piece` message may carry, in bytes. We never ask for more than 16 KiB;
 /// a longer one is not of our asking, and is refused before it is read.
 pub const MAX_BLOCK_LEN: u32 = 16 * 1024;
