@@ -209,6 +209,7 @@ impl Seed {
                     len
                 }
                 Head::Bitfield(len) | Head::Unknown { len, .. } => 5 + len as usize,
+                Head::Extended { len, .. } => 6 + len as usize,
                 Head::Piece(_) => return Err(std::io::ErrorKind::InvalidData.into()),
             };
         }

@@ -20,6 +20,7 @@ pub use crate::rate::RateLimits;
 pub use crate::reactor::ReactorConfig as ClientConfig;
 use crate::reactor::{Reactor, ReactorError};
 use crate::session::AddTorrentError;
+pub use crate::session::NewMagnet as AddMagnet;
 pub use crate::session::NewTorrent as AddTorrent;
 pub use crate::session::Question;
 use crate::session::io::{Event, Listener, QuestionId};
@@ -90,6 +91,7 @@ pub struct Client {
 
 enum Command {
     Add(Box<AddTorrent>, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
+    AddMagnet(AddMagnet, mpsc::Sender<Result<TorrentId, AddTorrentError>>),
     Remove(TorrentId),
     Stop(TorrentId),
     Start(TorrentId),
@@ -174,12 +176,16 @@ impl Client {
     /// [`ClientError::Duplicate`] and [`ClientError::PathTaken`]: the caller's fault.
     /// [`ClientError::Ended`]: the loop has ended.
     pub fn add_torrent(&self, torrent: AddTorrent) -> Result<TorrentId, ClientError> {
-        match self.ask(|reply| Command::Add(Box::new(torrent), reply))? {
-            Ok(id) => Ok(id),
-            Err(AddTorrentError::Duplicate) => Err(ClientError::Duplicate),
-            Err(AddTorrentError::PathTaken(path)) => Err(ClientError::PathTaken(path)),
-            Err(_) => Err(ClientError::Ended),
-        }
+        self.ask(|reply| Command::Add(Box::new(torrent), reply))?.map_err(ClientError::from)
+    }
+
+    /// Adds a torrent of which only the info-hash is known: its metadata is fetched from peers. When
+    /// [`Event::Metadata`] tells it, add the torrent with it; it keeps its name and its peers.
+    ///
+    /// # Errors
+    /// As [`Client::add_torrent`].
+    pub fn add_magnet(&self, magnet: AddMagnet) -> Result<TorrentId, ClientError> {
+        self.ask(|reply| Command::AddMagnet(magnet, reply))?.map_err(ClientError::from)
     }
 
     /// Stops a torrent and takes it out: its trackers are told, its files closed. Returns at once.
@@ -366,6 +372,16 @@ impl fmt::Debug for Client {
     }
 }
 
+impl From<AddTorrentError> for ClientError {
+    fn from(error: AddTorrentError) -> Self {
+        match error {
+            AddTorrentError::Duplicate => Self::Duplicate,
+            AddTorrentError::PathTaken(path) => Self::PathTaken(path),
+            AddTorrentError::ShuttingDown => Self::Ended,
+        }
+    }
+}
+
 impl From<ReactorError> for ClientError {
     fn from(error: ReactorError) -> Self {
         match error {
@@ -438,6 +454,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Add(torrent, reply) => {
             let (session, now) = reactor.session_mut();
             let _ = reply.send(session.add_torrent(*torrent, now));
+        }
+        Command::AddMagnet(magnet, reply) => {
+            let (session, now) = reactor.session_mut();
+            let _ = reply.send(session.add_magnet(magnet, now));
         }
         Command::Remove(torrent) => {
             let (session, now) = reactor.session_mut();

@@ -12,6 +12,14 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// The geometry of a torrent of which only the info-hash is known (BEP 9): no pieces.
+    pub const UNKNOWN: Self = Self { pieces: 0, piece_len: 0, last_piece_len: 0 };
+
+    /// Tells whether the sizes are known.
+    pub const fn is_known(&self) -> bool {
+        self.pieces > 0
+    }
+
     /// Returns the geometry of `total_len` bytes in pieces of `piece_len` bytes.
     ///
     /// Panics if there are no bytes, or more than 2^32 - 1 pieces: whoever parsed the metainfo has
@@ -69,7 +77,8 @@ impl Geometry {
 
     /// Returns all bytes of the torrent.
     pub fn total_len(&self) -> u64 {
-        u64::from(self.pieces - 1) * u64::from(self.piece_len) + u64::from(self.last_piece_len)
+        let before_last = u64::from(self.pieces.saturating_sub(1)) * u64::from(self.piece_len);
+        before_last + u64::from(self.last_piece_len)
     }
 
     /// Tells whether the range is not empty and lies within one piece of the torrent.

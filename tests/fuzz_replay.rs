@@ -13,12 +13,13 @@ mod common;
 use std::fmt::Write as _;
 
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
+use swarmloop::proto::extended;
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
 use swarmloop::rng::Rng;
 use swarmloop::time::Duration;
 
-use common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
+use common::{EXTENDED, FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
 
 /// Walks through the contract, and steps of each.
 const WALKS: u64 = 800;
@@ -130,7 +131,7 @@ impl Walk {
     }
 
     fn handshake(&mut self) -> Vec<u8> {
-        let reserved = if self.rng.below(4) == 0 { PLAIN } else { FAST };
+        let reserved = [PLAIN, FAST, EXTENDED, EXTENDED][self.rng.below(4)];
         let id = peer_id(u8::try_from(self.rng.below(40)).expect("small"));
         encode(reserved, self.world.info_hash, id).to_vec()
     }
@@ -211,6 +212,24 @@ impl Walk {
         }
     }
 
+    /// An extended message, well formed or not.
+    fn extended(&mut self) -> Vec<u8> {
+        let number = self.rng.below_u32(4);
+        let bodies = [
+            format!("d1:md11:lt_donthavei4e11:ut_metadatai2ee4:reqqi{number}e1:v3:abce"),
+            format!("d13:metadata_sizei{number}e11:upload_onlyi{}ee", number & 1),
+            format!("d8:msg_typei{number}e5:piecei{number}ee"),
+            "d5:added6:\x0a\0\0\x09\x1a\x2e7:added.f1:\x02e".to_owned(),
+            "\0\0\0\x01".to_owned(),
+        ];
+        let mut out = Vec::new();
+        let body = &bodies[self.rng.below(bodies.len())];
+        let id = u8::try_from(self.rng.below(6)).expect("small");
+        let whole = if self.rng.below(10) == 0 { self.rng.below(body.len()) } else { body.len() };
+        extended::message(id, &mut out, |out| out.extend_from_slice(&body.as_bytes()[..whole]));
+        out
+    }
+
     /// Some messages, most of them plausible.
     fn talk(&mut self) {
         let Some(remote) = self.pick() else { return };
@@ -218,6 +237,9 @@ impl Walk {
         let count = 1 + self.rng.below(30);
         let messages: Vec<Message> = (0..count).map(|_| self.message(wild)).collect();
         let mut bytes = bytes_of(&messages);
+        if self.rng.below(4) == 0 {
+            bytes.extend(self.extended());
+        }
         if self.rng.below(60) == 0 {
             let at = self.rng.below(bytes.len());
             bytes[at] ^= 1 << self.rng.below(8);

@@ -18,6 +18,8 @@ mod liar;
 mod lies;
 #[path = "sim_swarm/limits.rs"]
 mod limits;
+#[path = "sim_swarm/magnets.rs"]
+mod magnets;
 #[path = "sim_swarm/random.rs"]
 mod random;
 #[path = "sim_swarm/selecting.rs"]

@@ -347,6 +347,7 @@ fn describe(said: Said) -> (&'static str, Value) {
         Said::Handshake => return ("handshake", json!({})),
         Said::Bitfield(len) => return ("bitfield", json!({ "bytes": len })),
         Said::Piece(block) => return ("piece", args_of(block)),
+        Said::Extended(id, len) => return ("extended", json!({ "id": id, "bytes": len })),
         Said::Message(message) => message,
     };
     match message {
@@ -523,6 +524,7 @@ mod tests {
             Said::Message(Message::Have(piece)),
             Said::Message(Message::RejectRequest(block(3, 0))),
             Said::Message(Message::AllowedFast(piece)),
+            Said::Extended(0, 120),
         ]
         .into_iter()
         .flat_map(say)

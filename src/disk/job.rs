@@ -12,6 +12,7 @@ use bytes::Bytes;
 pub use super::folders::{FolderId, Folders};
 pub use super::hash::Midstate;
 use super::layout::Layout;
+pub use super::metadata::{Assemble, Assembled, MetadataFault};
 use super::parts::Parts;
 use super::selection::Selection;
 use super::state::{Restore, Save, Spill, StateOutcome, Sync};
@@ -142,6 +143,8 @@ pub enum Job {
         /// Whose files.
         storage: Arc<Storage>,
     },
+    /// Put metadata together that came from peers, hash and read it: no file is touched.
+    Assemble(Assemble),
     /// Close every open file of a torrent; no outcome follows.
     Close {
         /// The torrent that is gone.
@@ -305,6 +308,8 @@ pub enum Outcome {
         /// The job's torrent.
         torrent: TorrentId,
     },
+    /// Of [`Job::Assemble`].
+    Assembled(Assembled),
     /// Of the jobs that keep a torrent's state.
     State(StateOutcome),
 }

@@ -8,6 +8,7 @@ pub mod folders;
 pub mod hash;
 pub mod job;
 pub mod layout;
+pub mod metadata;
 pub mod parts;
 pub mod selection;
 pub mod sha1_lanes;

@@ -3,6 +3,7 @@
 
 use crate::bitfield::BitfieldError;
 use crate::peer::timer::Timer;
+use crate::proto::extended::ExtendedError;
 use crate::proto::handshake::HandshakeError;
 use crate::proto::message::MessageError;
 
@@ -32,6 +33,7 @@ impl PeerError {
             Self::Misbehaved(
                 Misbehaviour::CorruptPiece
                     | Misbehaviour::CorruptBlock
+                    | Misbehaviour::CorruptMetadata
                     | Misbehaviour::UnrequestedData
                     | Misbehaviour::Flood
             )
@@ -52,6 +54,9 @@ pub enum Invalid {
     /// In a `bitfield`.
     #[error("{0}")]
     Bitfield(#[from] BitfieldError),
+    /// In an extended message (BEP 10).
+    #[error("extended message: {0}")]
+    Extended(#[from] ExtendedError),
 }
 
 /// What a peer did against the protocol; each could stand in a bug report to the author of its
@@ -88,6 +93,12 @@ pub enum Misbehaviour {
     /// A block of its differs from the right one of a later copy.
     #[error("sent a block that spoiled a piece")]
     CorruptBlock,
+    /// It sent metadata whose hash is not the info-hash (BEP 9).
+    #[error("sent metadata that failed its hash")]
+    CorruptMetadata,
+    /// Peer exchanges more often than once a minute, again and again (BEP 11).
+    #[error("sent peer exchanges too often")]
+    FrequentPex,
 }
 
 /// The end of a connection that is nobody's fault.
@@ -112,6 +123,15 @@ pub enum CloseReason {
     /// Both sides have everything.
     #[error("both are seeds")]
     BothSeeds,
+    /// Neither side wants anything (BEP 21).
+    #[error("neither side wants anything")]
+    BothUploadOnly,
+    /// It came from where peers of a private torrent may not come from (BEP 27).
+    #[error("the torrent is private")]
+    Private,
+    /// What it has was too much to remember before the torrent's size was known.
+    #[error("what it has was forgotten")]
+    Forgotten,
     /// A limit on connections is reached.
     #[error("too many connections")]
     TooMany,

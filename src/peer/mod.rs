@@ -6,8 +6,10 @@
 //! lent the torrent's [`Geometry`] to check ranges. Next on the walk: [`pipeline`], then `torrent`.
 
 pub mod error;
+pub mod extended;
 pub mod fast;
 pub mod handshake;
+mod hear;
 mod parts;
 pub mod pipeline;
 pub mod remote;
@@ -19,22 +21,25 @@ use std::net::SocketAddr;
 
 use crate::bitfield::Bitfield;
 use crate::geometry::Geometry;
-use crate::id::{BLOCK_LEN, Block, PeerId, PieceIndex};
+use crate::id::{Block, PeerId, PieceIndex};
+use crate::proto::handshake::Reserved;
 use crate::proto::message::Message;
+use crate::proto::ut_pex::Exchange;
 use crate::rate::TokenBucket;
 use crate::time::{Duration, Instant};
 use crate::wire::frame::{Frame, Share};
-use crate::wire::recv::{RecvState, Step};
+use crate::wire::recv::{ANY_BITFIELD_LEN, RecvState, Step};
 use crate::wire::scratch::{Arrived, Scratch};
 use crate::wire::send::{MAX_CONTROL_BYTES, SendQueue};
 use crate::wire::slices::RecvSlices;
 use crate::wire::tape::{Note, Said, Tape};
 
-use error::{Invalid, MAX_UNREQUESTED_BYTES, Misbehaviour, PeerError};
+use error::{CloseReason, Invalid, Misbehaviour, PeerError};
+use extended::{Extras, MetadataEvent};
 use fast::GrantedFast;
 use parts::{Download, Upload};
 use pipeline::{Arrival, Pipeline};
-use remote::RemotePieces;
+use remote::{ClaimError, RemotePieces};
 use timer::{Timer, Timers};
 
 /// An established remote.
@@ -58,6 +63,8 @@ pub struct Peer {
     pub connected_at: Instant,
     /// Whether both sides offered the fast extension (BEP 6).
     fast: bool,
+    /// Whether both sides offered the extension protocol (BEP 10).
+    extended: bool,
     /// Whether it stands among those of its torrent that could take more requests. Kept by the
     /// torrent.
     pub in_hungry_line: bool,
@@ -93,8 +100,8 @@ pub struct Peer {
     /// The credit that the frame being received was taken on. Invariant: `Some` only while a
     /// payload is landing.
     landing: Option<Share>,
-    /// Pieces that it lets us request while choked. Invariant: at most [`fast::MAX_ALLOWED_FAST`].
-    allowed_fast: Box<[PieceIndex]>,
+    /// What it has said beyond BEP 3; `None` while that is nothing.
+    extras: Option<Box<Extras>>,
     /// Pieces that we let it request while choked.
     granted_fast: GrantedFast,
     /// How many of the torrent's completions it has been told of.
@@ -164,6 +171,15 @@ pub enum PeerEvent {
     Rejected(Block),
     /// It left requests unanswered for too long; these are given up.
     Snubbed(Vec<Block>),
+    /// It has lost a piece (BEP 54), having been counted as having these; these requests are given
+    /// up.
+    Lost(Box<RemotePieces>, Vec<Block>),
+    /// It has introduced itself (BEP 10), or has said something else of itself than before.
+    Introduced,
+    /// It speaks of metadata (BEP 9).
+    Metadata(MetadataEvent),
+    /// It tells of peers (BEP 11).
+    Exchanged(Box<Exchange>),
 }
 
 /// Useless messages that are forgiven at once, and how many more a second (security.md 2.2, row
@@ -173,36 +189,30 @@ const USELESS_PER_S: u32 = 20;
 /// How long a remote may go on taking nothing once it is noticed that it does; with the interval of
 /// keep-alives, two minutes in all (security.md 5.6, row 23).
 const STALL_GRACE: Duration = Duration::from_secs(20);
-/// How long after our choke requests may still come that were made before it was heard (libtorrent
-/// forgives them for 2 s).
-const CHOKE_GRACE: Duration = Duration::from_secs(2);
-
-/// The longest range that a remote may ask for, in bytes: what old clients used. Above
-/// [`BLOCK_LEN`] it is refused, above this the remote is broken (security.md 2.2, row 16).
-const MAX_REQUEST_LEN: u32 = 128 * 1024;
 
 impl Peer {
     /// Returns the state of a remote whose handshake was just completed: both sides choking, nobody
     /// interested (BEP 3).
     ///
-    /// `request_limit` is how many requests it takes at a time.
+    /// `both` is what both sides offered; `request_limit` is how many requests it takes at a time
+    /// if it does not say. The geometry may be unknown: see [`Peer::learn`].
     pub fn new(
         addr: SocketAddr,
         peer_id: PeerId,
         incoming: bool,
-        fast: bool,
+        both: Reserved,
         geometry: &Geometry,
         request_limit: usize,
         now: Instant,
     ) -> Self {
-        let bitfield_len = u32::try_from(Bitfield::wire_len(geometry.pieces()));
         Self {
             addr,
             peer_id,
             incoming,
             dialled: (!incoming).then(|| Box::new(addr)),
             connected_at: now,
-            fast,
+            fast: both.fast(),
+            extended: both.extended(),
             in_hungry_line: false,
             in_upload_line: false,
             counted: Standing::default(),
@@ -213,7 +223,7 @@ impl Peer {
             peer_interested: false,
             remote: RemotePieces::None,
             first_message_seen: false,
-            recv: RecvState::new(bitfield_len.expect("at most 2^18 bytes")),
+            recv: RecvState::new(bitfield_len(geometry)),
             send: None,
             download: None,
             upload: None,
@@ -221,7 +231,7 @@ impl Peer {
             timers: Timers::new(),
             stalled: false,
             landing: None,
-            allowed_fast: Box::default(),
+            extras: None,
             granted_fast: GrantedFast::default(),
             have_cursor: 0,
             traffic: Traffic {
@@ -233,6 +243,44 @@ impl Peer {
             },
             useless: TokenBucket::new(USELESS_PER_S, USELESS_BURST, now),
             tape: None,
+        }
+    }
+
+    /// Takes in the sizes of the torrent, which were unknown so far, and holds what the remote has
+    /// said against them.
+    ///
+    /// # Errors
+    /// [`PeerError::Invalid`] and [`PeerError::Misbehaved`]: it has said what cannot be.
+    /// [`PeerError::Closed`]: what it has was too much to remember. Close the connection.
+    pub fn learn(&mut self, geometry: &Geometry) -> Result<(), PeerError> {
+        self.recv.set_bitfield_len(bitfield_len(geometry));
+        if let Some(extras) = &self.extras {
+            extras.allowed_fast.iter().try_for_each(|piece| hear::check_piece(*piece, geometry))?;
+        }
+        let RemotePieces::Claimed(claims) = &self.remote else { return Ok(()) };
+        let pieces = claims.of(geometry.pieces()).map_err(|error| match error {
+            ClaimError::Bitfield(error) => PeerError::from(Invalid::from(error)),
+            ClaimError::Piece(piece) => Misbehaviour::PieceOutOfRange(piece).into(),
+        })?;
+        self.remote = pieces.ok_or(CloseReason::Forgotten)?;
+        Ok(())
+    }
+
+    /// Forgets which pieces the remote has claimed to have before their number was known; returns
+    /// the bytes that this was kept in.
+    pub fn forget_claims(&mut self) -> usize {
+        let bytes = self.claim_bytes();
+        if let RemotePieces::Claimed(claims) = &mut self.remote {
+            claims.forget();
+        }
+        bytes
+    }
+
+    /// Returns the bytes in which is kept what the remote has claimed to have.
+    pub fn claim_bytes(&self) -> usize {
+        match &self.remote {
+            RemotePieces::Claimed(claims) => claims.bytes(),
+            _ => 0,
         }
     }
 
@@ -307,7 +355,8 @@ impl Peer {
             }
             let event = match step {
                 Step::Message(message) => self.on_message(message, geometry, now)?,
-                Step::Bitfield(payload) => self.on_bitfield(&payload, geometry, now)?,
+                Step::Bitfield(payload) => self.on_bitfield(payload, geometry, now)?,
+                Step::Extended(id, body) => self.on_extended(id, body, geometry, now)?,
                 Step::PieceHeader(block) => self.on_piece_header(block)?,
                 Step::Block(block, frame) => Some(self.on_block(block, frame, now)),
             };
@@ -375,206 +424,6 @@ impl Peer {
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
-
-    fn on_message(
-        &mut self,
-        message: Message,
-        geometry: &Geometry,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        let first = !self.first_message_seen;
-        self.first_message_seen |= message != Message::KeepAlive;
-        let fast_message = matches!(
-            message,
-            Message::SuggestPiece(_)
-                | Message::HaveAll
-                | Message::HaveNone
-                | Message::RejectRequest(_)
-                | Message::AllowedFast(_)
-        );
-        if fast_message && !self.fast {
-            return Err(Misbehaviour::FastNotNegotiated.into());
-        }
-        match message {
-            Message::Port(_) => Ok(None),
-            Message::Choke => self.on_choke(now),
-            Message::Unchoke if self.peer_choking => {
-                self.peer_choking = false;
-                if let Some(download) = &mut self.download {
-                    download.pipeline.unchoked();
-                }
-                let waited = self.am_interested.then(|| now - self.waits_since);
-                Ok(Some(PeerEvent::Unchoked(waited)))
-            }
-            Message::Interested | Message::NotInterested => self.on_interest(message, now),
-            Message::KeepAlive | Message::Unchoke => self.count_useless(now),
-            Message::Have(piece) => self.on_have(piece, geometry, now),
-            Message::HaveNone if !first => Err(Misbehaviour::LateHaveNone.into()),
-            Message::HaveAll => self.on_all_pieces(RemotePieces::All, first, now),
-            Message::HaveNone => self.on_all_pieces(RemotePieces::None, first, now),
-            Message::Request(block) => self.on_request(block, geometry, now),
-            Message::Cancel(block) => self.on_cancel(block, now),
-            Message::RejectRequest(block) => self.on_reject(block),
-            Message::SuggestPiece(piece) => check_piece(piece, geometry).map(|()| None),
-            Message::AllowedFast(piece) => self.on_allowed_fast(piece, geometry, now),
-        }
-    }
-
-    fn on_choke(&mut self, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
-        if self.peer_choking {
-            return self.count_useless(now);
-        }
-        self.peer_choking = true;
-        self.waits_since = now;
-        let mut released = Vec::new();
-        // With the fast extension a choke cancels nothing: every request is still answered or
-        // rejected (BEP 6).
-        if let Some(download) = self.download.as_mut().filter(|_| !self.fast) {
-            download.pipeline.give_up_all(&mut released);
-        }
-        self.count_flip(now)?;
-        Ok(Some(PeerEvent::Choked(released)))
-    }
-
-    fn on_interest(
-        &mut self,
-        message: Message,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        let interested = message == Message::Interested;
-        if self.peer_interested == interested {
-            return self.count_useless(now);
-        }
-        self.peer_interested = interested;
-        self.count_flip(now)?;
-        Ok(Some(PeerEvent::Interest(interested)))
-    }
-
-    fn on_bitfield(
-        &mut self,
-        payload: &[u8],
-        geometry: &Geometry,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        let first = !std::mem::replace(&mut self.first_message_seen, true);
-        let bits = Bitfield::from_wire(payload, geometry.pieces()).map_err(Invalid::from)?;
-        self.on_all_pieces(RemotePieces::from_bits(bits), first, now)
-    }
-
-    /// Takes in a list of all its pieces. It belongs at the start (BEP 3), but aria2 sends one in
-    /// place of twenty haves and more; what costs us the work of many haves is counted.
-    fn on_all_pieces(
-        &mut self,
-        pieces: RemotePieces,
-        first: bool,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        if !first {
-            self.count_useless(now)?;
-        }
-        Ok(Some(PeerEvent::Pieces(std::mem::replace(&mut self.remote, pieces))))
-    }
-
-    fn on_have(
-        &mut self,
-        piece: PieceIndex,
-        geometry: &Geometry,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        check_piece(piece, geometry)?;
-        if self.remote.insert(piece.0, geometry.pieces()) {
-            Ok(Some(PeerEvent::Have(piece)))
-        } else {
-            self.count_useless(now)
-        }
-    }
-
-    fn on_piece_header(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
-        self.first_message_seen = true;
-        let pipeline = self.pipeline();
-        match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.expects(block)) {
-            Arrival::Unrequested => {
-                self.recv.discard();
-                self.traffic.unrequested += u64::from(block.len);
-                if self.traffic.unrequested > MAX_UNREQUESTED_BYTES {
-                    return Err(Misbehaviour::UnrequestedData.into());
-                }
-                Ok(None)
-            }
-            arrival => Ok(Some(PeerEvent::Landing(block, arrival))),
-        }
-    }
-
-    fn on_block(&mut self, block: Block, frame: Frame, now: Instant) -> PeerEvent {
-        let download = self.download_mut(now);
-        let arrival = download.pipeline.received(block, now);
-        download.rate.add(u64::from(block.len), now);
-        self.traffic.downloaded += u64::from(block.len);
-        let share = self.landing.take().expect("a landing block has its credit");
-        PeerEvent::Block(block, frame, share, arrival)
-    }
-
-    fn on_request(
-        &mut self,
-        block: Block,
-        geometry: &Geometry,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        if !geometry.contains(block) || block.len > MAX_REQUEST_LEN {
-            return Err(Misbehaviour::BadRequest.into());
-        }
-        let allowed = !self.am_choking || self.granted_fast.contains(block.piece);
-        if !allowed || block.len > BLOCK_LEN {
-            self.reject(block);
-            let choked_at = self.upload.as_ref().and_then(|upload| upload.choked_at);
-            let crossing = choked_at.is_some_and(|at| now - at < CHOKE_GRACE);
-            return if crossing { Ok(None) } else { self.count_useless(now) };
-        }
-        Ok(Some(PeerEvent::Request(block)))
-    }
-
-    fn on_cancel(&mut self, block: Block, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
-        if self.upload.as_mut().is_some_and(|upload| upload.requests.cancel(block)) {
-            self.reject(block);
-            return Ok(None);
-        }
-        // It is being read or sent, which a cancel may well cross; or it never was.
-        self.count_useless(now)
-    }
-
-    fn on_reject(&mut self, block: Block) -> Result<Option<PeerEvent>, PeerError> {
-        let pipeline = self.download.as_mut().map(|download| &mut download.pipeline);
-        match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.rejected(block)) {
-            Arrival::Expected(_) => Ok(Some(PeerEvent::Rejected(block))),
-            Arrival::Late => Ok(None),
-            Arrival::Unrequested => Err(Misbehaviour::UnknownReject.into()),
-        }
-    }
-
-    fn on_allowed_fast(
-        &mut self,
-        piece: PieceIndex,
-        geometry: &Geometry,
-        now: Instant,
-    ) -> Result<Option<PeerEvent>, PeerError> {
-        check_piece(piece, geometry)?;
-        if self.allowed_fast.contains(&piece) || self.allowed_fast.len() == fast::MAX_ALLOWED_FAST {
-            return self.count_useless(now);
-        }
-        // Few, and seldom: copying them costs less than room for more in every peer.
-        self.allowed_fast = self.allowed_fast.iter().copied().chain([piece]).collect();
-        Ok(None)
-    }
-
-    /// Counts a message that changes nothing.
-    fn count_useless(&mut self, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
-        if self.useless.take(now) { Ok(None) } else { Err(Misbehaviour::Flood.into()) }
-    }
-
-    /// Counts a change of mind: cheap for the remote, work for us.
-    fn count_flip(&mut self, now: Instant) -> Result<(), PeerError> {
-        self.count_useless(now).map(|_| ())
-    }
 }
 
 fn note_of(step: &Step) -> Note {
@@ -583,14 +432,18 @@ fn note_of(step: &Step) -> Note {
         Step::Bitfield(payload) => {
             Note::Received(Said::Bitfield(u32::try_from(payload.len()).unwrap_or(u32::MAX)))
         }
+        Step::Extended(id, body) => {
+            Note::Received(Said::Extended(*id, u32::try_from(body.len() + 6).unwrap_or(u32::MAX)))
+        }
         Step::PieceHeader(block) => Note::Received(Said::Piece(*block)),
         Step::Block(block, _) => Note::Landed(*block),
     }
 }
 
-fn check_piece(piece: PieceIndex, geometry: &Geometry) -> Result<(), PeerError> {
-    match geometry.piece(piece.0) {
-        Some(_) => Ok(()),
-        None => Err(Misbehaviour::PieceOutOfRange(piece.0).into()),
+/// Returns the bytes of a right `bitfield` payload.
+fn bitfield_len(geometry: &Geometry) -> u32 {
+    if !geometry.is_known() {
+        return ANY_BITFIELD_LEN;
     }
+    u32::try_from(Bitfield::wire_len(geometry.pieces())).expect("at most 2^18 bytes")
 }

@@ -15,7 +15,8 @@ use crate::time::{Duration, Instant};
 /// The requests outstanding with one peer.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// Requested and not answered, oldest first. Invariant: at most `limit`.
+    /// Requested and not answered, oldest first. Invariant: at most what `limit` was at its
+    /// largest.
     outstanding: VecDeque<Outstanding>,
     /// Requested, given up by us, and perhaps still on its way. Invariant: at most [`MAX_LATE`].
     late: VecDeque<Block>,
@@ -99,6 +100,12 @@ impl Pipeline {
             min_rtt: Duration::MAX,
             window: Window { since: now, bytes: 0, last_rate: 0 },
         }
+    }
+
+    /// Takes it that the remote takes `limit` requests at a time from now on. What is outstanding
+    /// beyond it stays.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Returns how many blocks to request at first of a remote that takes `limit` at a time.

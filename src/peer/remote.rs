@@ -4,7 +4,7 @@
 //! begun, or is nearly done, is told in a short list, and a seed that wants nothing of anybody
 //! keeps no more than a number.
 
-use crate::bitfield::Bitfield;
+use crate::bitfield::{Bitfield, BitfieldError};
 
 /// The pieces that a *remote* has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,19 @@ pub enum RemotePieces {
         /// Pieces of the torrent.
         of: u32,
     },
+    /// What it has said while nobody knew how many pieces there are.
+    Claimed(Box<Claims>),
+}
+
+/// What a remote has said of its pieces before their number was known (BEP 9): checked when it is.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Claims {
+    /// The payload of its `bitfield`.
+    bitfield: Option<Vec<u8>>,
+    /// Pieces that it has told of one by one. Invariant: at most [`MAX_LISTED`].
+    haves: Vec<u32>,
+    /// Whether it has said more than is remembered.
+    is_partial: bool,
 }
 
 /// The most pieces that are ever listed one by one: 4 KiB, which is what one `have` may move.
@@ -41,6 +54,66 @@ fn max_listed(pieces: u32) -> usize {
 /// What [`RemotePieces::forget_which`] does not find worth forgetting, in bytes: the bitfield of
 /// 256 pieces.
 const MAX_KEPT_BYTES: usize = 32;
+
+impl Claims {
+    /// Takes in the payload of a `bitfield`.
+    pub fn set_bitfield(&mut self, payload: Vec<u8>) {
+        *self = Self { bitfield: Some(payload), ..Self::default() };
+    }
+
+    /// Takes in a `have` and tells whether it is remembered.
+    pub fn add(&mut self, piece: u32) -> bool {
+        let is_remembered = !self.is_partial && self.haves.len() < MAX_LISTED;
+        if is_remembered {
+            self.haves.push(piece);
+        }
+        self.is_partial |= !is_remembered;
+        is_remembered
+    }
+
+    /// Forgets all of it, but that there was something.
+    pub fn forget(&mut self) {
+        *self = Self { is_partial: true, ..Self::default() };
+    }
+
+    /// Returns the bytes that remembering it takes.
+    pub fn bytes(&self) -> usize {
+        let bitfield = self.bitfield.as_ref().map_or(0, Vec::capacity);
+        size_of::<Self>() + bitfield + self.haves.capacity() * size_of::<u32>()
+    }
+
+    /// Returns the pieces of a torrent that has so many; `None` if they are not all remembered.
+    ///
+    /// # Errors
+    /// [`ClaimError`]: there cannot be such pieces, the remote's fault.
+    pub fn of(&self, pieces: u32) -> Result<Option<RemotePieces>, ClaimError> {
+        if self.is_partial {
+            return Ok(None);
+        }
+        let mut bits = match &self.bitfield {
+            Some(payload) => Bitfield::from_wire(payload, pieces)?,
+            None => Bitfield::new(pieces),
+        };
+        for piece in &self.haves {
+            if *piece >= pieces {
+                return Err(ClaimError::Piece(*piece));
+            }
+            bits.insert(*piece);
+        }
+        Ok(Some(RemotePieces::from_bits(bits)))
+    }
+}
+
+/// What a remote has claimed cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// Its `bitfield` is none of this torrent.
+    #[error("{0}")]
+    Bitfield(#[from] BitfieldError),
+    /// The torrent does not have this piece.
+    #[error("piece {0} does not exist")]
+    Piece(u32),
+}
 
 impl RemotePieces {
     /// Returns the smallest form of `bits`.
@@ -65,6 +138,7 @@ impl RemotePieces {
     pub fn insert(&mut self, index: u32, pieces: u32) -> bool {
         match self {
             Self::All => return false,
+            Self::Claimed(claims) => return claims.add(index),
             Self::Counted { count, of } => {
                 let more = *count < *of;
                 *count += u32::from(more);
@@ -111,10 +185,34 @@ impl RemotePieces {
         true
     }
 
+    /// Takes piece `index` of `pieces` out and tells whether it was there; always, as far as that is
+    /// not known any more.
+    pub fn remove(&mut self, index: u32, pieces: u32) -> bool {
+        match self {
+            Self::None | Self::Claimed(_) => return false,
+            Self::Counted { count, .. } => {
+                let fewer = *count > 0;
+                *count -= u32::from(fewer);
+                return fewer;
+            }
+            Self::Few(_) | Self::Some(..) if !self.contains(index) => return false,
+            Self::AllBut(missing) if missing.binary_search(&index).is_ok() => return false,
+            _ => {}
+        }
+        let mut scratch = Bitfield::default();
+        let mut bits = match self.bits(pieces, &mut scratch) {
+            Some(bits) => bits.clone(),
+            None => Bitfield::full(pieces),
+        };
+        bits.remove(index);
+        *self = Self::from_bits(bits);
+        true
+    }
+
     /// Tells whether the remote is known to have piece `index`.
     pub fn contains(&self, index: u32) -> bool {
         match self {
-            Self::None | Self::Counted { .. } => false,
+            Self::None | Self::Counted { .. } | Self::Claimed(_) => false,
             Self::Few(listed) => listed.binary_search(&index).is_ok(),
             Self::Some(bits, _) => bits.contains(index),
             Self::AllBut(missing) => missing.binary_search(&index).is_err(),
@@ -126,7 +224,7 @@ impl RemotePieces {
     pub fn count(&self, pieces: u32) -> u32 {
         let listed = |list: &[u32]| u32::try_from(list.len()).unwrap_or(pieces).min(pieces);
         match self {
-            Self::None => 0,
+            Self::None | Self::Claimed(_) => 0,
             Self::Few(list) => listed(list),
             Self::Some(_, count) | Self::Counted { count, .. } => *count,
             Self::AllBut(missing) => pieces - listed(missing),
@@ -148,7 +246,7 @@ impl RemotePieces {
     /// will never again want any.
     pub fn forget_which(&mut self, pieces: u32) {
         let bytes = match self {
-            Self::None | Self::All | Self::Counted { .. } => return,
+            Self::None | Self::All | Self::Counted { .. } | Self::Claimed(_) => return,
             Self::Few(list) | Self::AllBut(list) => size_of_val(&**list),
             Self::Some(bits, _) => size_of_val(bits.words()),
         };
@@ -157,11 +255,23 @@ impl RemotePieces {
         }
     }
 
+    /// Returns what the remote has claimed before anybody knew how many pieces there are, to be
+    /// added to; whatever it had said before is forgotten if that was known.
+    pub fn claims_mut(&mut self) -> &mut Claims {
+        if !matches!(self, Self::Claimed(_)) {
+            *self = Self::Claimed(Box::default());
+        }
+        match self {
+            Self::Claimed(claims) => claims,
+            _ => unreachable!("it was made just now"),
+        }
+    }
+
     /// Returns the set as a bitfield, made in `scratch` if it is kept in another form; `None` if
     /// nothing or everything is in it, or nobody knows what. O(pieces / 64).
     pub fn bits<'a>(&'a self, pieces: u32, scratch: &'a mut Bitfield) -> Option<&'a Bitfield> {
         match self {
-            Self::None | Self::All | Self::Counted { .. } => None,
+            Self::None | Self::All | Self::Counted { .. } | Self::Claimed(_) => None,
             Self::Some(bits, _) => Some(bits),
             Self::Few(listed) => {
                 scratch.reset(pieces, false);
@@ -273,7 +383,11 @@ mod tests {
             let mut remote = RemotePieces::from_bits(model.clone());
             let mut scratch = Bitfield::default();
             for have in haves {
-                prop_assert_eq!(remote.insert(have, pieces), model.insert(have));
+                if have % 3 == 0 {
+                    prop_assert_eq!(remote.remove(have, pieces), model.remove(have));
+                } else {
+                    prop_assert_eq!(remote.insert(have, pieces), model.insert(have));
+                }
                 prop_assert_eq!(remote.count(pieces), model.count());
                 prop_assert_eq!(remote.is_all(), model.is_full());
                 prop_assert!((0..pieces).all(|at| remote.contains(at) == model.contains(at)));

@@ -344,12 +344,17 @@ impl Peer {
     /// Returns the pieces that may be requested while the remote chokes us; `None` if all may be,
     /// because it does not.
     pub fn requestable_only(&self) -> Option<&[PieceIndex]> {
-        self.peer_choking.then_some(&self.allowed_fast[..])
+        self.peer_choking.then(|| self.allowed_fast())
     }
 
     /// Tells whether the remote answers any request of ours.
     pub fn may_request(&self) -> bool {
-        !self.peer_choking || !self.allowed_fast.is_empty()
+        !self.peer_choking || !self.allowed_fast().is_empty()
+    }
+
+    /// Returns the pieces that may be requested even while the remote chokes us (BEP 6).
+    fn allowed_fast(&self) -> &[PieceIndex] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.allowed_fast)
     }
 
     /// Tells whether the remote chokes us.
@@ -403,7 +408,7 @@ impl Peer {
         self.send_mut().message(message);
     }
 
-    fn note_sent(&mut self, said: Said) {
+    pub(super) fn note_sent(&mut self, said: Said) {
         if let Some(tape) = &mut self.tape {
             tape.push(Note::Sent(said));
         }

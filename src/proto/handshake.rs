@@ -22,11 +22,19 @@ const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 pub struct Reserved(pub [u8; 8]);
 
 impl Reserved {
-    /// What this engine offers: the fast extension (BEP 6). BEP 10's bit is set once its messages
-    /// are spoken.
-    pub const OURS: Self = Self([0, 0, 0, 0, 0, 0, 0, Self::FAST]);
+    /// What this engine offers: the extension protocol (BEP 10) and the fast extension (BEP 6).
+    pub const OURS: Self = Self([0, 0, 0, 0, 0, Self::EXTENDED, 0, Self::FAST]);
 
     const FAST: u8 = 0x04;
+    const EXTENDED: u8 = 0x10;
+
+    /// Returns what is offered by both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let mut both = self.0;
+        both.iter_mut().zip(other.0).for_each(|(ours, theirs)| *ours &= theirs);
+        Self(both)
+    }
 
     /// Tells whether the fast extension is offered (BEP 6).
     pub const fn fast(self) -> bool {
@@ -35,7 +43,7 @@ impl Reserved {
 
     /// Tells whether the extension protocol is offered (BEP 10).
     pub const fn extended(self) -> bool {
-        self.0[5] & 0x10 != 0
+        self.0[5] & Self::EXTENDED != 0
     }
 
     /// Tells whether a DHT node is offered (BEP 5).
@@ -131,6 +139,6 @@ mod tests {
         assert!(Reserved([0, 0, 0, 0, 0, 0, 0, 4]).fast());
         assert!(Reserved([0, 0, 0, 0, 0, 0x10, 0, 0]).extended());
         assert!(Reserved([0, 0, 0, 0, 0, 0, 0, 1]).dht());
-        assert!(Reserved::OURS.fast() && !Reserved::OURS.extended() && !Reserved::OURS.dht());
+        assert!(Reserved::OURS.fast() && Reserved::OURS.extended() && !Reserved::OURS.dht());
     }
 }

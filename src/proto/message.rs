@@ -6,12 +6,14 @@
 //!  ├─length─┼─id─┼─index──┼─begin──┼─payload…   piece
 //!  ├─length─┼─id─┼─index──┤                     have, suggest piece, allowed fast
 //!  ├─length─┼─id─┤                              choke … not interested, have all, have none
+//!  ├─length─┼─20─┼id┼─body…                     extended (BEP 10)
 //! ```
 //!
 //! All numbers are big-endian. Bodies without a fixed layout (`bitfield`, payload) are left to
 //! [`crate::wire`], which knows where they are to land; their length is checked here, before
 //! anything waits for them.
 
+use super::extended;
 use crate::id::{Block, PieceIndex};
 
 /// The most bytes from the length prefix to the end of a fixed layout: `request`.
@@ -20,12 +22,15 @@ pub const MAX_FIXED_LEN: usize = 17;
 pub const PIECE_HEADER_LEN: usize = 13;
 /// The id of every message of the extension protocol (BEP 10).
 pub const EXTENDED_ID: u8 = 20;
+/// Bytes of an extended message before its body, the length prefix included.
+pub const EXTENDED_HEADER_LEN: usize = 6;
 /// The longest block that a `piece` message may carry, in bytes. We never ask for more than 16 KiB;
 /// a longer one is not of our asking, and is refused before it is read.
 pub const MAX_BLOCK_LEN: u32 = 16 * 1024;
 /// The longest message of an id that we do not know, in bytes after the length prefix; it is
 /// skipped. Extended messages (BEP 10) are the longest that a client could send unasked
-/// (security.md 2.2, row 14).
+/// (security.md 2.2, row 14); those that we have asked for have bounds of their own
+/// ([`extended::max_len`]).
 pub const MAX_UNKNOWN_LEN: u32 = 128 * 1024;
 
 /// A message whose layout is fixed. Piece numbers and ranges are as the remote sent them: whoever
@@ -71,6 +76,14 @@ pub enum Head {
     Piece(Block),
     /// A `bitfield` whose payload of so many bytes follows the 5 bytes of length and id.
     Bitfield(u32),
+    /// An extended message (BEP 10) that we hear under this id, whose body of so many bytes follows
+    /// the [`EXTENDED_HEADER_LEN`] bytes.
+    Extended {
+        /// The id within the extension protocol.
+        id: u8,
+        /// Bytes of the body.
+        len: u32,
+    },
     /// A message of an unknown id whose body of so many bytes follows the 5 bytes of length and id.
     Unknown {
         /// The id.
@@ -125,6 +138,7 @@ pub fn decode_head(bytes: &[u8]) -> Result<Option<Head>, MessageError> {
     match id {
         5 => return bitfield_head(body).map(Some),
         7 => return piece_head(bytes, len),
+        EXTENDED_ID => return extended_head(bytes, len),
         _ => {}
     }
     let Some((name, want)) = fixed_layout(id) else {
@@ -180,6 +194,23 @@ fn piece_head(bytes: &[u8], len: u32) -> Result<Option<Head>, MessageError> {
         return Ok(None);
     };
     Ok(Some(Head::Piece(Block { piece: PieceIndex(piece), begin, len: len - 9 })))
+}
+
+/// Reads the start of an extended message; one that we do not hear is as good as one of an unknown
+/// id.
+fn extended_head(bytes: &[u8], len: u32) -> Result<Option<Head>, MessageError> {
+    let too_long = |max| MessageError::TooLong { id: EXTENDED_ID, len, max };
+    match len {
+        ..=1 => return Err(MessageError::Length { name: "extended message", len }),
+        _ if len - 1 > MAX_UNKNOWN_LEN => return Err(too_long(MAX_UNKNOWN_LEN)),
+        _ => {}
+    }
+    let Some(&id) = bytes.get(5) else { return Ok(None) };
+    match extended::max_len(id) {
+        Some(max) if len - 2 > max => Err(too_long(max + 2)),
+        Some(_) => Ok(Some(Head::Extended { id, len: len - 2 })),
+        None => Ok(Some(Head::Unknown { id: EXTENDED_ID, len: len - 1 })),
+    }
 }
 
 fn decode_fixed(id: u8, bytes: &[u8]) -> Option<Head> {
@@ -317,7 +348,11 @@ mod tests {
         let mut out = Vec::new();
         encode_bitfield_head(3, &mut out);
         assert_eq!(decode_head(&out), Ok(Some(Head::Bitfield(3))));
-        assert_eq!(decode_head(&[0, 0, 0, 9, 20]), Ok(Some(Head::Unknown { id: 20, len: 8 })));
+        assert_eq!(decode_head(&[0, 0, 0, 9, 20]), Ok(None));
+        let extended = |id| decode_head(&[0, 0, 0, 9, 20, id]);
+        assert_eq!(extended(0), Ok(Some(Head::Extended { id: 0, len: 7 })));
+        assert_eq!(extended(2), Ok(Some(Head::Extended { id: 2, len: 7 })));
+        assert_eq!(extended(99), Ok(Some(Head::Unknown { id: 20, len: 8 })));
         assert_eq!(
             decode_head(&[0, 2, 0, 1, 99]),
             Ok(Some(Head::Unknown { id: 99, len: 131_072 }))
@@ -347,6 +382,10 @@ mod tests {
             (&[0, 0, 0, 9, 13], "suggest piece of 9 bytes"),
             (&[0, 4, 0, 2, 5], "message 5 too long (262146 > 262144)"),
             (&[0, 2, 0, 2, 20], "message 20 too long (131074 > 131072)"),
+            (&[0, 0, 0, 1, 20], "extended message of 1 bytes"),
+            (&[0, 0, 0x20, 3, 20, 0], "message 20 too long (8195 > 8194)"),
+            (&[0, 0, 0x44, 3, 20, 2], "message 20 too long (17411 > 17410)"),
+            (&[0, 0, 0, 7, 20, 4], "message 20 too long (7 > 6)"),
             (&[0xff, 0xff, 0xff, 0xff, 7], "message 7 too long (4294967295 > 16393)"),
             (&[0xff, 0xff, 0xff, 0xff, 5], "message 5 too long (4294967295 > 262144)"),
             (&[0xff, 0xff, 0xff, 0xff, 0], "choke of 4294967295 bytes"),

@@ -113,6 +113,7 @@ impl Session {
     pub(super) fn look_up(&mut self, purpose: LookupFor, host: String, port: u16, now: Instant) {
         let (torrent, source) = match purpose {
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
+            LookupFor::LinkPeer(torrent) => (torrent, Source::Link),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
             LookupFor::Announce(_) | LookupFor::Question(_) => return,
         };
@@ -147,6 +148,7 @@ impl Session {
                 return self.question_resolved(question, Via::Lookup(id), addrs, now);
             }
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
+            LookupFor::LinkPeer(torrent) => (torrent, Source::Link),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
         };
         if let Some(entry) = self.entry_mut(torrent) {
@@ -384,7 +386,7 @@ impl Session {
     }
 
     /// Forgets the announce that is under way.
-    fn give_up_announce(&mut self, torrent: TorrentId) {
+    pub(super) fn give_up_announce(&mut self, torrent: TorrentId) {
         self.give_up_exchange(torrent);
         self.take_announcing(torrent);
     }

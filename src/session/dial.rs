@@ -102,7 +102,7 @@ impl Session {
 
     fn may_dial(&self, torrent: TorrentId) -> bool {
         let Some(entry) = self.entry(torrent) else { return false };
-        entry.torrent.is_active()
+        entry.torrent.welcomes_peers()
             && !self.shutting_down
             && entry.torrent.peers.len() + entry.half_open < self.config.max_peers
     }
@@ -118,7 +118,8 @@ impl Session {
         let ready = self.has_ready_candidate(torrent, now);
         let Some(entry) = self.entry_mut(torrent) else { return };
         let alone = entry.torrent.peers.is_empty() && entry.half_open == 0 && !ready;
-        if alone && entry.torrent.is_downloading() {
+        let wants_peers = entry.torrent.is_downloading() || entry.torrent.is_fetching_metadata();
+        if alone && wants_peers {
             entry.announcer.request_peers(now);
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Entry {
     pub tell_peers: bool,
     /// How far peers have been told.
     pub telling: Telling,
+    /// Whether peers were told that we want nothing any more (BEP 21).
+    pub told_upload_only: bool,
     /// Whether it is to be looked at in `end_turn`.
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
@@ -142,6 +144,7 @@ impl Entry {
             look_up_at: None,
             tell_peers: false,
             telling: Telling::default(),
+            told_upload_only: false,
             touched: false,
             removing: false,
             is_looked_at: false,
@@ -159,6 +162,7 @@ impl Entry {
         self.telling = Telling::default();
         (self.tell_peers, self.look_up_at) = (false, None);
         self.last_dial_error = None;
+        self.told_upload_only = false;
     }
 
     /// Tells whether a graceful stop need not wait for it: its trackers know, and its state is
@@ -217,7 +221,8 @@ impl Entry {
         // Whoever stands in line is called.
         let poll = self.announcer.poll_timeout().filter(|_| self.announce_due.is_none());
         let (look, state) = (self.torrent.next_look(), self.torrent.state_timeout());
-        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
+        let metadata = self.torrent.metadata_timeout();
+        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state, metadata]
             .into_iter()
             .flatten()
             .min()

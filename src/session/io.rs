@@ -30,6 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::disk::job::{DiskError, Job};
 use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
 use crate::peer::error::PeerError;
+use crate::proto::metainfo::Metainfo;
 use crate::time::Duration;
 pub use crate::torrent::keep::Resume;
 pub use crate::torrent::phase::{DiskFull, FileInTheWay, Mode, Phase, StopReason};
@@ -154,6 +155,14 @@ pub enum Event {
         torrent: TorrentId,
         /// What it does now.
         phase: Phase,
+    },
+    /// The metadata of a torrent that was added by its info-hash is here and right (BEP 9). Add the
+    /// torrent with it to go on: it keeps its name and its peers.
+    Metadata {
+        /// Which torrent.
+        torrent: TorrentId,
+        /// What it is, without trackers.
+        metainfo: Box<Metainfo>,
     },
     /// A piece was hashed, was right, and is on disk.
     PieceVerified {

@@ -3,10 +3,10 @@
 //! It is told events and `now`, and answers with bytes, actions, events and one next deadline;
 //! [`io`] is the contract. This file only routes. Who does what: `streams` bytes of each kind of
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
-//! the disk's answers, `announces` trackers, `questions` what is asked of them and of others for no
-//! torrent, `dial` new connections, `blocklist` those that are not wanted, `clients` those of the
-//! embedded tracker, `datagrams` what comes and goes without a connection, `udp_trackers` those who
-//! are asked so.
+//! the disk's answers, `magnets` torrents of which only the hash is known, `announces` trackers,
+//! `questions` what is asked of them and of others for no torrent, `dial` new connections,
+//! `blocklist` those that are not wanted, `clients` those of the embedded tracker, `datagrams` what
+//! comes and goes without a connection, `udp_trackers` those who are asked so.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
@@ -22,6 +22,7 @@ mod entry;
 mod gate;
 pub mod io;
 mod looks;
+mod magnets;
 mod questions;
 mod report;
 mod slots;
@@ -67,6 +68,7 @@ use trace::Trace;
 use udp_trackers::UdpClient;
 use wheel::Wheel;
 
+pub use magnets::NewMagnet;
 pub use questions::Question;
 pub use torrents::{AddTorrentError, NewTorrent};
 
@@ -184,6 +186,8 @@ enum LookupFor {
     Question(QuestionId),
     /// A peer that the user named.
     UserPeer(TorrentId),
+    /// A peer that a magnet link named.
+    LinkPeer(TorrentId),
     /// A peer that a tracker, whose address reaches so far, named by its host name.
     TrackerPeer(TorrentId, Reach),
 }

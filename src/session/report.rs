@@ -49,6 +49,7 @@ impl Session {
             unresolved: entry.unresolved.iter().map(|(host, _)| host.clone()).collect(),
             banned: torrent.candidates.banned(),
             trackers: entry.announcer.views(now),
+            metadata: torrent.metadata_status(),
         })
     }
 
@@ -59,6 +60,7 @@ impl Session {
         let status = |peer: &crate::peer::Peer| PeerStatus {
             addr: peer.addr,
             peer_id: peer.peer_id,
+            version: peer.version().map(str::to_owned),
             incoming: peer.incoming,
             pieces_have: peer.remote().count(pieces),
             down_rate: peer.down_rate(now),

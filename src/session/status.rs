@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::io::Phase;
 use crate::id::{InfoHash, PeerId, TorrentId};
 use crate::peer::error::PeerError;
+pub use crate::torrent::metadata::MetadataStatus;
 pub use crate::tracker::{TrackerState, TrackerView};
 
 /// One torrent at one time.
@@ -72,6 +73,8 @@ pub struct TorrentStatus {
     pub banned: usize,
     /// Its trackers in announce order.
     pub trackers: Vec<TrackerView>,
+    /// How far its metadata is; `None` once the torrent was gone on with.
+    pub metadata: Option<MetadataStatus>,
 }
 
 /// One established peer at one time.
@@ -83,6 +86,8 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// What it calls itself. Foreign bytes.
     pub peer_id: PeerId,
+    /// What its client calls itself in the extension handshake (BEP 10). Foreign text.
+    pub version: Option<String>,
     /// Whether it dialled us.
     pub incoming: bool,
     /// Pieces it has.

@@ -18,6 +18,7 @@ use crate::wire::scratch::Arrived;
 use super::Session;
 use super::conns::{Conn, Kind, Stranger};
 use super::io::{Action, Event, Listener, ServerName};
+use super::magnets::introduce;
 use super::questions::Asker;
 use super::throttle::Way;
 use super::trace::{Note, Said, What};
@@ -185,11 +186,11 @@ impl Session {
                 if entry.torrent.candidates.is_banned(addr.ip()) {
                     return Err(CloseReason::Banned.into());
                 }
-                if !entry.torrent.is_active() {
+                if !entry.torrent.welcomes_peers() {
                     return Err(CloseReason::TorrentStopped.into());
                 }
                 let inherited = self.drop_duplicate(torrent, peer_id, (addr, incoming), now)?;
-                let fast = reserved.fast() && Reserved::OURS.fast();
+                let both = reserved.and(Reserved::OURS);
                 let limit = self.config.max_outstanding_requests;
                 let Some(entry) = self.entry(torrent) else { return Ok(()) };
                 // Strangers that were answered together may come to their ends together.
@@ -197,7 +198,7 @@ impl Session {
                     return Err(CloseReason::TooMany.into());
                 }
                 let geometry = &entry.torrent.geometry;
-                let mut peer = Peer::new(addr, peer_id, incoming, fast, geometry, limit, now);
+                let mut peer = Peer::new(addr, peer_id, incoming, both, geometry, limit, now);
                 peer.dialled = peer.dialled.or(inherited);
                 self.work.stats.histograms.record_duration(Metric::Handshake, took);
                 self.note(id, torrent, What::Wire(Note::Received(Said::Handshake)), now);
@@ -220,7 +221,7 @@ impl Session {
         let Some(entry) = self.entry(torrent) else {
             return Err(CloseReason::UnknownTorrent.into());
         };
-        if !entry.torrent.is_active() {
+        if !entry.torrent.welcomes_peers() {
             return Err(CloseReason::TorrentStopped.into());
         }
         if entry.torrent.peers.len() >= max_peers {
@@ -285,11 +286,13 @@ impl Session {
         if let Some(Kind::Handshaking(stranger)) = self.conns.find(id).map(|conn| &conn.kind) {
             peer.send_raw(stranger.state.unsent());
         }
+        let us = self.us();
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
         entry.joining.remove(&id);
         entry.last_dial_error = None;
         entry.torrent.peer_joined(id, &mut peer);
+        introduce(us, &entry.torrent, &mut peer);
         entry.telling.left += usize::from(entry.telling.at.is_some());
         self.half_open -= usize::from(!incoming);
         self.work.stats.counters.established += 1;
@@ -362,7 +365,7 @@ impl Session {
                 if let Some(throttle) = &mut self.throttle {
                     throttle.spend(Way::Up, (id, torrent), payload, now);
                 }
-                let hungry = peer.wants_upload();
+                let hungry = peer.wants_upload() || peer.wants_metadata();
                 if parked && !peer.is_parked() {
                     self.queues.readable.push_back(id);
                 }
@@ -559,7 +562,7 @@ fn together(at: Instant, now: Instant) -> Instant {
 const fn fate(error: &PeerError, worked: bool) -> Fate {
     match error {
         PeerError::Closed(CloseReason::SelfConnect) => Fate::Ourselves,
-        PeerError::Closed(CloseReason::BothSeeds) => Fate::Useless,
+        PeerError::Closed(CloseReason::BothSeeds | CloseReason::BothUploadOnly) => Fate::Useless,
         PeerError::Closed(CloseReason::Duplicate) => Fate::Duplicate,
         _ if worked => Fate::Worked,
         _ => Fate::Failed,

@@ -113,45 +113,11 @@ impl Session {
             return Err(AddTorrentError::ShuttingDown);
         }
         let info_hash = new.metainfo.info_hash;
-        if self.by_hash.contains_key(&info_hash) {
-            return Err(AddTorrentError::Duplicate);
+        if let Some(id) = self.by_hash.get(&info_hash).copied() {
+            return self.go_on(id, new, now);
         }
-        let id = TorrentId(u32::try_from(self.torrents.len()).expect("fewer than 2^32 torrents"));
-        let files = new.metainfo.files.iter();
-        let specs = files.map(|f| FileSpec { path: f.path.clone(), len: f.len, pad: f.pad });
-        let storage = Storage {
-            torrent: id,
-            info_hash,
-            root: new.dir,
-            layout: Arc::new(Layout::new(specs, new.metainfo.piece_len)),
-            parts: None,
-            hashes: new.metainfo.pieces.clone(),
-            writable: matches!(new.mode, Mode::Download { .. }),
-            rules: Rules {
-                overwrite: new.mode == (Mode::Download { overwrite: true }),
-                alloc: new.alloc,
-            },
-            state: new.resume.as_ref().map(|resume| resume.file.clone()),
-        };
-        if let Some(path) = self.shared_path(&storage) {
-            return Err(AddTorrentError::PathTaken(path));
-        }
-        let params = TorrentParams {
-            info_hash,
-            storage: Arc::new(storage),
-            mode: new.mode,
-            order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
-            selection: new.selection,
-            unchoke_slots: self.config.unchoke_slots,
-            check_space: new.check_space,
-            stopped: new.stopped,
-            resume: new.resume,
-            hashed: new.hashed,
-            sync: SyncLimits {
-                interval: self.config.sync_interval,
-                bytes: self.config.max_unsynced_bytes,
-            },
-        };
+        let id = self.next_id();
+        let params = self.params(id, &new)?;
         self.tops.insert(&params.storage);
         let torrent = Torrent::new(params, &self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
@@ -166,6 +132,57 @@ impl Session {
         self.look_or_wait(id, now);
         self.touch(id);
         Ok(id)
+    }
+
+    /// Returns a name for one more torrent.
+    pub(super) fn next_id(&self) -> TorrentId {
+        TorrentId(u32::try_from(self.torrents.len()).expect("fewer than 2^32 torrents"))
+    }
+
+    /// Returns what a torrent is made from.
+    pub(super) fn params(
+        &self,
+        id: TorrentId,
+        new: &NewTorrent,
+    ) -> Result<TorrentParams, AddTorrentError> {
+        let metainfo = &new.metainfo;
+        let files = metainfo.files.iter();
+        let specs = files.map(|f| FileSpec { path: f.path.clone(), len: f.len, pad: f.pad });
+        let storage = Storage {
+            torrent: id,
+            info_hash: metainfo.info_hash,
+            root: new.dir.clone(),
+            layout: Arc::new(Layout::new(specs, metainfo.piece_len)),
+            parts: None,
+            hashes: metainfo.pieces.clone(),
+            writable: matches!(new.mode, Mode::Download { .. }),
+            rules: Rules {
+                overwrite: new.mode == (Mode::Download { overwrite: true }),
+                alloc: new.alloc,
+            },
+            state: new.resume.as_ref().map(|resume| resume.file.clone()),
+        };
+        if let Some(path) = self.shared_path(&storage) {
+            return Err(AddTorrentError::PathTaken(path));
+        }
+        Ok(TorrentParams {
+            info_hash: metainfo.info_hash,
+            storage: Arc::new(storage),
+            info: metainfo.info.clone(),
+            private: metainfo.private,
+            mode: new.mode,
+            order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
+            selection: new.selection.clone(),
+            unchoke_slots: self.config.unchoke_slots,
+            check_space: new.check_space,
+            stopped: new.stopped,
+            resume: new.resume.clone(),
+            hashed: new.hashed.clone(),
+            sync: SyncLimits {
+                interval: self.config.sync_interval,
+                bytes: self.config.max_unsynced_bytes,
+            },
+        })
     }
 
     /// Returns a file that `new` would share with a torrent of the session, if one of them writes.
@@ -334,6 +351,7 @@ impl Session {
             | Outcome::Finish { torrent, .. }
             | Outcome::Space { torrent, .. }
             | Outcome::LetGo { torrent } => *torrent,
+            Outcome::Assembled(done) => done.torrent,
             Outcome::State(outcome) => outcome.torrent(),
         };
         if self.entry_mut(torrent).is_some_and(|entry| entry.torrent.job_done()) {
@@ -360,7 +378,12 @@ impl Session {
                 }
             }
             After::LookAgain => self.look_at_interest(torrent, now),
-            After::Started => self.start_announcing(torrent, now),
+            After::Started => {
+                self.start_announcing(torrent, now);
+                self.take_in_kept(torrent, now);
+            }
+            After::Known => self.metadata_is_known(torrent, now),
+            After::AskAgain => self.mark_peers_of(torrent),
             After::Completed => self.on_complete(torrent, now),
             After::Stopped => self.close_down(torrent, CloseReason::TorrentStopped, now),
             After::Restarted => self.close_conns_of(torrent, CloseReason::TorrentStopped, now),
@@ -404,6 +427,7 @@ impl Session {
         for id in peers {
             self.mark(id);
         }
+        self.tell_upload_only(torrent, now);
     }
 
     /// Everything is here: nothing is wanted any more, seeds are of no use, trackers are told.
@@ -426,6 +450,7 @@ impl Session {
         for id in seeds {
             self.close(id, &CloseReason::BothSeeds.into(), now);
         }
+        self.tell_upload_only(torrent, now);
     }
 
     /// Turns a torrent's news into events of the session.
@@ -455,6 +480,7 @@ impl Session {
                     Event::SyncFailed { torrent, error, bytes }
                 }
                 TorrentEvent::StateFailed(error) => Event::StateFailed { torrent, error },
+                TorrentEvent::Metadata(metainfo) => Event::Metadata { torrent, metainfo },
                 TorrentEvent::Ban(addr, error) => {
                     self.ban(torrent, addr, &error, now);
                     continue;

@@ -149,6 +149,7 @@ impl Session {
         let ctx = &mut self.work.ctx(now);
         entry.torrent.tell_completions(peer);
         let refill = entry.torrent.refill(id, peer, ctx);
+        let asked_metadata = entry.torrent.exchange_metadata(id, peer, now);
         // Whoever has just sent a block must not take its credit past those in line.
         let waits = if self.queues.upload_waiters.is_empty() {
             feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx)
@@ -164,7 +165,8 @@ impl Session {
         if waits && !std::mem::replace(&mut peer.in_upload_line, true) {
             self.queues.upload_waiters.push_back(id);
         }
-        if wants_rechoke {
+        // A block of metadata is waited for by the torrent.
+        if wants_rechoke || asked_metadata {
             self.touch(torrent);
         }
         if !self.work.cancels.is_empty() {
@@ -221,6 +223,7 @@ impl Session {
         if entry.rechoke_at().is_some_and(|at| at <= now) {
             self.rechoke(torrent, now);
         }
+        self.look_for_metadata(torrent, now);
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.torrent.look_for_space(&mut self.work.ctx(now));
             entry.torrent.keep_state(&mut self.work.ctx(now));
@@ -279,6 +282,11 @@ impl Session {
     fn rechoke(&mut self, torrent: TorrentId, now: Instant) {
         self.update_slots(torrent);
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
+        if !entry.torrent.is_active() {
+            // Nobody is let request before it is known what there is.
+            entry.rechoke_next(None, &mut self.rechoking);
+            return;
+        }
         let mut facts = Vec::with_capacity(entry.torrent.peers.len());
         for id in entry.torrent.peers.values() {
             let Some(Conn { kind: Kind::Peer { peer, .. }, .. }) = self.conns.find(*id) else {

@@ -68,16 +68,22 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::PiecesLost { .. } => 8,
         Event::SyncFailed { .. } => 9,
         Event::StateFailed { .. } => 10,
+        Event::Metadata { .. } => 11,
         Event::Answered { .. } => 12,
     }
 }
 
 /// Returns what an event claims that is not so, if anything: a verified piece is on disk, a
-/// complete torrent is the source byte by byte.
+/// complete torrent is the source byte by byte, metadata is the source's.
 pub(super) fn false_claim(host: &Host, event: &Event) -> Option<String> {
     match event {
         Event::PieceVerified { torrent, piece } => {
             host.torrent(*torrent)?.0.piece_fault(&host.disk, &host.root, *piece)
+        }
+        Event::Metadata { torrent, metainfo } => {
+            let (source, _) = host.torrent(*torrent)?;
+            let is_right = metainfo.info == source.metainfo.info;
+            (!is_right).then(|| "the metadata is another torrent's".to_owned())
         }
         Event::Complete { torrent, .. } => {
             let (source, options) = host.torrent(*torrent)?;

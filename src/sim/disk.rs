@@ -11,6 +11,7 @@ use crate::disk::job::{
     Append, Appended, Checked, DiskError, DiskErrorKind, DiskOp, FolderId, Folders, Job, OnDisk,
     Outcome, Read, Space, Storage, Times, Verdict, Verify,
 };
+use crate::disk::metadata;
 use crate::disk::selection::Selection;
 use crate::disk::verdict;
 use crate::id::PieceIndex;
@@ -184,6 +185,7 @@ impl SimDisk {
                 self.finish(&storage, &selection, cut);
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
+            Job::Assemble(job) => Outcome::Assembled(metadata::assemble(&job)),
             Job::Space { storage, wanted, reserve } => {
                 let room = reserve.map_or(Ok(()), |piece| {
                     self.has_room(&storage, piece, 0, storage.layout.piece_len(piece))

@@ -144,6 +144,8 @@ pub(super) enum Input {
     Disk(Outcome),
     Datagram(Route, Vec<u8>),
     Resolved(ResolveId, Result<Vec<SocketAddr>, ErrorKind>),
+    /// The application adds a torrent whose metadata it was told.
+    GoOn(TorrentId),
 }
 
 /// The first port of those from which a host dials.

@@ -35,7 +35,7 @@ use crate::id::TorrentId;
 use crate::rng::Rng;
 use crate::session::io::{Event, Phase, Resume, Seeds};
 use crate::session::status::{PeerStatus, TorrentStatus};
-use crate::session::{NewTorrent, Session};
+use crate::session::{NewMagnet, NewTorrent, Session};
 use crate::time::{Duration, Instant};
 
 pub use actor::{Actor, ActorIo};
@@ -155,13 +155,47 @@ impl Sim {
         source: &Arc<Source>,
         options: AddOptions,
     ) -> TorrentId {
+        let new = self.new_torrent(host, source, &options);
+        let (at, now) = (&mut self.hosts[host.0], self.agenda.now());
+        let session = at.session.as_mut().expect("the host is up");
+        let id = session.add_torrent(new, now).expect("the host does not have it");
+        at.torrents.push((Arc::clone(source), options));
+        at.driver.woken = true;
+        id
+    }
+
+    /// Adds a torrent to a host by its info-hash alone; the host goes on with it as soon as its
+    /// metadata is there. Panics as [`Sim::add_torrent`].
+    pub fn add_magnet(
+        &mut self,
+        host: HostId,
+        source: &Arc<Source>,
+        options: AddOptions,
+    ) -> TorrentId {
+        let new = self.new_torrent(host, source, &options);
+        let magnet = NewMagnet {
+            info_hash: source.metainfo.info_hash,
+            trackers: if new.use_trackers { source.metainfo.trackers.clone() } else { Vec::new() },
+            link_peers: Vec::new(),
+            peers: new.peers,
+        };
+        let (at, now) = (&mut self.hosts[host.0], self.agenda.now());
+        let session = at.session.as_mut().expect("the host is up");
+        let id = session.add_magnet(magnet, now).expect("the host does not have it");
+        at.torrents.push((Arc::clone(source), options));
+        at.driver.woken = true;
+        id
+    }
+
+    /// Returns what a host adds for a torrent.
+    fn new_torrent(&self, host: HostId, source: &Source, options: &AddOptions) -> NewTorrent {
         let peers = options.peers.iter().map(|peer| self.hosts[peer.0].peer_addr());
         let resume = options.resume.then(|| {
             let name = format!("state/{}.resume", source.metainfo.info_hash);
             let now_s = self.agenda.now().as_micros() / 1_000_000;
             Resume { file: self.hosts[host.0].root.join(name), check: false, now_s }
         });
-        let new = NewTorrent {
+        NewTorrent {
             sequential: options.sequential,
             check_space: options.check_space,
             stopped: options.stopped,
@@ -174,13 +208,7 @@ impl Sim {
                 self.hosts[host.0].root.clone(),
                 options.mode,
             )
-        };
-        let (at, now) = (&mut self.hosts[host.0], self.agenda.now());
-        let session = at.session.as_mut().expect("the host is up");
-        let id = session.add_torrent(new, now).expect("the host does not have it");
-        at.torrents.push((Arc::clone(source), options));
-        at.driver.woken = true;
-        id
+        }
     }
 
     /// Wants other files of a host's torrent from now on. Panics if the host is down or does not
@@ -284,7 +312,7 @@ impl Sim {
         let complete = |(torrent, (_, options)): (u32, &(_, AddOptions))| {
             let is_done = |t: TorrentStatus| {
                 let has_some = !options.selection.wants_all() && t.phase == Phase::PartialSeeding;
-                has_some || t.pieces_have == t.pieces
+                has_some || (t.pieces > 0 && t.pieces_have == t.pieces)
             };
             self.torrent(host, TorrentId(torrent)).is_some_and(is_done)
         };

@@ -13,7 +13,7 @@ use crate::disk::job::Outcome;
 use crate::id::ConnId;
 use crate::rng::Rng;
 use crate::session::Session;
-use crate::session::io::{Action, Closed, Listener};
+use crate::session::io::{Action, Closed, Event, Listener};
 use crate::time::Duration;
 
 /// The most bytes that one connection is read in a turn before the others get theirs.
@@ -64,6 +64,9 @@ impl Sim {
             if let Some(lie) = false_claim(&self.hosts[id.0], &event) {
                 panic!("host {} says {event:?}, but {lie}\n{}", id.0, self.dump());
             }
+            if let Event::Metadata { torrent, .. } = &event {
+                self.tell(id, Input::GoOn(*torrent));
+            }
             self.hosts[id.0].log.push((now, event));
         }
         let driver = &mut self.hosts[id.0].driver;
@@ -71,7 +74,7 @@ impl Sim {
             driver.ready.insert(conn);
         }
         driver.timer = session.poll_timeout();
-        driver.woken = !driver.ready.is_empty();
+        driver.woken = !driver.ready.is_empty() || !driver.inbox.is_empty();
         if driver.turns.is_multiple_of(self.options.check_every) {
             session.check_invariants();
         }
@@ -118,6 +121,12 @@ impl Sim {
             Input::Resolved(question, addrs) => {
                 self.note(id, Entry::Resolved, question.0.into(), u64::from(addrs.is_ok()));
                 session.handle_resolved(question, addrs, now);
+            }
+            Input::GoOn(torrent) => {
+                let known = self.hosts[id.0].torrent(torrent);
+                let (source, options) = known.expect("it was added by its info-hash").clone();
+                let new = self.new_torrent(id, &source, &options);
+                session.add_torrent(new, now).expect("its metadata was missing");
             }
         }
     }
@@ -364,6 +373,7 @@ fn outcome_number(outcome: &Outcome) -> u64 {
         Outcome::Carry { .. } => u64::MAX - 5,
         Outcome::State(_) => u64::MAX - 4,
         Outcome::LetGo { .. } => u64::MAX - 6,
+        Outcome::Assembled(done) => u64::MAX - 8 - u64::from(done.result.is_ok()),
     }
 }
 
@@ -389,5 +399,6 @@ fn job_number(job: &crate::disk::job::Job) -> u64 {
         Job::LetGo { .. } => 4 << 60,
         Job::Close { .. } => u64::MAX - 3,
         Job::Carry { .. } => u64::MAX - 5,
+        Job::Assemble(job) => 5 << 60 | job.blocks.len() as u64,
     }
 }

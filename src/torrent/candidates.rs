@@ -34,6 +34,8 @@ const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
 pub enum Source {
     /// The user.
     User,
+    /// A magnet link (BEP 9, `x.pe`).
+    Link,
     /// The answer of a tracker whose address reaches so far.
     Tracker(Reach),
 }
@@ -43,6 +45,7 @@ impl Source {
     const fn named_by(self) -> NamedBy {
         match self {
             Self::User => NamedBy::User,
+            Self::Link => NamedBy::Torrent,
             Self::Tracker(reach) => NamedBy::Remote(reach),
         }
     }
@@ -151,7 +154,7 @@ impl Candidates {
             return;
         }
         let (first, longest) = match candidate.source {
-            Source::User => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED),
+            Source::User | Source::Link => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED),
             Source::Tracker(_) => (FIRST_BACK_OFF, MAX_BACK_OFF),
         };
         let rest = match fate {
@@ -206,8 +209,25 @@ impl Candidates {
 
     /// Forgets what trackers name again, while nobody is dialled; bans stay.
     pub(super) fn rest(&mut self) {
-        self.known.retain(|_, candidate| candidate.source == Source::User);
+        self.known.retain(|_, candidate| matches!(candidate.source, Source::User | Source::Link));
         self.resting.retain(|(_, addr)| self.known.contains_key(addr));
+    }
+
+    /// Keeps to where peers of a private torrent may come from (BEP 27): forgets every other
+    /// address, and returns those of them that are in use.
+    pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
+        let is_foreign =
+            |_: &SocketAddr, known: &mut Candidate| matches!(known.source, Source::Link);
+        let foreign = self.known.extract_if(.., is_foreign);
+        let mut in_use = Vec::new();
+        for (addr, candidate) in foreign {
+            match candidate.state {
+                State::Resting(at) => _ = self.resting.remove(&(at, addr)),
+                State::InUse => in_use.push(addr),
+                State::Useless | State::Never => {}
+            }
+        }
+        in_use
     }
 
     /// Bans an IP address: nothing there is dialled or let in again.

@@ -7,6 +7,7 @@ use crate::disk::job::{Append, Job, Read, Verify};
 use crate::geometry::Geometry;
 use crate::id::{BLOCK_LEN, Block, ConnId, PieceIndex};
 use crate::peer::error::CloseReason;
+use crate::peer::fast::{self, GrantedFast};
 use crate::peer::pipeline::{Arrival, Pipeline};
 use crate::peer::remote::RemotePieces;
 use crate::peer::{Peer, PeerEvent, Standing};
@@ -43,6 +44,28 @@ fn view<'a>(
 }
 
 impl Torrent {
+    /// Adds an established peer and tells it what we have (BEP 3, BEP 6), if that is known.
+    pub fn peer_joined(&mut self, conn: ConnId, peer: &mut Peer) {
+        self.peers.insert(peer.peer_id, conn);
+        // While there is no metadata, nobody knows how long a bitfield is.
+        if self.is_active() {
+            self.greet(peer);
+        }
+    }
+
+    /// Tells a peer what we have, and what it may ask for while it is choked.
+    pub(super) fn greet(&self, peer: &mut Peer) {
+        peer.announce_pieces(self.have(), self.completed.len());
+        let newcomers_pieces = fast::allowed_fast_set(
+            peer.addr.ip(),
+            self.info_hash,
+            self.geometry.pieces(),
+            fast::ALLOWED_FAST_PIECES,
+        );
+        let here = newcomers_pieces.into_iter().filter(|piece| self.have().contains(piece.0));
+        peer.grant_fast(GrantedFast::new(here));
+    }
+
     /// Takes in what a peer did. Returns a reason if the connection is of no use any more.
     pub fn on_peer_event(
         &mut self,
@@ -52,6 +75,7 @@ impl Torrent {
         ctx: &mut Ctx<'_>,
     ) -> Option<CloseReason> {
         match event {
+            PeerEvent::Pieces(_) if self.is_seeking() => self.on_claims(conn, peer),
             PeerEvent::Pieces(before) => return self.on_pieces(&before, peer, ctx.now),
             PeerEvent::Have(piece) => return self.on_have(piece, peer, ctx.now),
             PeerEvent::Choked(blocks) => self.release(conn, &blocks, ctx),
@@ -66,7 +90,8 @@ impl Torrent {
                 }
             }
             PeerEvent::Interest(interested) => {
-                if interested && peer.is_choked() && self.unchoked.len() < self.unchoke_slots {
+                let is_free = self.is_active() && self.unchoked.len() < self.unchoke_slots;
+                if interested && peer.is_choked() && is_free {
                     self.note_choke(conn, false);
                     peer.unchoke(ctx.now);
                 }
@@ -87,6 +112,15 @@ impl Torrent {
                 ctx.answered(Metric::RequestToBlock, arrival);
                 self.on_block(conn, peer, block, (frame, share), ctx);
             }
+            PeerEvent::Lost(before, blocks) => {
+                self.release(conn, &blocks, ctx);
+                let useless = self.on_pieces(&before, peer, ctx.now);
+                self.update_interest(peer, ctx.now);
+                return useless;
+            }
+            PeerEvent::Introduced => return self.on_introduced(conn, peer, ctx.now),
+            PeerEvent::Metadata(event) => self.on_metadata(conn, peer, event, ctx),
+            PeerEvent::Exchanged(_) => {}
         }
         None
     }
@@ -111,6 +145,9 @@ impl Torrent {
         }
         let blocks: Vec<Block> = peer.pipeline().into_iter().flat_map(Pipeline::blocks).collect();
         self.release(conn, &blocks, ctx);
+        if let Stage::Metadata(fetch) = &mut self.stage {
+            fetch.left(conn, ctx.now);
+        }
         if let Stage::Active { picker, .. } = &mut self.stage
             && !picker.is_complete()
             && let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch)
@@ -119,7 +156,7 @@ impl Torrent {
         }
     }
 
-    fn on_pieces(
+    pub(super) fn on_pieces(
         &mut self,
         before: &RemotePieces,
         peer: &mut Peer,
@@ -159,8 +196,13 @@ impl Torrent {
 
     /// Returns a reason if neither side can want anything of the other.
     pub fn useless(&self, peer: &Peer) -> Option<CloseReason> {
-        (peer.is_seed() && self.is_active() && !self.is_downloading())
-            .then_some(CloseReason::BothSeeds)
+        if !self.is_upload_only() {
+            None
+        } else if peer.is_seed() {
+            Some(CloseReason::BothSeeds)
+        } else {
+            peer.is_upload_only().then_some(CloseReason::BothUploadOnly)
+        }
     }
 
     /// Returns blocks that `conn` will not send to the pool of those that can be asked for.

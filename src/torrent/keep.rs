@@ -41,7 +41,7 @@ pub struct Resume {
 }
 
 /// When written payload is made durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SyncLimits {
     /// The longest time that it waits.
     pub interval: Duration,
@@ -338,7 +338,7 @@ impl Torrent {
         let stopped = match &self.stage {
             Stage::Stopped { .. } if is_with_disk => return None,
             Stage::Stopped { .. } => true,
-            Stage::Checking(_) => return None,
+            Stage::Checking(_) | Stage::Metadata(_) => return None,
             Stage::Active { .. } => false,
         };
         if keep.work != Work::Idle {

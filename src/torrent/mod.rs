@@ -5,7 +5,8 @@
 //! torrent holds names of connections, never the peers themselves, and it never sees the session.
 //!
 //! Reading order: `exchange` (what peers do), [`verify`] (what the disk answers), `checking`
-//! (before the start), `selecting` (which files are wanted), `rest` (stopped and started).
+//! (before the start), `selecting` (which files are wanted), `rest` (stopped and started), `magnet`
+//! (before even that is known).
 
 pub mod blame;
 pub mod candidates;
@@ -14,6 +15,8 @@ mod exchange;
 pub mod figures;
 pub mod keep;
 mod lost;
+mod magnet;
+pub mod metadata;
 pub mod phase;
 pub mod pieces;
 mod recheck;
@@ -30,12 +33,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::bitfield::Bitfield;
 use crate::disk::job::{Job, OnDisk, Storage};
 use crate::disk::selection::Selection;
 use crate::geometry::Geometry;
 use crate::id::{Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
-use crate::peer::fast::GrantedFast;
 use crate::peer::pipeline::Arrival;
 use crate::peer::{Peer, PeerLimits};
 use crate::picker::{Order, Picker};
@@ -50,6 +54,7 @@ use checking::Check;
 pub use figures::{Counts, Totals};
 use keep::{Keep, Kept, Resume, SyncLimits};
 use lost::Trouble;
+use metadata::Fetch;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
 use rest::{Jobs, Rest};
@@ -63,6 +68,10 @@ pub struct TorrentParams {
     pub info_hash: InfoHash,
     /// Where its bytes are and what they hash to.
     pub storage: Arc<Storage>,
+    /// The info dictionary as it is hashed, for others (BEP 9); empty if it is not known.
+    pub info: Bytes,
+    /// Whether peers may come from its trackers only (BEP 27).
+    pub private: bool,
     /// What to do with it.
     pub mode: Mode,
     /// In which order pieces are asked for.
@@ -108,6 +117,8 @@ pub struct Torrent {
     /// What has gone over the wire and through the hash so far.
     pub totals: Totals,
     storage: Arc<Storage>,
+    info: Bytes,
+    private: bool,
     mode: Mode,
     order: Order,
     selection: Selection,
@@ -162,6 +173,8 @@ pub struct Torrent {
 enum Stage {
     /// Nothing runs, see `rest`. What was verified is kept for the status.
     Stopped { reason: Option<StopReason>, have: Bitfield },
+    /// Only the info-hash is known.
+    Metadata(Box<Fetch>),
     /// Existing files are looked at and hashed.
     Checking(Box<Check>),
     /// Blocks are exchanged.
@@ -230,6 +243,11 @@ impl Torrent {
     pub fn new(params: TorrentParams, ctx: &Ctx<'_>) -> Self {
         let layout = &params.storage.layout;
         let geometry = Geometry::new(layout.total_len(), layout.piece_len(PieceIndex(0)));
+        Self::of(params, geometry, ctx)
+    }
+
+    /// Returns a torrent of these sizes that has not begun.
+    fn of(params: TorrentParams, geometry: Geometry, ctx: &Ctx<'_>) -> Self {
         Self {
             id: params.storage.torrent,
             info_hash: params.info_hash,
@@ -241,6 +259,8 @@ impl Torrent {
             down_limit: u64::MAX,
             totals: Totals::new(ctx.now),
             storage: params.storage,
+            info: params.info,
+            private: params.private,
             mode: params.mode,
             order: params.order,
             selection: params.selection,
@@ -270,8 +290,13 @@ impl Torrent {
         }
     }
 
-    /// Begins to look at the existing files, and loads what the last process has said of them.
-    fn look_at_files(&mut self, ctx: &mut Ctx<'_>) {
+    /// Begins to look at the existing files, and loads what the last process has said of them; or
+    /// to look for the metadata that says which they are.
+    fn look(&mut self, ctx: &mut Ctx<'_>) {
+        if !self.geometry.is_known() {
+            self.stage = Stage::Metadata(Box::default());
+            return ctx.events.push(TorrentEvent::Phase(Phase::Metadata));
+        }
         let pieces = self.geometry.pieces();
         if let Some(kept) = self.kept.take() {
             let files = self.storage.parts_index() + 1;
@@ -292,6 +317,7 @@ impl Torrent {
         }
         match &self.stage {
             Stage::Stopped { reason, .. } if !self.rest.waits() => Phase::Stopped(reason.clone()),
+            Stage::Metadata(_) => Phase::Metadata,
             Stage::Stopped { .. } | Stage::Checking(_) => Phase::Checking,
             Stage::Active { end: End::Seeding, picker } if picker.is_complete() => Phase::Seeding,
             Stage::Active { end: End::Seeding, .. } => Phase::PartialSeeding,
@@ -323,6 +349,7 @@ impl Torrent {
     pub fn have(&self) -> &Bitfield {
         match &self.stage {
             Stage::Stopped { have, .. } => have,
+            Stage::Metadata(fetch) => fetch.have(),
             Stage::Checking(check) => check.have(),
             Stage::Active { picker, .. } => picker.have(),
         }
@@ -354,6 +381,9 @@ impl Torrent {
     /// Returns the payload that is still to be verified, pad files included, in bytes: what `left`
     /// says (BEP 3).
     pub fn left(&self) -> u64 {
+        if !self.geometry.is_known() {
+            return magnet::UNKNOWN_LEFT;
+        }
         let have = self.have();
         let whole = u64::from(have.count()) * u64::from(self.geometry.piece_len());
         let last = PieceIndex(self.geometry.pieces() - 1);
@@ -553,20 +583,4 @@ pub enum Refill {
 /// Returns whether two addresses are one host's.
 fn same_host(a: SocketAddr, b: SocketAddr) -> bool {
     a.ip().to_canonical() == b.ip().to_canonical()
-}
-
-impl Torrent {
-    /// Adds an established peer and tells it what we have (BEP 3, BEP 6).
-    pub fn peer_joined(&mut self, conn: ConnId, peer: &mut Peer) {
-        self.peers.insert(peer.peer_id, conn);
-        peer.announce_pieces(self.have(), self.completed.len());
-        let newcomers_pieces = crate::peer::fast::allowed_fast_set(
-            peer.addr.ip(),
-            self.info_hash,
-            self.geometry.pieces(),
-            crate::peer::fast::ALLOWED_FAST_PIECES,
-        );
-        let here = newcomers_pieces.into_iter().filter(|piece| self.have().contains(piece.0));
-        peer.grant_fast(GrantedFast::new(here));
-    }
 }

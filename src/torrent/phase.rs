@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::disk::job::DiskError;
+use crate::disk::job::{DiskError, MetadataFault};
 use crate::id::PieceIndex;
 use crate::peer::error::PeerError;
+use crate::proto::metainfo::Metainfo;
 use crate::time::Duration;
 
 /// What a torrent is doing.
@@ -13,6 +14,8 @@ use crate::time::Duration;
 pub enum Phase {
     /// Not running; the reason, if it did not stop on request.
     Stopped(Option<StopReason>),
+    /// Only the info-hash is known; peers are asked for the rest (BEP 9).
+    Metadata,
     /// Existing files are being hashed.
     Checking,
     /// Pieces are missing and asked for.
@@ -53,6 +56,8 @@ pub enum StopReason {
         /// Bytes that it takes.
         needed: u64,
     },
+    /// The metadata is here and of no use.
+    Metadata(MetadataFault),
     /// Files that are in the way hold bytes that are not this torrent's; nothing was written.
     FilesInTheWay(Vec<FileInTheWay>),
 }
@@ -91,6 +96,8 @@ pub enum TorrentEvent {
     PieceCorrupt(PieceIndex, usize),
     /// Everything that is wanted is here; whether anything was downloaded for it.
     Complete(bool),
+    /// The metadata is here: its hash is the info-hash.
+    Metadata(Box<Metainfo>),
     /// The disk failed.
     Disk(DiskError),
     /// So many pieces cannot be read any more, for this reason.

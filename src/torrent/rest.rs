@@ -34,6 +34,11 @@ impl Jobs {
         self.0 += 1;
         ctx.jobs.push_back(job);
     }
+
+    /// Waits for those of the same torrent before its metadata was here, too.
+    pub(super) const fn take_over(&mut self, before: &Self) {
+        self.0 += before.0;
+    }
 }
 
 /// Whether a torrent is to rest, and how far it is.
@@ -138,7 +143,7 @@ impl Torrent {
     pub fn begin(&mut self, ctx: &mut Ctx<'_>) {
         self.shed();
         (self.rest.waits, self.rest.has_let_go) = (false, false);
-        self.look_at_files(ctx);
+        self.look(ctx);
     }
 
     /// Lets go of everything that a torrent which rests has no use for, once nothing is under way

@@ -212,7 +212,7 @@ impl Torrent {
         let held: Vec<usize> = held.filter(|file| files.binary_search(file).is_err()).collect();
         self.put_into_parts(held);
         match self.stage {
-            Stage::Stopped { .. } => After::Nothing,
+            Stage::Stopped { .. } | Stage::Metadata(_) => After::Nothing,
             Stage::Checking(_) => self.check_on(ctx),
             Stage::Active { .. } => self.want_selected(ctx),
         }

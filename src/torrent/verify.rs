@@ -31,6 +31,10 @@ pub enum After {
     Completed,
     /// The torrent has stopped: its connections are to be closed.
     Stopped,
+    /// The metadata is here and right; the application was told, and decides what to do with it.
+    Known,
+    /// The metadata was wrong: peers are to be asked for it again.
+    AskAgain,
 }
 
 impl Torrent {
@@ -76,6 +80,7 @@ impl Torrent {
             Outcome::Finish { result, .. } => self.on_finish(result, ctx),
             Outcome::Space { space, .. } => self.on_space(space, ctx),
             Outcome::State(outcome) => self.on_state(outcome, ctx),
+            Outcome::Assembled(done) => self.on_assembled(done, ctx),
             Outcome::Read { .. } | Outcome::LetGo { .. } => After::Nothing,
         }
     }
@@ -112,7 +117,7 @@ impl Torrent {
                 have.insert(piece.0);
                 return After::Nothing;
             }
-            Stage::Checking(_) => {
+            Stage::Checking(_) | Stage::Metadata(_) => {
                 self.check_found(piece);
                 return After::Nothing;
             }
@@ -195,7 +200,7 @@ impl Torrent {
         self.blame.remember(open.piece, copy);
     }
 
-    fn ban(&mut self, addr: SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
+    pub(super) fn ban(&mut self, addr: SocketAddr, why: Misbehaviour, ctx: &mut Ctx<'_>) {
         if addr == NOBODY {
             return;
         }

@@ -6,6 +6,7 @@
 //!        Header ──piece──▶ (owner decides) ──accept──▶ Payload ──full──▶ Step::Block ─┤
 //!           │                     └─────────discard──▶ Discard ──done─────────────────┤
 //!           ├──bitfield──▶ Bitfield ──full──▶ Step::Bitfield ─────────────────────────┤
+//!           ├──extended──▶ Growing ──full──▶ Step::Extended ──────────────────────────┤
 //!           └──unknown id──────────────▶ Discard ─────────────────────────────────────┘
 //! ```
 //!
@@ -16,7 +17,7 @@
 
 use crate::id::{Block, index};
 use crate::proto::message::{
-    Head, MAX_FIXED_LEN, Message, MessageError, PIECE_HEADER_LEN, decode_head,
+    EXTENDED_HEADER_LEN, Head, MAX_FIXED_LEN, Message, MessageError, PIECE_HEADER_LEN, decode_head,
 };
 use crate::wire::frame::Frame;
 use crate::wire::scratch::{Arrived, Scratch, Shape};
@@ -32,8 +33,10 @@ pub enum Step {
     PieceHeader(Block),
     /// The payload of an accepted block is complete.
     Block(Block, Frame),
-    /// The payload of a `bitfield`, of the length that the torrent asks for.
+    /// The payload of a `bitfield`, of the length that the torrent asks for if that is known.
     Bitfield(Vec<u8>),
+    /// The body of an extended message (BEP 10) that came under this id.
+    Extended(u8, Vec<u8>),
 }
 
 /// Where one peer stream stands between two reads.
@@ -43,6 +46,10 @@ pub struct RecvState {
     /// Bytes of a right `bitfield` payload; nothing of another length is waited for.
     bitfield_len: u32,
 }
+
+/// Stands for the length of a `bitfield` while nobody knows how many pieces there are: any is taken
+/// that some torrent could have.
+pub const ANY_BITFIELD_LEN: u32 = u32::MAX;
 
 #[derive(Debug)]
 enum Stage {
@@ -54,19 +61,39 @@ enum Stage {
     Payload { block: Block, frame: Frame, filled: u32 },
     /// `filled` bytes of the bitfield are in the buffer. Invariant: fewer than its length.
     Bitfield { bytes: Vec<u8>, filled: usize },
+    /// A body of a length that only the remote knows: `left` bytes are to come. Room is made for
+    /// what has come, not for what was announced.
+    Growing { what: Body, bytes: Vec<u8>, left: u32 },
     /// So many bytes that nobody wants are still to come.
     Discard { left: u32 },
+}
+
+/// What a body of a length that only the remote knows belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Body {
+    Bitfield,
+    Extended(u8),
 }
 
 const fn header() -> Stage {
     Stage::Header { staged: [0; MAX_FIXED_LEN], len: 0 }
 }
 
+const fn growing(what: Body, left: u32) -> Stage {
+    Stage::Growing { what, bytes: Vec::new(), left }
+}
+
 impl RecvState {
     /// Returns the state of a stream whose handshake has just been read, for a torrent whose
-    /// `bitfield` payload has `bitfield_len` bytes.
+    /// `bitfield` payload has `bitfield_len` bytes, or [`ANY_BITFIELD_LEN`].
     pub const fn new(bitfield_len: u32) -> Self {
         Self { stage: header(), bitfield_len }
+    }
+
+    /// Takes it that a `bitfield` payload of this torrent has so many bytes from now on. One that
+    /// is being received keeps its own: whoever takes it must look at its length.
+    pub const fn set_bitfield_len(&mut self, len: u32) {
+        self.bitfield_len = len;
     }
 
     /// Returns where the next bytes go, `most` of them: the rest of what is being received, then
@@ -93,7 +120,7 @@ impl RecvState {
             Stage::Header { len, .. } => {
                 scratch.slices(&mut [], shape(expected, usize::from(*len)), most)
             }
-            Stage::Undecided(_) | Stage::Discard { .. } => {
+            Stage::Undecided(_) | Stage::Growing { .. } | Stage::Discard { .. } => {
                 scratch.slices(&mut [], Shape::PLAIN, most)
             }
         }
@@ -110,6 +137,7 @@ impl RecvState {
                 end - len
             }
             Stage::Bitfield { bytes, filled } => bytes.len() - filled,
+            Stage::Growing { left, .. } => index(*left),
             Stage::Undecided(_) | Stage::Payload { .. } | Stage::Discard { .. } => 0,
         }
     }
@@ -171,6 +199,19 @@ impl RecvState {
                     }
                     return Ok(self.finish());
                 }
+                Stage::Growing { bytes, left, .. } => {
+                    while *left > 0 {
+                        let chunk = input.chunk();
+                        let taken = chunk.len().min(index(*left));
+                        if taken == 0 {
+                            return Ok(None);
+                        }
+                        bytes.extend_from_slice(&chunk[..taken]);
+                        input.consume(taken);
+                        *left -= u32::try_from(taken).expect("at most what is left");
+                    }
+                    return Ok(self.finish());
+                }
                 Stage::Discard { left } => {
                     let skip = input.chunk().len().min(index(*left));
                     input.discard(skip);
@@ -227,6 +268,10 @@ impl RecvState {
         match std::mem::replace(&mut self.stage, header()) {
             Stage::Payload { block, frame, .. } => Some(Step::Block(block, frame)),
             Stage::Bitfield { bytes, .. } => Some(Step::Bitfield(bytes)),
+            Stage::Growing { what: Body::Bitfield, bytes, .. } => Some(Step::Bitfield(bytes)),
+            Stage::Growing { what: Body::Extended(id), bytes, .. } => {
+                Some(Step::Extended(id, bytes))
+            }
             _ => None,
         }
     }
@@ -258,12 +303,17 @@ impl RecvState {
             Head::Message(message, used) => (used, Some(Step::Message(message))),
             Head::Piece(block) => (PIECE_HEADER_LEN, Some(Step::PieceHeader(block))),
             Head::Bitfield(_) | Head::Unknown { .. } => (5, None),
+            Head::Extended { .. } => (EXTENDED_HEADER_LEN, None),
         };
         input.consume(used - before);
         self.stage = match head {
             Head::Message(..) => header(),
             Head::Piece(block) => Stage::Undecided(block),
             Head::Unknown { len, .. } => Stage::Discard { left: len },
+            Head::Extended { id, len } => growing(Body::Extended(id), len),
+            Head::Bitfield(len) if self.bitfield_len == ANY_BITFIELD_LEN => {
+                growing(Body::Bitfield, len)
+            }
             Head::Bitfield(len) if len != self.bitfield_len => {
                 return Err(MessageError::Length { name: "bitfield", len: len + 1 });
             }
@@ -277,6 +327,7 @@ impl RecvState {
 mod tests {
     use super::*;
     use crate::id::PieceIndex;
+    use crate::proto::extended;
     use crate::proto::message::{encode_bitfield_head, piece_header};
     use crate::rng::Rng;
 
@@ -312,6 +363,9 @@ mod tests {
             Message::Have(PieceIndex(9)).encode(&mut bytes);
         }
         bytes.extend_from_slice(&[0, 0, 0, 4, 77, 1, 2, 3]);
+        extended::message(2, &mut bytes, |out| out.extend_from_slice(&[7; 1500]));
+        extended::message(99, &mut bytes, |out| out.extend_from_slice(&[8; 20]));
+        extended::message(3, &mut bytes, |_| {});
         Message::Request(block(5, 6)).encode(&mut bytes);
         Message::KeepAlive.encode(&mut bytes);
         let steps = [
@@ -321,6 +375,8 @@ mod tests {
             "Have(PieceIndex(9))",
             "discarded 3:16384+1000",
             "Have(PieceIndex(9))",
+            "extended 2 of 1500 × 07",
+            "extended 3 of 0",
             "Request(3:5+6)",
             "KeepAlive",
         ];
@@ -359,6 +415,10 @@ mod tests {
                     }
                     Step::Block(b, frame) => uniform(&format!("block {b:?}"), frame.payload()),
                     Step::Bitfield(bits) => uniform(&format!("bitfield {}", bits.len()), &bits),
+                    Step::Extended(id, body) if body.is_empty() => format!("extended {id} of 0"),
+                    Step::Extended(id, body) => {
+                        uniform(&format!("extended {id} of {}", body.len()), &body)
+                    }
                 });
             }
             assert!(input.is_empty(), "everything was taken");
@@ -384,6 +444,31 @@ mod tests {
                 assert_eq!(drive(&bytes, expected, || rng.below(1200)), steps);
             }
         }
+    }
+
+    #[test]
+    fn room_is_made_for_what_has_come_not_for_what_was_announced() {
+        let mut state = RecvState::new(ANY_BITFIELD_LEN);
+        let mut announced = Vec::new();
+        encode_bitfield_head(1 << 18, &mut announced);
+        announced.push(0xff);
+        assert!(matches!(next(&mut state, &announced), Ok(None)));
+        let Stage::Growing { bytes, left, .. } = &state.stage else { panic!("a bitfield") };
+        assert!(bytes.capacity() <= 64 && *left == (1 << 18) - 1, "{}", bytes.capacity());
+        assert_eq!(state.message_room(), (1 << 18) - 1);
+    }
+
+    #[test]
+    fn a_bitfield_of_any_length_is_taken_until_the_length_is_known() {
+        let mut state = RecvState::new(ANY_BITFIELD_LEN);
+        let mut bitfield = Vec::new();
+        encode_bitfield_head(3, &mut bitfield);
+        bitfield.extend([1, 2, 3]);
+        let step = next(&mut state, &bitfield);
+        assert!(matches!(step, Ok(Some(Step::Bitfield(bits))) if bits == [1, 2, 3]));
+        state.set_bitfield_len(40);
+        let refused = next(&mut state, &bitfield).expect_err("another length");
+        assert_eq!(refused.to_string(), "bitfield of 4 bytes");
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl SendQueue {
         self.control_with(|out| out.extend_from_slice(bytes));
     }
 
+    /// Appends a message that `write` appends to the buffer that it is given, whole.
+    pub fn extended(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.control_with(write);
+    }
+
     /// Appends a `bitfield` whose payload `write` appends to the buffer that it is given: `len`
     /// bytes.
     pub fn bitfield(&mut self, len: usize, write: impl FnOnce(&mut Vec<u8>)) {

@@ -32,6 +32,8 @@ pub enum Said {
     Bitfield(u32),
     /// A `piece`: received, its head; sent, all of it.
     Piece(Block),
+    /// An extended message (BEP 10) of so many bytes; its id is the receiver's.
+    Extended(u8, u32),
 }
 
 impl Tape {

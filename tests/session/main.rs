@@ -5,11 +5,13 @@ mod blocklist;
 #[allow(dead_code, reason = "shared with the fuzzer, which uses another part of it")]
 mod common;
 mod exchange;
+mod extended;
 mod handshake;
 mod hashed;
 mod haves;
 mod hostile;
 mod limits;
+mod magnet;
 mod malformed;
 mod measures;
 mod questions;

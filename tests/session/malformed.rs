@@ -147,7 +147,7 @@ fn a_range_larger_than_anybody_serves_is_refused_even_within_a_piece() {
 fn messages_that_nobody_knows_are_skipped_up_to_their_limit() {
     let mut world = World::leech();
     let remote = world.join(FAST);
-    for (id, body) in [(20, 0), (20, 131_072), (77, 5), (255, 1)] {
+    for (id, body) in [(21, 0), (20, 131_072), (77, 5), (255, 1)] {
         world.send(remote, &[&message(body + 1, &[id])[..], &vec![7; body as usize]].concat());
     }
     world.say(remote, &[Message::Port(6881), Message::SuggestPiece(PieceIndex(3)), have(2)]);

@@ -143,7 +143,7 @@ const READS: usize = 0;
 pub(super) const fn class(job: &Job) -> usize {
     match job {
         Job::Read(_) => READS,
-        Job::Verify(_) | Job::Append(_) => 1,
+        Job::Verify(_) | Job::Append(_) | Job::Assemble(_) => 1,
         // What keeps state is alone in its pool, and its order matters.
         Job::Stat { .. }
         | Job::Check { .. }
@@ -189,6 +189,7 @@ pub(super) fn torrent_of(job: &Job) -> TorrentId {
         | Job::Finish { storage, .. }
         | Job::Space { storage, .. }
         | Job::LetGo { storage } => storage.torrent,
+        Job::Assemble(job) => job.torrent,
         Job::Close { torrent } => *torrent,
     }
 }

@@ -13,9 +13,10 @@ use std::time::Instant;
 use super::queue::{MAX_BATCH, Queued, hashes};
 use crate::disk::hash::{self, Midstate};
 use crate::disk::job::{
-    Append, Checked, DiskError, DiskErrorKind, DiskOp, Job, Outcome, Read, Space, Storage, Times,
-    Verdict, Verify,
+    Append, Assemble, Assembled, Checked, DiskError, DiskErrorKind, DiskOp, Job, MetadataFault,
+    Outcome, Read, Space, Storage, Times, Verdict, Verify,
 };
+use crate::disk::metadata;
 use crate::disk::state::{Restore, Spill, StateOutcome, Sync};
 use crate::disk::verdict;
 use crate::id::{PieceIndex, TorrentId};
@@ -135,6 +136,7 @@ pub(super) fn run(
             Outcome::Space { torrent: storage.torrent, space }
         }
         Job::LetGo { storage } => let_go(files, storage.torrent),
+        Job::Assemble(job) => Outcome::Assembled(assemble(&job)),
         Job::Close { torrent } => {
             files.close(torrent);
             return None;
@@ -162,6 +164,15 @@ fn look_for_space(
 fn let_go(files: &Files, torrent: TorrentId) -> Outcome {
     files.close(torrent);
     Outcome::LetGo { torrent }
+}
+
+/// Puts metadata together.
+fn assemble(job: &Assemble) -> Assembled {
+    caught(|| metadata::assemble(job)).unwrap_or_else(|message| Assembled {
+        torrent: job.torrent,
+        result: Err(MetadataFault::Panicked(message)),
+        block_hashes: Vec::new(),
+    })
 }
 
 /// Does one of the jobs that keep a torrent's state; `None` for any other.

@@ -354,6 +354,7 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Carry { .. } => "carry",
         Outcome::Finish { .. } => "finish",
         Outcome::Space { .. } => "space",
+        Outcome::Assembled(_) => "metadata",
         Outcome::State(_) => "state",
         Outcome::LetGo { .. } => "let go",
     }

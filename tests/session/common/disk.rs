@@ -8,6 +8,7 @@ use swarmloop::disk::job::{
     Append, Appended, Checked, DiskError, DiskErrorKind, DiskOp, Folders, Job, OnDisk, Outcome,
     Read, Space, Times, Verdict, Verify,
 };
+use swarmloop::disk::metadata;
 use swarmloop::id::PieceIndex;
 
 /// An in-memory disk.
@@ -83,6 +84,7 @@ impl Disk {
             Job::Finish { storage, .. } => {
                 Outcome::Finish { torrent: storage.torrent, result: Ok(()) }
             }
+            Job::Assemble(job) => Outcome::Assembled(metadata::assemble(&job)),
             Job::Space { storage, reserve, .. } => {
                 let fails = self.fails_writes && !self.reserves && reserve.is_some();
                 let found = Space { free: self.free, lacking: self.lacking };

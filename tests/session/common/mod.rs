@@ -17,13 +17,15 @@ use swarmloop::disk::job::OnDisk;
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
-use swarmloop::proto::message::{Head, Message, PIECE_HEADER_LEN, decode_head, piece_header};
+use swarmloop::proto::message::{
+    EXTENDED_ID, Head, Message, PIECE_HEADER_LEN, decode_head, piece_header,
+};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::rng::Rng;
 use swarmloop::session::config::Config;
 use swarmloop::session::io::{Closed, Event, Listener, Mode, ResolveId, Route, Seeds, SocketId};
 use swarmloop::session::status::{PeerStatus, TorrentStatus};
-use swarmloop::session::{NewTorrent, Session};
+use swarmloop::session::{NewMagnet, NewTorrent, Session};
 use swarmloop::stats::Interval;
 use swarmloop::time::Instant;
 
@@ -43,6 +45,8 @@ pub(crate) enum Said {
     Message(Message),
     Bitfield(Vec<u8>),
     Piece(Block),
+    /// An extended message: under which id, and its body.
+    Extended(u8, Vec<u8>),
 }
 
 /// How a test's session and torrent are made.
@@ -59,6 +63,11 @@ pub(crate) struct Setup {
     /// What the file was when somebody hashed all of it.
     pub(crate) hashed: Option<OnDisk>,
     pub(crate) secret: u8,
+    /// Only the info-hash is added, and with it peers from its link.
+    pub(crate) magnet: Option<Vec<(String, u16)>>,
+    pub(crate) private: bool,
+    /// How many bytes longer its info dictionary is than it need be.
+    pub(crate) padding: usize,
 }
 
 /// The world of one session.
@@ -67,6 +76,7 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) torrent: TorrentId,
     pub(crate) info_hash: InfoHash,
+    pub(crate) metainfo: Metainfo,
     pub(crate) geometry: Geometry,
     /// The right bytes of the torrent.
     pub(crate) content: Vec<u8>,
@@ -114,6 +124,9 @@ impl Default for Setup {
             peers: Vec::new(),
             hashed: None,
             secret: 7,
+            magnet: None,
+            private: false,
+            padding: 0,
         }
     }
 }
@@ -156,7 +169,7 @@ impl Setup {
         let total = (self.pieces - 1) as usize * piece_len as usize + last as usize;
         let mut content = vec![0; total];
         Rng::new(0xc0_ffee).fill(&mut content);
-        let metainfo = metainfo(&content, piece_len, &self.trackers);
+        let metainfo = self.metainfo(&content, piece_len);
         let info_hash = metainfo.info_hash;
         let geometry = Geometry::new(total as u64, piece_len);
         let seeds = Seeds { rng: 11, secret: [self.secret; 32] };
@@ -164,12 +177,18 @@ impl Setup {
         for addr in ["10.0.0.200:6881", "[2001:db8::200]:6881"] {
             session.add_socket(Listener::Peers, addr.parse().expect("an address"));
         }
-        let new = NewTorrent {
-            peers: self.peers,
-            hashed: self.hashed.map(|file| vec![Some(file)]),
-            ..NewTorrent::new(metainfo, "/downloads".into(), self.mode)
+        let added = if let Some(link_peers) = self.magnet {
+            let (trackers, peers) = (self.trackers, self.peers);
+            session.add_magnet(NewMagnet { info_hash, trackers, link_peers, peers }, Instant::ZERO)
+        } else {
+            let new = NewTorrent {
+                peers: self.peers,
+                hashed: self.hashed.map(|file| vec![Some(file)]),
+                ..NewTorrent::new(metainfo.clone(), "/downloads".into(), self.mode)
+            };
+            session.add_torrent(new, Instant::ZERO)
         };
-        let torrent = session.add_torrent(new, Instant::ZERO).expect("the first torrent");
+        let torrent = added.expect("the first torrent");
         let mut bytes = vec![0; total];
         for piece in &self.have {
             let at = *piece as usize * piece_len as usize;
@@ -182,6 +201,7 @@ impl Setup {
             now: Instant::ZERO,
             torrent,
             info_hash,
+            metainfo,
             geometry,
             content,
             disk,
@@ -195,23 +215,28 @@ impl Setup {
             next_host: 1,
         }
     }
-}
 
-fn metainfo(content: &[u8], piece_len: u32, trackers: &[Vec<String>]) -> Metainfo {
-    let hashes: Vec<u8> =
-        content.chunks(piece_len as usize).flat_map(|piece| Sha1::digest(piece).to_vec()).collect();
-    let mut info = format!("d6:lengthi{}e4:name4:file", content.len()).into_bytes();
-    info.extend(format!("12:piece lengthi{piece_len}e6:pieces{}:", hashes.len()).into_bytes());
-    info.extend(hashes);
-    info.push(b'e');
-    let mut metainfo = Metainfo::from_info(Bytes::from(info)).expect("a good info dictionary");
-    metainfo.trackers = trackers.to_vec();
-    metainfo
+    fn metainfo(&self, content: &[u8], piece_len: u32) -> Metainfo {
+        let hashes = content.chunks(piece_len as usize).flat_map(|it| Sha1::digest(it).to_vec());
+        let hashes: Vec<u8> = hashes.collect();
+        let mut info = format!("d6:lengthi{}e4:name4:file", content.len()).into_bytes();
+        info.extend(format!("12:piece lengthi{piece_len}e6:pieces{}:", hashes.len()).into_bytes());
+        info.extend(hashes);
+        info.extend_from_slice(if self.private { b"7:privatei1e" } else { b"" });
+        info.extend(format!("6:source{}:", self.padding).into_bytes());
+        info.extend(std::iter::repeat_n(b'x', self.padding));
+        info.push(b'e');
+        let mut metainfo = Metainfo::from_info(Bytes::from(info)).expect("a good info dictionary");
+        metainfo.trackers.clone_from(&self.trackers);
+        metainfo
+    }
 }
 
 /// The fast extension offered, or nothing.
 pub(crate) const FAST: Reserved = Reserved([0, 0, 0, 0, 0, 0, 0, 4]);
 pub(crate) const PLAIN: Reserved = Reserved([0; 8]);
+/// The fast extension and the extension protocol offered.
+pub(crate) const EXTENDED: Reserved = Reserved([0, 0, 0, 0, 0, 0x10, 0, 4]);
 
 /// A peer id that sorts after ours (`-SL…`), told apart by `n`.
 pub(crate) fn peer_id(n: u8) -> PeerId {
@@ -476,6 +501,17 @@ impl World {
                 Head::Bitfield(len) => {
                     let Some(payload) = rest.get(5..5 + len as usize) else { break };
                     said.push(Said::Bitfield(payload.to_vec()));
+                    5 + len as usize
+                }
+                Head::Extended { len, .. } => {
+                    let Some(body) = rest.get(6..6 + len as usize) else { break };
+                    said.push(Said::Extended(rest[5], body.to_vec()));
+                    6 + len as usize
+                }
+                // Under an id of the remote's that is none of ours.
+                Head::Unknown { id: EXTENDED_ID, len } => {
+                    let Some(body) = rest.get(6..5 + len as usize) else { break };
+                    said.push(Said::Extended(rest[5], body.to_vec()));
                     5 + len as usize
                 }
                 Head::Unknown { id, .. } => panic!("the session sent a message {id}"),

@@ -7,7 +7,9 @@
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{Block, InfoHash, PieceIndex};
 use swarmloop::proto::handshake::{self, HANDSHAKE_LEN, HEAD_LEN, Reserved};
-use swarmloop::proto::message::{self, Head, MAX_FIXED_LEN, Message, PIECE_HEADER_LEN};
+use swarmloop::proto::message::{
+    self, EXTENDED_HEADER_LEN, Head, MAX_FIXED_LEN, Message, PIECE_HEADER_LEN,
+};
 
 use super::tally::Cause;
 use crate::payload::Payload;
@@ -148,7 +150,7 @@ impl Inbox {
                 }
                 self.state = State::Bits { first: 0, left };
             }
-            Head::Unknown { len, .. } => self.state = skip(len),
+            Head::Extended { len, .. } | Head::Unknown { len, .. } => self.state = skip(len),
         }
         Ok(None)
     }
@@ -195,6 +197,7 @@ const fn head_len(head: Head) -> usize {
         Head::Message(_, len) => len,
         Head::Piece(_) => PIECE_HEADER_LEN,
         Head::Bitfield(_) | Head::Unknown { .. } => 5,
+        Head::Extended { .. } => EXTENDED_HEADER_LEN,
     }
 }
 
