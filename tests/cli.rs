@@ -130,9 +130,8 @@ fn what_is_not_there_yet_exits_with_2_and_is_named() {
         (&["x.torrent", "--encryption=require"], "--encryption require is"),
         (&["x.torrent", "--port-map"], "--port-map is"),
         (&["seed", "x.torrent", "--insecure"], "--insecure is"),
-        (&["magnet:?xt=urn:btih:0"], "magnet links are"),
-        (&["722fe65b2aa26d14f35b4ad627d20236e481d924"], "bare info-hashes are"),
         (&["seed", "magnet:?xt=urn:btih:0"], "magnet links are"),
+        (&["seed", "722fe65b2aa26d14f35b4ad627d20236e481d924"], "bare info-hashes are"),
     ] {
         let ran = run(args);
         ran.check_failure();

@@ -90,6 +90,12 @@ const STORY: &[(&str, Ending, &str)] = &[
         "",
     ),
     (
+        "get 7003e02fa9f60b97e27c48e8d6f71505a069bf98 -d linked --bind 127.0.0.3 \
+            --peer 127.0.0.2:6881",
+        Ending::Exits(0),
+        "linked/album\n",
+    ),
+    (
         "get album.torrent -d new --bind 127.0.0.3 --move-to done --on-complete true",
         Ending::Exits(0),
         "done/album\n",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use swarmloop::client::{AddTorrent, Mode, Selection};
+use swarmloop::id::InfoHash;
 use swarmloop::text::Escaped;
 
 use super::after::Plan;
@@ -20,6 +21,7 @@ use super::list;
 use super::network;
 use super::relocate::is_moved;
 use super::room;
+use super::seek::{self, Sought};
 use super::select;
 use super::state;
 use super::state_dir;
@@ -35,18 +37,20 @@ const MAX_NOTES: usize = 3;
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let arguments = list::arguments(&args.torrents, &args.input_file)?;
-    let (torrents, lost) = load_all(&arguments, args, ui);
+    check_flags(args, arguments.len())?;
+    let (torrents, sought, lost) = load_all(&arguments, args, ui);
     if args.files.list {
         let listed = torrents.iter();
         let listed = listed.map(|(id, torrent, selection)| (*id, &torrent.metainfo, selection));
         select::list(listed, ui);
     }
-    if torrents.is_empty() || args.files.list {
+    let is_nothing_left = torrents.is_empty() && sought.is_empty();
+    if is_nothing_left || args.files.list {
         return Ok(Exit::worst(lost));
     }
     network::warn(&args.network, ui);
     let signals = network::listen_for_signals(&args.network)?;
-    let title = title(&torrents);
+    let title = title(&torrents, &sought);
     let downloads: Vec<Download> = torrents
         .into_iter()
         .map(|(number, torrent, selection)| {
@@ -69,6 +73,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         }
         watch.add(&client, ui, number, torrent, source, Some(path));
     }
+    watch.look_for(sought, args, &client, ui);
     let end = watch.run(&instruments.watched(&client), &signals, ui);
     if let End::Stopped(_) = end {
         ui.tell(STOPPING);
@@ -82,39 +87,104 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     Ok(instruments.finish(exit, ui))
 }
 
+/// Refuses flags that say one thing of several torrents.
+fn check_flags(args: &GetArgs, torrents: usize) -> Result<(), Failure> {
+    if matches!(args.save_torrent, Some(Some(_))) && torrents > 1 {
+        let message = "--save-torrent=FILE is for one torrent; without FILE, each has its own";
+        return Err(Failure::new(Exit::Usage, "one_file", message));
+    }
+    Ok(())
+}
+
 /// Names a run after what it downloads: foreign text.
-fn title(torrents: &[Chosen]) -> String {
-    match torrents {
-        [(_, torrent, _)] => format!("get {}", torrent.metainfo.name),
-        several => format!("get {} torrents", several.len()),
+fn title(torrents: &[Chosen], sought: &[Sought]) -> String {
+    match (torrents, sought) {
+        ([(_, torrent, _)], []) => format!("get {}", torrent.metainfo.name),
+        ([], [sought]) => format!("get {}", sought.name()),
+        _ => format!("get {} torrents", torrents.len() + sought.len()),
     }
 }
 
 /// A torrent, its number on the command line, and which of its files are wanted.
 type Chosen = (usize, Loaded, Selection);
 
-/// Reads every torrent that was named; returns them with their numbers and what is wanted of them,
-/// and how the others ended.
-fn load_all(arguments: &[OsString], args: &GetArgs, ui: &mut Ui) -> (Vec<Chosen>, Vec<Exit>) {
+/// Something that was named on the command line.
+enum Named {
+    /// It is here.
+    Here(Box<Loaded>, Selection),
+    /// Its metadata has to be looked for.
+    Away(Box<Sought>),
+    /// Its metadata is in this file, which is all that was wanted.
+    Saved(PathBuf),
+}
+
+impl Named {
+    fn info_hash(&self) -> Option<InfoHash> {
+        match self {
+            Self::Here(torrent, _) => Some(torrent.metainfo.info_hash),
+            Self::Away(sought) => Some(sought.magnet.info_hash),
+            Self::Saved(_) => None,
+        }
+    }
+}
+
+/// Reads what an argument names.
+fn name(
+    number: usize,
+    argument: &OsString,
+    args: &GetArgs,
+    fetcher: &Fetcher<'_>,
+) -> Result<Named, Failure> {
+    let Some(magnet) = input::magnet(argument)? else {
+        let torrent = input::load_by(argument, fetcher)?;
+        let selection = select::selection(&args.files, &torrent.metainfo)?;
+        return Ok(Named::Here(Box::new(torrent), selection));
+    };
+    let kept = seek::kept(magnet.info_hash).filter(|_| !args.state.no_resume);
+    let Some(mut metainfo) = kept else {
+        if args.files.list {
+            let message = "the files of a magnet link are not known before its metadata is here";
+            let hint = "get it with --metadata-only first; it is kept";
+            return Err(Failure::new(Exit::Usage, "no_metadata", message).hint(hint));
+        }
+        let sought = Sought { number, named: argument.clone(), magnet };
+        return Ok(Named::Away(Box::new(sought)));
+    };
+    seek::adopt_link(&mut metainfo, &magnet);
+    let selection = seek::chosen(args, &metainfo, &magnet)?;
+    let torrent = Loaded { metainfo, source: "magnet" };
+    match seek::save(args, &torrent)? {
+        Some(path) if args.metadata_only => Ok(Named::Saved(path)),
+        _ => Ok(Named::Here(Box::new(torrent), selection)),
+    }
+}
+
+/// Reads everything that was named; returns what is here, with its numbers and what is wanted of
+/// it, what is to be looked for, and how the rest ended.
+fn load_all(
+    arguments: &[OsString],
+    args: &GetArgs,
+    ui: &mut Ui,
+) -> (Vec<Chosen>, Vec<Sought>, Vec<Exit>) {
+    let (mut loaded, mut sought, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
     let route = Route::from(&args.network);
     let fetcher = Fetcher::new(&route);
-    let mut loaded = Vec::new();
-    let mut lost = Vec::new();
-    let mut seen = BTreeSet::new();
     for (number, argument) in (1..).zip(arguments) {
-        let torrent = input::load_by(argument, &fetcher).and_then(|torrent| {
-            let selection = select::selection(&args.files, &torrent.metainfo)?;
-            Ok((torrent, selection))
-        });
-        match torrent {
-            Ok((torrent, _)) if !seen.insert(torrent.metainfo.info_hash) => {
+        match name(number, argument, args, &fetcher) {
+            Ok(named) if named.info_hash().is_some_and(|hash| !seen.insert(hash)) => {
                 let shown = argument.to_string_lossy();
                 let text = format!("'{}' was named before", Escaped(&shown));
                 ui.warning("duplicate", &text, Some(number));
             }
-            Ok((torrent, selection)) => {
+            Ok(Named::Here(torrent, selection)) => {
                 warn_of_notes(number, &torrent, ui);
-                loaded.push((number, torrent, selection));
+                loaded.push((number, *torrent, selection));
+            }
+            Ok(Named::Away(it)) => sought.push(*it),
+            Ok(Named::Saved(path)) => {
+                ui.count_ok();
+                ui.result_path(&path);
             }
             Err(failure) => {
                 ui.count_failed(&failure, number);
@@ -122,7 +192,7 @@ fn load_all(arguments: &[OsString], args: &GetArgs, ui: &mut Ui) -> (Vec<Chosen>
             }
         }
     }
-    (loaded, lost)
+    (loaded, sought, lost)
 }
 
 /// Tells what is odd about a torrent file and was handled.
@@ -137,19 +207,20 @@ pub(crate) fn warn_of_notes(number: usize, torrent: &Loaded, ui: &mut Ui) {
 }
 
 /// A download that is about to begin.
-struct Download {
-    number: usize,
-    source: &'static str,
-    torrent: AddTorrent,
+#[derive(Debug)]
+pub(crate) struct Download {
+    pub(crate) number: usize,
+    pub(crate) source: &'static str,
+    pub(crate) torrent: AddTorrent,
     /// Where its file or top folder will be, as the user would name it.
-    path: PathBuf,
-    plan: Plan,
+    pub(crate) path: PathBuf,
+    pub(crate) plan: Plan,
     /// Whether it is where the plan has it moved to: what is planned was done then, or as good as.
-    is_moved: bool,
+    pub(crate) is_moved: bool,
 }
 
 impl Download {
-    fn new(
+    pub(crate) fn new(
         args: &GetArgs,
         number: usize,
         named: OsString,

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use swarmloop::id::InfoHash;
+use swarmloop::proto::magnet::{Magnet, MagnetError};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::text::Escaped;
 
@@ -140,6 +141,26 @@ pub(crate) fn looks_like_torrent(argument: &OsStr) -> bool {
     argument == "-" || is_torrent_file || url(argument).is_some() || later_kind(argument).is_some()
 }
 
+/// Reads an argument that is a magnet link, or an info-hash by itself: 40 hexadecimal digits, or 32
+/// of base32 unless a file has that name.
+pub(crate) fn magnet(argument: &OsStr) -> Result<Option<Magnet>, Failure> {
+    let Some(text) = argument.to_str().map(str::trim) else { return Ok(None) };
+    let is_base32 = |digit: u8| digit.is_ascii_alphabetic() || (b'2'..=b'7').contains(&digit);
+    let is_link = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("magnet:"));
+    let is_hash = text.parse::<InfoHash>().is_ok()
+        || text.len() == 32 && text.bytes().all(is_base32) && !Path::new(argument).exists();
+    let link = match (is_link, is_hash) {
+        (true, _) => text.to_owned(),
+        (_, true) => format!("magnet:?xt=urn:btih:{text}"),
+        _ => return Ok(None),
+    };
+    let magnet = link.parse().map_err(|error: MagnetError| {
+        let message = format!("bad magnet link '{}': {error}", Escaped(text));
+        Failure::new(Exit::Input, "bad_magnet", message)
+    })?;
+    Ok(Some(magnet))
+}
+
 /// Names the kinds of input that are not there yet, with their verb.
 fn later_kind(argument: &OsStr) -> Option<&'static str> {
     let text = argument.to_str()?;
@@ -225,6 +246,26 @@ mod tests {
         ] {
             assert_eq!(later_kind(OsStr::new(argument)), kind, "{argument}");
         }
+    }
+
+    #[test]
+    fn magnet_links_and_bare_hashes_are_told_from_files() {
+        let hex = "722fe65b2aa26d14f35b4ad627d20236e481d924";
+        let base32 = "2I2UAEFDZJFN4W3UE65QSOTCUOEZ744B";
+        let hash = |text: &str| {
+            let magnet = magnet(OsStr::new(text)).expect("nothing is wrong with it");
+            magnet.map(|magnet| magnet.info_hash.to_string())
+        };
+        assert_eq!(hash(hex).as_deref(), Some(hex));
+        assert_eq!(hash(&format!("MAGNET:?xt=urn:btih:{hex}\n")).as_deref(), Some(hex));
+        assert_eq!(hash(base32).as_deref(), Some("d2354010a3ca4ade5b7427bb093a62a3899ff381"));
+        for text in ["x.torrent", "-", "http://h/", &hex[1..], "é"] {
+            assert_eq!(hash(text), None, "{text}");
+        }
+        let failure = magnet(OsStr::new("magnet:?dn=x\x1b")).expect_err("no hash");
+        assert_eq!(failure.exit, Exit::Input);
+        let text = "bad magnet link 'magnet:?dn=x\\x1b': there is no info-hash (xt=urn:btih:...)";
+        assert_eq!(failure.message, text);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use swarmloop::tracker_server::ServerStatus;
 use super::exit::{Exit, Failure};
 use super::goals::Met;
 use super::log::Record;
+use super::seek::Sought;
 use super::size::eta;
 use super::snapshot::Snapshot;
 use super::stall::stall;
@@ -90,6 +91,23 @@ pub(crate) fn start(id: usize, torrent: &AddTorrent, source: &str, time: SystemT
         .with("name", torrent.metainfo.name.as_str())
         .with("source", source)
         .end()
+}
+
+/// A torrent was added by its info-hash alone; `metadata` follows when it is known.
+pub(crate) fn start_magnet(sought: &Sought, time: SystemTime) -> String {
+    Line::new("start")
+        .with("v", VERSION)
+        .with("time", humantime::format_rfc3339_millis(time).to_string())
+        .with("id", sought.number)
+        .with("infohash", sought.magnet.info_hash.to_string())
+        .with("name", sought.magnet.name.as_deref())
+        .with("source", "magnet")
+        .end()
+}
+
+/// The metadata of a torrent was saved as a torrent file, and that was all.
+pub(crate) fn saved(id: usize, path: &str) -> String {
+    Line::new("saved").with("id", id).with("path", path).end()
 }
 
 /// What a torrent consists of; pad files do not count.
@@ -531,6 +549,7 @@ pub(crate) fn summary(counts: Counts, exit: Exit) -> String {
 pub(crate) fn state(phase: &Phase) -> &'static str {
     match phase {
         Phase::Stopped(_) => "stopped",
+        Phase::Metadata => "metadata",
         Phase::Checking => "checking",
         Phase::Downloading => "downloading",
         Phase::DiskFull(_) => "disk_full",

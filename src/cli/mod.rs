@@ -48,6 +48,7 @@ mod room;
 mod roster;
 mod screen;
 mod seed;
+mod seek;
 mod select;
 mod settings;
 mod share;

@@ -14,6 +14,8 @@ use super::size::{Size, percent};
 pub(crate) struct PeerView {
     pub(crate) addr: SocketAddr,
     pub(crate) peer_id: PeerId,
+    /// What its client calls itself. Foreign text.
+    pub(crate) version: Option<String>,
     pub(crate) incoming: bool,
     pub(crate) pieces_have: u32,
     pub(crate) down_rate: u64,
@@ -37,8 +39,16 @@ impl PeerView {
             format!("{}/s", Size(self.down_rate)),
             format!("{}/s", Size(self.up_rate)),
             self.requests_out,
-            software(self.peer_id)
+            self.software()
         )
+    }
+
+    /// Names its client: by its own word, else by its peer id.
+    fn software(&self) -> String {
+        match &self.version {
+            Some(version) => Escaped(version).to_string(),
+            None => software(self.peer_id),
+        }
     }
 
     /// Returns the letters that transmission and others show; `--help` lists them.
@@ -62,6 +72,7 @@ impl From<PeerStatus> for PeerView {
         Self {
             addr: status.addr,
             peer_id: status.peer_id,
+            version: status.version,
             incoming: status.incoming,
             pieces_have: status.pieces_have,
             down_rate: status.down_rate,
@@ -129,6 +140,7 @@ fn version(digits: &[u8]) -> Option<String> {
 pub(crate) fn sample() -> PeerView {
     PeerView {
         addr: SocketAddr::from(([198, 51, 100, 7], 51413)),
+        version: None,
         peer_id: PeerId(*b"-TR4100-abcdefghijkl"),
         incoming: false,
         pieces_have: 3016,

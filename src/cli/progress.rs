@@ -94,6 +94,9 @@ pub(crate) fn overview_lines(
         .iter()
         .map(|(name, torrent)| {
             let text = match waiting(torrent) {
+                Some(stall) if torrent.phase == Phase::Metadata => {
+                    format!("metadata  waiting: {}", stall.text)
+                }
                 Some(stall) => format!("{}  waiting: {}", share(torrent), stall.text),
                 None => state_text(torrent),
             };
@@ -136,6 +139,10 @@ pub(crate) fn plain_total_line(time: SystemTime, totals: &Totals) -> String {
 /// Returns the state of a torrent in one line, without its name.
 fn state_text(torrent: &Snapshot) -> String {
     match torrent.phase {
+        Phase::Metadata => {
+            let known = torrent.peers.saturating_add(torrent.known);
+            format!("looking for metadata  peers {}/{known}", torrent.peers)
+        }
         Phase::Checking => {
             let (checked, pieces) = (torrent.pieces_checked, torrent.pieces);
             format!(
@@ -274,6 +281,7 @@ pub(crate) fn plain_line(time: SystemTime, name: &str, torrent: &Snapshot) -> St
             let share = percent(torrent.pieces_checked.into(), torrent.pieces.into());
             format!("{time} {name} checking {share}")
         }
+        Phase::Metadata => format!("{time} {name} metadata peers={}", torrent.peers),
         _ => format!("{time} {name} {} stopped", share(torrent)),
     };
     match stall(torrent) {
@@ -343,6 +351,9 @@ pub(crate) fn stopped_line(name: &str, torrent: &Snapshot) -> String {
             ratio(torrent.uploaded_total, torrent.size)
         );
     }
+    if torrent.metadata.is_some() {
+        return format!("stopped  {name}  its metadata was not here yet");
+    }
     format!(
         "stopped  {name}  {} ({}) verified and kept; the same command continues",
         share(torrent),
@@ -360,6 +371,10 @@ pub(crate) fn event_line(name: &str, event: &Event) -> Option<(u8, String)> {
         }
         Event::PeerBanned { addr, error, .. } => {
             (1, format!("banned {addr}: {}", Escaped(&error.to_string())))
+        }
+        Event::Metadata { metainfo, .. } => {
+            let len = u64::try_from(metainfo.info.len()).unwrap_or(u64::MAX);
+            (1, format!("metadata of {} is here", Size(len)))
         }
         Event::PeerConnected { addr, peer_id, incoming, .. } => {
             let way = if *incoming { "from" } else { "to" };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Phase;
-use swarmloop::session::status::{TorrentStatus, TrackerState};
+use swarmloop::session::status::{MetadataStatus, TorrentStatus, TrackerState};
 
 /// What of a [`TorrentStatus`] is shown; the other fields mean what they mean there.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) last_dial_error: Option<PeerError>,
     pub(crate) unresolved: Vec<String>,
     pub(crate) trackers: Vec<TrackerView>,
+    /// How far its metadata is; `None` once that is here.
+    pub(crate) metadata: Option<MetadataStatus>,
     /// Until when it is seeded, in words: the run's goal, not the engine's.
     pub(crate) until: Option<Arc<str>>,
 }
@@ -54,7 +56,7 @@ pub(crate) struct TrackerView {
 impl Snapshot {
     /// Tells whether every byte that is wanted is there and verified.
     pub(crate) fn is_complete(&self) -> bool {
-        self.have >= self.size && !matches!(self.phase, Phase::Checking)
+        self.have >= self.size && !matches!(self.phase, Phase::Checking | Phase::Metadata)
     }
 
     /// Returns the bytes that are still to be verified.
@@ -62,11 +64,13 @@ impl Snapshot {
         self.size.saturating_sub(self.have)
     }
 
-    /// Returns a number that grows whenever the torrent gets on: with pieces checked, and with
-    /// payload that counts.
+    /// Returns a number that grows whenever the torrent gets on: with metadata, with pieces checked,
+    /// and with payload that counts.
     pub(crate) fn progress_mark(&self) -> u64 {
         let useful = self.downloaded.saturating_sub(self.wasted);
-        useful.saturating_add(self.have).saturating_add(u64::from(self.pieces_checked))
+        let metadata = self.metadata.map_or(0, |metadata| metadata.have);
+        let known = u64::from(self.pieces_checked).saturating_add(u64::from(metadata));
+        useful.saturating_add(self.have).saturating_add(known)
     }
 }
 
@@ -100,6 +104,7 @@ impl From<TorrentStatus> for Snapshot {
                 .into_iter()
                 .map(|tracker| TrackerView { url: tracker.url, state: tracker.state })
                 .collect(),
+            metadata: status.metadata,
             until: None,
         }
     }
@@ -138,6 +143,7 @@ pub(crate) fn sample() -> Snapshot {
                 next_in: std::time::Duration::from_secs(28 * 60),
             },
         }],
+        metadata: None,
         until: None,
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Cause {
     Stopped,
     /// Existing files are looked at first.
     Checking,
+    /// Peers are connected, and none has sent the metadata yet.
+    NoMetadata,
     /// There is no room for what is missing.
     DiskFull,
     /// Nobody is known, and there is nobody to ask.
@@ -58,6 +60,8 @@ pub(crate) fn stall(torrent: &Snapshot) -> Option<Stall> {
             let (checked, pieces) = (torrent.pieces_checked, torrent.pieces);
             stall(Cause::Checking, format!("checking existing files, {checked} of {pieces} pieces"))
         }
+        Phase::Metadata if torrent.peers == 0 => Some(without_peers(torrent)),
+        Phase::Metadata => stall(Cause::NoMetadata, without_metadata(torrent)),
         Phase::DiskFull(full) => stall(Cause::DiskFull, without_space(full)),
         Phase::Downloading if torrent.down_rate > 0 || torrent.missing() == 0 => None,
         Phase::Downloading if torrent.peers == 0 => Some(without_peers(torrent)),
@@ -71,6 +75,22 @@ pub(crate) fn stall(torrent: &Snapshot) -> Option<Stall> {
 pub(crate) fn waiting(torrent: &Snapshot) -> Option<Stall> {
     let waits = |stall: &Stall| !matches!(stall.cause, Cause::Stopped | Cause::Checking);
     stall(torrent).filter(waits)
+}
+
+/// Says who is asked for the metadata, and how far it is.
+fn without_metadata(torrent: &Snapshot) -> String {
+    let metadata = torrent.metadata.unwrap_or_default();
+    match metadata.len {
+        Some(len) => {
+            let peers = count(metadata.sources, "peer", "peers");
+            let have = Size::pair(metadata.have.into(), len.into(), " ");
+            format!("{have} of metadata from {peers}")
+        }
+        None => {
+            let peers = count(torrent.peers, "connected peer", "connected peers");
+            format!("{peers}, none has offered the metadata yet")
+        }
+    }
 }
 
 fn without_space(full: &DiskFull) -> String {
@@ -92,6 +112,7 @@ fn stopped(reason: Option<&StopReason>) -> &'static str {
         Some(StopReason::Disk) => "the disk failed",
         Some(StopReason::NoSpace { .. }) => "there is not enough space",
         Some(StopReason::FilesInTheWay(_)) => "files are in the way",
+        Some(StopReason::Metadata(_)) => "its metadata is of no use",
         _ => "stopped",
     }
 }
@@ -228,6 +249,8 @@ mod tests {
 
     use super::*;
     use crate::cli::snapshot::sample;
+    use swarmloop::peer::error::CloseReason;
+    use swarmloop::session::status::MetadataStatus;
 
     fn waiting() -> Snapshot {
         let quiet = Snapshot { down_rate: 0, peers: 0, seeds: 0, interesting: 0, ..sample() };
@@ -306,6 +329,22 @@ mod tests {
             let snapshot = Snapshot { peers, interesting, unchoked_by, ..waiting() };
             let stall = stall(&snapshot).expect("a stall");
             assert_eq!((stall.cause, stall.text.as_str()), (cause, text));
+        }
+    }
+
+    #[test]
+    fn a_torrent_without_metadata_says_who_has_it() {
+        let seeking = Snapshot { phase: Phase::Metadata, size: 0, have: 0, ..waiting() };
+        let nobody = stall(&seeking).expect("a stall");
+        assert_eq!(nobody.cause, Cause::NobodyToAsk);
+        let metadata = |have, len, sources| Some(MetadataStatus { have, len, sources });
+        for (metadata, text) in [
+            (metadata(0, None, 0), "3 connected peers, none has offered the metadata yet"),
+            (metadata(16_384, Some(81_920), 2), "16.0 / 80.0 KiB of metadata from 2 peers"),
+        ] {
+            let stall = stall(&Snapshot { peers: 3, metadata, ..seeking.clone() });
+            let stall = stall.expect("a stall");
+            assert_eq!((stall.cause, stall.text.as_str()), (Cause::NoMetadata, text));
         }
     }
 

@@ -82,12 +82,26 @@ impl Torrent {
         snapshot: Snapshot,
         now: Instant,
     ) -> Self {
+        let mut torrent = Self::sought(number, id, &metainfo.name, snapshot, now);
+        torrent.files = Files::new(metainfo, &Selection::all());
+        torrent.path = path;
+        torrent
+    }
+
+    /// Begins to follow a torrent of which only the info-hash is known; `name` is foreign text.
+    pub(crate) fn sought(
+        number: usize,
+        id: TorrentId,
+        name: &str,
+        snapshot: Snapshot,
+        now: Instant,
+    ) -> Self {
         Self {
             number,
             id,
-            name: Escaped(&metainfo.name).to_string(),
-            path,
-            files: Files::new(metainfo, &Selection::all()),
+            name: Escaped(name).to_string(),
+            path: None,
+            files: Files::default(),
             mark: snapshot.progress_mark(),
             snapshot,
             outcome: None,
@@ -102,6 +116,13 @@ impl Torrent {
             peers: BTreeSet::new(),
             moved_at: now,
         }
+    }
+
+    /// Takes in the metadata that was looked for.
+    pub(crate) fn found(&mut self, metainfo: &Metainfo, selection: &Selection, path: PathBuf) {
+        self.name = Escaped(&metainfo.name).to_string();
+        self.files = Files::new(metainfo, selection);
+        self.path = Some(path);
     }
 
     /// Returns the same torrent of which only these files are wanted, and told of.

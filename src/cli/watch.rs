@@ -5,6 +5,7 @@
 
 mod engine;
 mod finish;
+mod seeking;
 mod tell;
 mod trouble;
 
@@ -35,6 +36,7 @@ use super::ui::{Picture, Row, Ui};
 
 pub(crate) use self::engine::Engine;
 use self::finish::Leaving;
+use self::seeking::Seeking;
 use self::trouble::{judge_seed, tell_disk_full, tell_lost};
 
 /// The longest wait for an event, so that signals are noticed: 100 ms is what people take for at
@@ -78,6 +80,7 @@ pub(crate) struct Watch {
     leaving: Vec<Leaving>,
     /// Places of the torrents whose data is being moved, by their numbers.
     moving: BTreeMap<usize, usize>,
+    seeking: Seeking,
 }
 
 impl Watch {
@@ -94,6 +97,7 @@ impl Watch {
             after: After::default(),
             leaving: Vec::new(),
             moving: BTreeMap::new(),
+            seeking: Seeking::default(),
         }
     }
 
@@ -438,6 +442,9 @@ impl Watch {
         tell::event(torrent, event, ui);
         match event {
             Event::Phase { phase, .. } => self.enter(place, phase, engine, ui)?,
+            Event::Metadata { metainfo, .. } => {
+                self.found(place, (**metainfo).clone(), engine, ui)?;
+            }
             Event::PieceVerified { piece, .. } => {
                 torrent.is_disk_full_told = false;
                 let done = torrent.files.verified(*piece);
@@ -505,6 +512,11 @@ impl Watch {
                 let failure = Failure::no_space(name, *free, *needed);
                 self.fail(place, ui, failure);
             }
+            Phase::Stopped(Some(StopReason::Metadata(fault))) => {
+                let name = &self.roster.torrent(place).name;
+                let message = format!("the metadata of '{name}' is of no use: {fault}");
+                self.fail(place, ui, Failure::new(Exit::Input, "bad_metadata", message));
+            }
             Phase::DiskFull(full) => {
                 self.refresh(place, engine)?;
                 tell_disk_full(self.roster.torrent_mut(place), ui, full);
@@ -537,6 +549,7 @@ impl Watch {
 fn torrent_of(event: &Event) -> Option<TorrentId> {
     match event {
         Event::Phase { torrent, .. }
+        | Event::Metadata { torrent, .. }
         | Event::PieceVerified { torrent, .. }
         | Event::PieceCorrupt { torrent, .. }
         | Event::Complete { torrent, .. }

@@ -18,9 +18,10 @@ use crate::cli::goals::SeedGoal;
 use crate::cli::state::StateArgs;
 
 /// Arguments of `get`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct GetArgs {
-    /// Torrent files or their http(s) URLs; - is stdin
+    /// Torrent files or their http(s) URLs, magnet links or info-hashes; - is a file on stdin
     #[arg(required_unless_present = "input_file")]
     #[arg(value_name = "TORRENT", value_hint = ValueHint::FilePath)]
     pub(crate) torrents: Vec<OsString>,
@@ -41,6 +42,13 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "CMD", value_parser = values::words)]
     #[arg(value_hint = ValueHint::CommandString)]
     pub(crate) on_complete: Option<Words>,
+    /// Fetch the metadata of magnet links, save it as torrent files, and end
+    #[arg(long)]
+    pub(crate) metadata_only: bool,
+    /// Save the metadata of a magnet link as this torrent file [default: NAME.torrent in --dir]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) save_torrent: Option<Option<PathBuf>>,
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -75,7 +83,7 @@ pub(crate) struct GetArgs {
 }
 
 /// How room is made for what is downloaded.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RoomArgs {
     /// Begin even if what is missing does not fit on the disk
     #[arg(long)]

@@ -13,12 +13,10 @@ use crate::cli::settings::{Setting, Settings, Value};
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
     ("dht-bootstrap", None, true),
     ("insecure", None, false),
-    ("metadata-only", None, false),
     ("peer-id-prefix", None, true),
     ("port-map", None, false),
     ("proxy", None, true),
     ("proxy-peers", None, false),
-    ("save-torrent", None, false),
     ("stdout", None, true),
 ];
 

@@ -1,0 +1,201 @@
+//! `get` with magnet links and info-hashes, through the program: what is on disk, what is printed,
+//! and what is refused.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use sha1::{Digest, Sha1};
+use swarmloop::proto::bencode::Writer;
+
+const PIECE_LEN: usize = 32 << 10;
+
+/// Path below the top folder, and bytes.
+const FILES: [(&str, usize); 3] = [("a.bin", 100_000), ("dir/b.iso", 150_000), ("c.txt", 20_000)];
+
+fn content(file: usize) -> Vec<u8> {
+    (0..FILES[file].1)
+        .map(|at| u8::try_from((at * 7 + at / 251 + file * 31) % 256).expect("a byte"))
+        .collect()
+}
+
+/// Writes the torrent, and its files below `seed`; returns its info-hash.
+fn write_torrent(folder: &Path, private: bool) -> String {
+    let mut all = Vec::new();
+    for (file, (path, _)) in FILES.iter().enumerate() {
+        let path = folder.join("seed/top").join(path);
+        fs::create_dir_all(path.parent().expect("it is in a folder")).expect("made");
+        fs::write(path, content(file)).expect("written");
+        all.extend(content(file));
+    }
+    let hashes: Vec<u8> = all.chunks(PIECE_LEN).flat_map(Sha1::digest).collect();
+    let mut info = Vec::new();
+    Writer::new(&mut info).dict(|info| {
+        info.key(b"files").list(|files| {
+            for (path, len) in FILES {
+                files.dict(|file| {
+                    file.key(b"length").int(i64::try_from(len).expect("small"));
+                    file.key(b"path").list(|names| {
+                        path.split('/').for_each(|name| names.bytes(name.as_bytes()));
+                    });
+                });
+            }
+        });
+        info.key(b"name").bytes(b"top");
+        info.key(b"piece length").int(i64::try_from(PIECE_LEN).expect("small"));
+        info.key(b"pieces").bytes(&hashes);
+        if private {
+            info.key(b"private").int(1);
+        }
+    });
+    let mut torrent = Vec::new();
+    Writer::new(&mut torrent).dict(|root| root.key(b"info").raw(&info));
+    fs::write(folder.join("top.torrent"), torrent).expect("written");
+    Sha1::digest(&info).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn swarmloop(folder: &Path, state: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+    command.current_dir(folder).env("XDG_STATE_HOME", folder.join(state));
+    command.env("XDG_CONFIG_HOME", folder.join("config"));
+    command
+}
+
+/// A seed of everything, and where it listens.
+struct Seed(Child, String);
+
+impl Seed {
+    fn start(folder: &Path) -> Self {
+        let port = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            listener.local_addr().expect("bound").port().to_string()
+        };
+        let mut child = swarmloop(folder, "seed-state")
+            .args(["seed", "top.torrent", "seed", "--bind", "127.0.0.1", "--port", &port])
+            .args(["--json", "--progress", "never"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut lines = lines.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("\"state\":\"seeding\"")), "it seeds");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child, format!("127.0.0.1:{port}"))
+    }
+}
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs `get` and returns what it printed.
+fn get(folder: &Path, args: &[&str]) -> Output {
+    swarmloop(folder, "state")
+        .arg("get")
+        .args(args)
+        .args(["--bind", "127.0.0.1", "--port", "0", "--no-trackers", "--progress", "never"])
+        .args(["--timeout", "20s"])
+        .output()
+        .expect("the binary was built")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn records(output: &Output) -> Vec<Value> {
+    let lines = text(&output.stdout);
+    lines.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+#[test]
+fn a_magnet_link_is_downloaded_and_its_metadata_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hash = write_torrent(folder.path(), false);
+    let seed = Seed::start(folder.path());
+    let link = format!("magnet:?xt=urn:btih:{hash}&dn=x%1by&x.pe={}", seed.1);
+    let output = get(folder.path(), &[&link, "-d", "out", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for (file, (path, _)) in FILES.iter().enumerate() {
+        assert!(fs::read(folder.path().join("out/top").join(path)).unwrap() == content(file));
+    }
+    let records = records(&output);
+    let kinds: Vec<&str> = records.iter().filter_map(|line| line["type"].as_str()).collect();
+    assert_eq!(&kinds[..2], ["start", "status"]);
+    assert_eq!((&records[0]["infohash"], &records[0]["source"]), (&hash.into(), &"magnet".into()));
+    assert_eq!(records[1]["state"], "metadata");
+    let metadata = records.iter().find(|line| line["type"] == "metadata").expect("it is told");
+    assert_eq!((&metadata["files"], &metadata["size"]), (&3.into(), &270_000.into()));
+    // The next run needs nobody for the metadata.
+    drop(seed);
+    let again = get(folder.path(), &[&link, "-d", "out"]);
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout), "out/top\n");
+    let listed = get(folder.path(), &[&link, "-l"]);
+    assert!(text(&listed.stdout).contains("dir/b.iso"), "{}", text(&listed.stdout));
+}
+
+#[test]
+fn a_link_says_which_files_are_wanted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hash = write_torrent(folder.path(), false);
+    let seed = Seed::start(folder.path());
+    let link = format!("magnet:?xt=urn:btih:{hash}&so=1");
+    let output = get(folder.path(), &[&link, "--peer", &seed.1]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(fs::read(folder.path().join("top/dir/b.iso")).unwrap() == content(1));
+    assert!(!folder.path().join("top/a.bin").exists());
+}
+
+#[test]
+fn metadata_only_is_a_torrent_file_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hash = write_torrent(folder.path(), true);
+    let seed = Seed::start(folder.path());
+    let args = [hash.as_str(), "--metadata-only", "-d", "out", "--no-resume", "--peer", &seed.1];
+    let output = get(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "out/top.torrent\n");
+    let saved = fs::read(folder.path().join("out/top.torrent")).unwrap();
+    assert!(saved == fs::read(folder.path().join("top.torrent")).unwrap());
+    assert!(!folder.path().join("out/top").exists());
+    assert!(!folder.path().join("state/swarmloop/metadata").exists(), "--no-resume keeps nothing");
+}
+
+#[test]
+fn what_nobody_has_is_given_up_with_a_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let link = "magnet:?xt=urn:btih:0123456789012345678901234567890123456789&dn=some\x1bthing";
+    let output = swarmloop(folder.path(), "state")
+        .args(["get", link, "--bind", "127.0.0.1", "--port", "0", "--timeout", "1s"])
+        .output()
+        .expect("the binary was built");
+    assert_eq!(output.status.code(), Some(5));
+    let said = text(&output.stderr);
+    assert!(said.contains("no peers known and no trackers to ask"), "{said}");
+    assert!(!said.contains('\x1b'));
+}
+
+#[test]
+fn links_that_are_none_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (argument, code, message) in [
+        ("magnet:?dn=x", 4, "bad magnet link 'magnet:?dn=x': there is no info-hash"),
+        ("magnet:?xt=urn:btih:zz", 4, "neither 40 hexadecimal nor 32 base32 digits"),
+    ] {
+        let output = get(folder.path(), &[argument]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+    let hash = "0123456789012345678901234567890123456789";
+    let output = get(folder.path(), &[hash, "-l"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let output = get(folder.path(), &[hash, "x.torrent", "--save-torrent=y"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
