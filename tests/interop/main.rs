@@ -31,6 +31,7 @@ mod asking;
 mod controls;
 mod download;
 mod histograms;
+mod magnet;
 mod making;
 mod selecting;
 mod share;

@@ -87,6 +87,30 @@ impl Site {
         self.start(client, role, peers)
     }
 
+    /// As [`Site::leech`], of a client that knows no more than a magnet link.
+    pub(crate) fn leech_magnet(
+        &mut self,
+        client: Client,
+        role: Role,
+        peers: &[&Running],
+    ) -> Running {
+        let magnet = PathBuf::from(self.magnet());
+        let torrent = std::mem::replace(&mut self.torrent, magnet);
+        let running = self.leech(client, role, peers);
+        self.torrent = torrent;
+        running
+    }
+
+    /// Returns the torrent's magnet link.
+    pub(crate) fn magnet(&self) -> String {
+        let hash: String =
+            self.payload.info_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let url = self.tracker.as_ref().map(Tracker::announce_url);
+        // Every client takes the URL as it is: nothing in it has a meaning in a link.
+        let tracker = url.map(|url| format!("&tr={url}")).unwrap_or_default();
+        format!("magnet:?xt=urn:btih:{hash}{tracker}")
+    }
+
     /// Starts both, so that they meet: through the tracker, or else the seed dials the leech.
     pub(crate) fn meet(&mut self, seeder: Client, leecher: Client) -> (Running, Running) {
         if self.tracker.is_some() {
@@ -94,6 +118,16 @@ impl Site {
             return (seed, self.leech(leecher, Role::Leech, &[]));
         }
         let leech = self.leech(leecher, Role::Leech, &[]).wait_ready(Role::Leech);
+        (self.seed(seeder, Role::Seed, &[&leech]), leech)
+    }
+
+    /// As [`Site::meet`], of a leech that knows no more than a magnet link.
+    pub(crate) fn meet_by_magnet(&mut self, seeder: Client, leecher: Client) -> (Running, Running) {
+        if self.tracker.is_some() {
+            let seed = self.seed(seeder, Role::Seed, &[]);
+            return (seed, self.leech_magnet(leecher, Role::Leech, &[]));
+        }
+        let leech = self.leech_magnet(leecher, Role::Leech, &[]).wait_ready(Role::Leech);
         (self.seed(seeder, Role::Seed, &[&leech]), leech)
     }
 

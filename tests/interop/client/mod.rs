@@ -56,7 +56,7 @@ pub(crate) enum Role {
 pub(crate) struct Job<'a> {
     /// What to do.
     pub(crate) role: Role,
-    /// The `.torrent` file.
+    /// The `.torrent` file, or a magnet link.
     pub(crate) torrent: &'a Path,
     /// Holds, or will hold, the content.
     pub(crate) folder: &'a Path,
