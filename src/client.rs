@@ -179,8 +179,8 @@ impl Client {
         self.ask(|reply| Command::Add(Box::new(torrent), reply))?.map_err(ClientError::from)
     }
 
-    /// Adds a torrent of which only the info-hash is known: its metadata is fetched from peers. When
-    /// [`Event::Metadata`] tells it, add the torrent with it; it keeps its name and its peers.
+    /// Adds a torrent of which only the info-hash is known: its metadata is fetched from peers.
+    /// When [`Event::Metadata`] tells it, add the torrent with it; it keeps its name and its peers.
     ///
     /// # Errors
     /// As [`Client::add_torrent`].

@@ -122,7 +122,10 @@ fn a_magnet_link_is_downloaded_and_its_metadata_kept() {
     let output = get(folder.path(), &[&link, "-d", "out", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for (file, (path, _)) in FILES.iter().enumerate() {
-        assert!(fs::read(folder.path().join("out/top").join(path)).unwrap() == content(file));
+        assert!(
+            fs::read(folder.path().join("out/top").join(path)).expect("it is there")
+                == content(file)
+        );
     }
     let records = records(&output);
     let kinds: Vec<&str> = records.iter().filter_map(|line| line["type"].as_str()).collect();
@@ -148,7 +151,7 @@ fn a_link_says_which_files_are_wanted() {
     let link = format!("magnet:?xt=urn:btih:{hash}&so=1");
     let output = get(folder.path(), &[&link, "--peer", &seed.1]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(fs::read(folder.path().join("top/dir/b.iso")).unwrap() == content(1));
+    assert!(fs::read(folder.path().join("top/dir/b.iso")).expect("it is there") == content(1));
     assert!(!folder.path().join("top/a.bin").exists());
 }
 
@@ -161,8 +164,8 @@ fn metadata_only_is_a_torrent_file_and_nothing_else() {
     let output = get(folder.path(), &args);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "out/top.torrent\n");
-    let saved = fs::read(folder.path().join("out/top.torrent")).unwrap();
-    assert!(saved == fs::read(folder.path().join("top.torrent")).unwrap());
+    let saved = fs::read(folder.path().join("out/top.torrent")).expect("it is there");
+    assert!(saved == fs::read(folder.path().join("top.torrent")).expect("it is there"));
     assert!(!folder.path().join("out/top").exists());
     assert!(!folder.path().join("state/swarmloop/metadata").exists(), "--no-resume keeps nothing");
 }

@@ -10,7 +10,7 @@ use swarmloop::id::InfoHash;
 use swarmloop::text::Escaped;
 
 use super::after::Plan;
-use super::args::get::GetArgs;
+use super::args::get::{BY_NAME, GetArgs};
 use super::ask::Route;
 use super::exit::{Exit, Failure};
 use super::fetch::Fetcher;
@@ -89,7 +89,8 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
 
 /// Refuses flags that say one thing of several torrents.
 fn check_flags(args: &GetArgs, torrents: usize) -> Result<(), Failure> {
-    if matches!(args.save_torrent, Some(Some(_))) && torrents > 1 {
+    let is_file = |path: &PathBuf| path != Path::new(BY_NAME);
+    if args.save_torrent.as_ref().is_some_and(is_file) && torrents > 1 {
         let message = "--save-torrent=FILE is for one torrent; without FILE, each has its own";
         return Err(Failure::new(Exit::Usage, "one_file", message));
     }

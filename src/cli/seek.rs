@@ -15,7 +15,7 @@ use swarmloop::id::InfoHash;
 use swarmloop::proto::magnet::Magnet;
 use swarmloop::proto::metainfo::{Metainfo, TorrentFile};
 
-use super::args::get::GetArgs;
+use super::args::get::{BY_NAME, GetArgs};
 use super::exit::{Exit, Failure};
 use super::get::Download;
 use super::input::{self, Loaded, MAX_TORRENT_BYTES};
@@ -150,9 +150,9 @@ fn kept_at(info_hash: InfoHash) -> Option<PathBuf> {
 /// that is there already is left alone: it is the same, or in the way.
 pub(crate) fn save(args: &GetArgs, torrent: &Loaded) -> Result<Option<PathBuf>, Failure> {
     let path = match &args.save_torrent {
-        Some(Some(path)) => path.clone(),
+        Some(path) if path != Path::new(BY_NAME) => path.clone(),
         None if !args.metadata_only => return Ok(None),
-        Some(None) | None => {
+        _ => {
             let mut name = OsString::from(torrent.top());
             name.push(OsStr::new(".torrent"));
             args.dir.as_deref().map_or_else(|| PathBuf::from(&name), |dir| dir.join(&name))

@@ -64,8 +64,8 @@ impl Snapshot {
         self.size.saturating_sub(self.have)
     }
 
-    /// Returns a number that grows whenever the torrent gets on: with metadata, with pieces checked,
-    /// and with payload that counts.
+    /// Returns a number that grows whenever the torrent gets on: with metadata, with pieces
+    /// checked, and with payload that counts.
     pub(crate) fn progress_mark(&self) -> u64 {
         let useful = self.downloaded.saturating_sub(self.wasted);
         let metadata = self.metadata.map_or(0, |metadata| metadata.have);

@@ -80,17 +80,13 @@ pub(crate) fn waiting(torrent: &Snapshot) -> Option<Stall> {
 /// Says who is asked for the metadata, and how far it is.
 fn without_metadata(torrent: &Snapshot) -> String {
     let metadata = torrent.metadata.unwrap_or_default();
-    match metadata.len {
-        Some(len) => {
-            let peers = count(metadata.sources, "peer", "peers");
-            let have = Size::pair(metadata.have.into(), len.into(), " ");
-            format!("{have} of metadata from {peers}")
-        }
-        None => {
-            let peers = count(torrent.peers, "connected peer", "connected peers");
-            format!("{peers}, none has offered the metadata yet")
-        }
-    }
+    let Some(len) = metadata.len else {
+        let peers = count(torrent.peers, "connected peer", "connected peers");
+        return format!("{peers}, none has offered the metadata yet");
+    };
+    let peers = count(metadata.sources, "peer", "peers");
+    let have = Size::pair(metadata.have.into(), len.into(), " ");
+    format!("{have} of metadata from {peers}")
 }
 
 fn without_space(full: &DiskFull) -> String {

@@ -332,7 +332,9 @@ impl Peer {
         {
             let of_piece = |block: &Block| block.piece == piece;
             released.extend(download.pipeline.blocks().filter(of_piece));
-            released.iter().for_each(|block| _ = download.pipeline.cancel(*block));
+            for block in &released {
+                download.pipeline.cancel(*block);
+            }
         }
         Ok(Some(PeerEvent::Lost(Box::new(before), released)))
     }

@@ -185,8 +185,8 @@ impl RemotePieces {
         true
     }
 
-    /// Takes piece `index` of `pieces` out and tells whether it was there; always, as far as that is
-    /// not known any more.
+    /// Takes piece `index` of `pieces` out and tells whether it was there; always, as far as that
+    /// is not known any more.
     pub fn remove(&mut self, index: u32, pieces: u32) -> bool {
         match self {
             Self::None | Self::Claimed(_) => return false,

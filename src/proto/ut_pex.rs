@@ -69,8 +69,8 @@ impl Exchange {
         self.added.extend(usable.take(room));
     }
 
-    /// Appends the whole message to `out`, to a remote that hears it under `id`. Panics if there are
-    /// more than [`MAX_CONTACTS`] of a kind: a caller's bug.
+    /// Appends the whole message to `out`, to a remote that hears it under `id`. Panics if there
+    /// are more than [`MAX_CONTACTS`] of a kind: a caller's bug.
     pub fn encode(&self, id: u8, out: &mut Vec<u8>) {
         assert!(self.added.len() <= MAX_CONTACTS && self.dropped.len() <= MAX_CONTACTS);
         let (mut added4, mut added6) = (Vec::new(), Vec::new());

@@ -267,8 +267,9 @@ impl RecvState {
     fn finish(&mut self) -> Option<Step> {
         match std::mem::replace(&mut self.stage, header()) {
             Stage::Payload { block, frame, .. } => Some(Step::Block(block, frame)),
-            Stage::Bitfield { bytes, .. } => Some(Step::Bitfield(bytes)),
-            Stage::Growing { what: Body::Bitfield, bytes, .. } => Some(Step::Bitfield(bytes)),
+            Stage::Bitfield { bytes, .. } | Stage::Growing { what: Body::Bitfield, bytes, .. } => {
+                Some(Step::Bitfield(bytes))
+            }
             Stage::Growing { what: Body::Extended(id), bytes, .. } => {
                 Some(Step::Extended(id, bytes))
             }

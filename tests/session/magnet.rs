@@ -31,7 +31,7 @@ fn offer(len: u32) -> Vec<u8> {
 }
 
 fn len_of(world: &World) -> u32 {
-    u32::try_from(world.metainfo.info.len()).unwrap()
+    u32::try_from(world.metainfo.info.len()).expect("short")
 }
 
 /// A remote connects and offers the metadata, or what it says is that.
@@ -65,7 +65,9 @@ fn data(block: u32, info: &[u8]) -> Vec<u8> {
 fn serve(world: &mut World, remote: Remote, spoil: bool) {
     let mut info = world.metainfo.info.to_vec();
     if spoil {
-        info.iter_mut().for_each(|byte| *byte ^= 0x55);
+        for byte in &mut info {
+            *byte ^= 0x55;
+        }
     }
     loop {
         let wishes = wishes(world, remote);
@@ -386,7 +388,7 @@ fn what_is_right_and_of_no_use_stops_the_torrent() {
     world.torrent = world.session.add_magnet(magnet, world.now).expect("another");
     world.info_hash = hash;
     world.settle();
-    let seed = join(&mut world, u32::try_from(info.len()).unwrap());
+    let seed = join(&mut world, u32::try_from(info.len()).expect("short"));
     world.hear(seed);
     world.send(seed, &data(0, info));
     assert!(matches!(world.status().phase, Phase::Stopped(Some(_))), "{:?}", world.status().phase);

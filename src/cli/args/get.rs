@@ -47,8 +47,8 @@ pub(crate) struct GetArgs {
     pub(crate) metadata_only: bool,
     /// Save the metadata of a magnet link as this torrent file [default: NAME.torrent in --dir]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) save_torrent: Option<Option<PathBuf>>,
+    #[arg(default_missing_value = BY_NAME, value_hint = ValueHint::FilePath)]
+    pub(crate) save_torrent: Option<PathBuf>,
     /// Replace existing bytes that are not the torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -81,6 +81,9 @@ pub(crate) struct GetArgs {
     #[command(flatten)]
     pub(crate) instruments: InstrumentArgs,
 }
+
+/// Stands for a torrent file with the torrent's own name; no file can have this one.
+pub(crate) const BY_NAME: &str = "/";
 
 /// How room is made for what is downloaded.
 #[derive(Clone, Debug, clap::Args)]

@@ -111,7 +111,7 @@ fn long_version() -> String {
 pub(crate) enum Command {
     /// Download torrents (the default: `swarmloop X.torrent`)
     #[command(after_long_help = get::help())]
-    Get(GetArgs),
+    Get(Box<GetArgs>),
     /// Check data, then upload it until interrupted
     #[command(after_long_help = seed::help())]
     Seed(SeedArgs),

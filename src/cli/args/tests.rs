@@ -21,7 +21,7 @@ fn read_with(args: &[&str], sources: &Sources) -> Result<Cli, Refusal> {
 
 fn get(args: &[&str]) -> GetArgs {
     match read(args).map(|cli| cli.command) {
-        Ok(Command::Get(get)) => get,
+        Ok(Command::Get(get)) => *get,
         other => panic!("{args:?} is not get: {other:?}"),
     }
 }

@@ -45,7 +45,7 @@ impl Place {
 
     fn get(&self, args: &[&str]) -> crate::cli::args::get::GetArgs {
         match self.cli(&[&["get", "x"], args].concat()).command {
-            Command::Get(get) => get,
+            Command::Get(get) => *get,
             other => panic!("not get: {other:?}"),
         }
     }
