@@ -94,6 +94,7 @@ pub(crate) fn config(args: &NetworkArgs) -> Config {
     config.slots_follow_limit = args.unchoke_slots.is_none();
     set(&mut config.max_half_open, args.max_half_open);
     config.limits = args.limits.in_all();
+    config.pex = !args.no_pex;
     let times = args.timeouts;
     for (limit, given) in [
         (&mut config.connect_timeout, times.connect_timeout),
@@ -216,6 +217,7 @@ mod tests {
         let (max_peers, max_conns, unchoke_slots) = (Some(1), Some(20_000), Some(3));
         let all = NetworkArgs { max_peers, max_conns, unchoke_slots, ..none };
         assert_eq!(limits(&all), [1, 20_000, 3]);
+        assert!(config(&all).pex && !config(&NetworkArgs { no_pex: true, ..all }).pex);
     }
 
     #[test]

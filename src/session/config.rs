@@ -83,6 +83,8 @@ pub struct Config {
     /// The most payload of a torrent that waits so, in bytes (security.md 3.4: 64 MiB): what a
     /// power cut costs at most beyond what is on its way there.
     pub max_unsynced_bytes: u64,
+    /// Whether peers are exchanged with peers, but for private torrents (BEP 11).
+    pub pex: bool,
     /// How many peers an announce asks for.
     pub num_want: u32,
     /// The first bytes of our peer ids (BEP 20).
@@ -133,6 +135,7 @@ impl Default for Config {
             tracker_timeout: Duration::from_secs(30),
             sync_interval: Duration::from_secs(5),
             max_unsynced_bytes: 64 << 20,
+            pex: true,
             num_want: 80,
             peer_id_prefix: *b"-SL0100-",
             trace_records: 0,

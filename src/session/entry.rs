@@ -221,9 +221,10 @@ impl Entry {
         // Whoever stands in line is called.
         let poll = self.announcer.poll_timeout().filter(|_| self.announce_due.is_none());
         let (look, state) = (self.torrent.next_look(), self.torrent.state_timeout());
-        let metadata = self.torrent.metadata_timeout();
-        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state, metadata]
+        let (metadata, pex) = (self.torrent.metadata_timeout(), self.torrent.pex_timeout());
+        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
             .into_iter()
+            .chain([metadata, pex])
             .flatten()
             .min()
     }

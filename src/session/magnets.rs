@@ -46,7 +46,7 @@ pub(super) struct Us {
 pub(super) fn introduce(us: Us, torrent: &Torrent, peer: &mut Peer) {
     let metadata_len = u32::try_from(torrent.info().len()).ok().filter(|len| *len > 0);
     peer.introduce(&Hello {
-        pex: false,
+        pex: torrent.may_exchange_peers(),
         version: CLIENT,
         port: us.port,
         request_limit: us.request_limit,
@@ -75,8 +75,9 @@ impl Session {
         if self.by_hash.contains_key(&new.info_hash) {
             return Err(AddTorrentError::Duplicate);
         }
-        let (id, slots) = (self.next_id(), self.config.unchoke_slots);
-        let torrent = Torrent::seek(id, new.info_hash, slots, &mut self.work.ctx(now));
+        let (id, hash) = (self.next_id(), new.info_hash);
+        let choices = (self.config.unchoke_slots, self.config.pex);
+        let torrent = Torrent::seek(id, hash, choices, &mut self.work.ctx(now));
         let mut announcer = Announcer::new(&new.trackers, &mut self.work.rng);
         announcer.start(now);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, new.info_hash);
@@ -218,6 +219,27 @@ impl Session {
     pub(super) fn look_for_metadata(&mut self, torrent: TorrentId, now: Instant) {
         if self.entry_mut(torrent).is_some_and(|entry| entry.torrent.look_for_metadata(now)) {
             self.mark_peers_of(torrent);
+        }
+    }
+
+    /// Has those peers looked at that can be told of others now.
+    pub(super) fn look_for_contacts(&mut self, torrent: TorrentId, now: Instant) {
+        let due = self.entry(torrent).and_then(|entry| entry.torrent.pex_timeout());
+        if due.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut next: Option<Instant> = None;
+        for id in self.peers_of(torrent) {
+            let Some(Some(entry)) = self.torrents.get(torrent.0 as usize) else { return };
+            let Some((_, peer)) = self.conns.find_mut(id).and_then(Conn::as_peer) else { continue };
+            match entry.torrent.pex_due(id, peer, now) {
+                Some(at) if at <= now => self.mark(id),
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        if let Some(entry) = self.entry_mut(torrent) {
+            entry.torrent.set_pex_timeout(next, now);
         }
     }
 

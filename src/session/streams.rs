@@ -318,11 +318,16 @@ impl Session {
             let Some(event) = peer.next(input, &entry.torrent.geometry, now)? else {
                 return Ok(());
             };
+            // Both may lead to others, sooner or later.
+            let may_lead = matches!(event, PeerEvent::Exchanged(_) | PeerEvent::Introduced);
             let ctx = &mut self.work.ctx(now);
             let useless = entry.torrent.on_peer_event(id, peer, event, ctx);
             if peer.is_interested() && entry.rechoke_at().is_none() {
                 let at = now + crate::choker::RECHOKE_INTERVAL;
                 entry.rechoke_next(Some(at), &mut self.rechoking);
+                self.touch(torrent);
+            }
+            if may_lead {
                 self.touch(torrent);
             }
             self.apply_cancels();

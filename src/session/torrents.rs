@@ -170,6 +170,7 @@ impl Session {
             storage: Arc::new(storage),
             info: metainfo.info.clone(),
             private: metainfo.private,
+            pex: self.config.pex,
             mode: new.mode,
             order: if new.sequential { Order::Sequential } else { Order::RarestFirst },
             selection: new.selection.clone(),

@@ -150,6 +150,7 @@ impl Session {
         entry.torrent.tell_completions(peer);
         let refill = entry.torrent.refill(id, peer, ctx);
         let asked_metadata = entry.torrent.exchange_metadata(id, peer, now);
+        entry.torrent.exchange_peers(id, peer, now);
         // Whoever has just sent a block must not take its credit past those in line.
         let waits = if self.queues.upload_waiters.is_empty() {
             feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx)
@@ -224,6 +225,7 @@ impl Session {
             self.rechoke(torrent, now);
         }
         self.look_for_metadata(torrent, now);
+        self.look_for_contacts(torrent, now);
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {
             entry.torrent.look_for_space(&mut self.work.ctx(now));
             entry.torrent.keep_state(&mut self.work.ctx(now));

@@ -19,6 +19,13 @@ pub const MAX_BANS: usize = 4_096;
 /// names it again if it is alive.
 const MAX_FAILURES: u32 = 8;
 
+/// The same of one that a peer named, who may have made it up.
+const MAX_PEX_FAILURES: u32 = 2;
+/// The most contacts of one peer of which nobody knows whether there is anybody (security.md 2.2,
+/// row 25), and the most of all peers: trackers must find room for theirs.
+const MAX_UNTRIED_PEX: usize = 100;
+const MAX_PEX: usize = MAX_CANDIDATES / 2;
+
 /// How long an address rests after its first failed dial; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest rest.
@@ -28,6 +35,9 @@ const AFTER_CONNECTION: Duration = Duration::from_secs(60);
 /// The first and the longest rest of an address that the user named: somebody waits for it.
 const FIRST_BACK_OFF_NAMED: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
+/// How long it rests after a connection that had worked: Transmission closes all when it has the
+/// metadata of a magnet.
+const AFTER_CONNECTION_NAMED: Duration = Duration::from_secs(5);
 
 /// Where an address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,15 +48,18 @@ pub enum Source {
     Link,
     /// The answer of a tracker whose address reaches so far.
     Tracker(Reach),
+    /// Another peer, at this address (BEP 11).
+    Pex(IpAddr),
 }
 
 impl Source {
     /// Returns who names what comes from it.
-    const fn named_by(self) -> NamedBy {
+    pub(super) fn named_by(self) -> NamedBy {
         match self {
             Self::User => NamedBy::User,
             Self::Link => NamedBy::Torrent,
             Self::Tracker(reach) => NamedBy::Remote(reach),
+            Self::Pex(from) => NamedBy::Remote(Reach::of(from)),
         }
     }
 }
@@ -153,9 +166,11 @@ impl Candidates {
         if candidate.state != State::InUse {
             return;
         }
-        let (first, longest) = match candidate.source {
-            Source::User | Source::Link => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED),
-            Source::Tracker(_) => (FIRST_BACK_OFF, MAX_BACK_OFF),
+        let (first, longest, after) = match candidate.source {
+            Source::User | Source::Link => {
+                (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED, AFTER_CONNECTION_NAMED)
+            }
+            Source::Tracker(_) | Source::Pex(_) => (FIRST_BACK_OFF, MAX_BACK_OFF, AFTER_CONNECTION),
         };
         let rest = match fate {
             Fate::Duplicate => return,
@@ -170,7 +185,7 @@ impl Candidates {
             Fate::Ourselves => None,
             Fate::Worked => {
                 candidate.failures = 0;
-                Some(AFTER_CONNECTION.min(longest))
+                Some(after)
             }
             Fate::Failed => {
                 let doubled = first * 2_u32.saturating_pow(candidate.failures.min(16));
@@ -178,7 +193,12 @@ impl Candidates {
                 Some(doubled.min(longest))
             }
         };
-        if matches!(candidate.source, Source::Tracker(_)) && candidate.failures >= MAX_FAILURES {
+        let enough = match candidate.source {
+            Source::User | Source::Link => u32::MAX,
+            Source::Tracker(_) => MAX_FAILURES,
+            Source::Pex(_) => MAX_PEX_FAILURES,
+        };
+        if candidate.failures >= enough {
             self.known.remove(&addr);
             return;
         }
@@ -213,20 +233,33 @@ impl Candidates {
         self.resting.retain(|(_, addr)| self.known.contains_key(addr));
     }
 
+    /// Returns how many more contacts are taken of what a peer at `from` tells of others: few of
+    /// which nobody knows yet whether there is anybody.
+    pub fn pex_room(&self, from: IpAddr) -> usize {
+        let by_pex = self.known.values().filter(|known| matches!(known.source, Source::Pex(_)));
+        let (mut all, mut untried) = (0, 0);
+        for known in by_pex {
+            all += 1;
+            let is_untried = matches!(known.state, State::Resting(_));
+            untried += usize::from(is_untried && known.source == Source::Pex(from));
+        }
+        MAX_UNTRIED_PEX.saturating_sub(untried).min(MAX_PEX.saturating_sub(all))
+    }
+
     /// Keeps to where peers of a private torrent may come from (BEP 27): forgets every other
     /// address, and returns those of them that are in use.
     pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
-        let is_foreign =
-            |_: &SocketAddr, known: &mut Candidate| matches!(known.source, Source::Link);
-        let foreign = self.known.extract_if(.., is_foreign);
         let mut in_use = Vec::new();
-        for (addr, candidate) in foreign {
+        let resting = &mut self.resting;
+        self.known.retain(|addr, candidate| {
+            let is_foreign = matches!(candidate.source, Source::Link | Source::Pex(_));
             match candidate.state {
-                State::Resting(at) => _ = self.resting.remove(&(at, addr)),
-                State::InUse => in_use.push(addr),
-                State::Useless | State::Never => {}
+                State::Resting(at) if is_foreign => _ = resting.remove(&(at, *addr)),
+                State::InUse if is_foreign => in_use.push(*addr),
+                _ => {}
             }
-        }
+            !is_foreign
+        });
         in_use
     }
 

@@ -47,6 +47,7 @@ impl Torrent {
     /// Adds an established peer and tells it what we have (BEP 3, BEP 6), if that is known.
     pub fn peer_joined(&mut self, conn: ConnId, peer: &mut Peer) {
         self.peers.insert(peer.peer_id, conn);
+        self.note_contact(conn, peer, peer.connected_at);
         // While there is no metadata, nobody knows how long a bitfield is.
         if self.is_active() {
             self.greet(peer);
@@ -120,7 +121,7 @@ impl Torrent {
             }
             PeerEvent::Introduced => return self.on_introduced(conn, peer, ctx.now),
             PeerEvent::Metadata(event) => self.on_metadata(conn, peer, event, ctx),
-            PeerEvent::Exchanged(_) => {}
+            PeerEvent::Exchanged(exchange) => self.on_exchanged(peer, &exchange, ctx),
         }
         None
     }
@@ -148,6 +149,7 @@ impl Torrent {
         if let Stage::Metadata(fetch) = &mut self.stage {
             fetch.left(conn, ctx.now);
         }
+        self.forget_contact(conn, ctx.now);
         if let Stage::Active { picker, .. } = &mut self.stage
             && !picker.is_complete()
             && let Some(pieces) = view(peer.remote(), &self.geometry, &mut self.scratch)

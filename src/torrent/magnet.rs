@@ -39,7 +39,7 @@ impl Torrent {
     pub fn seek(
         id: TorrentId,
         info_hash: InfoHash,
-        unchoke_slots: usize,
+        (unchoke_slots, pex): (usize, bool),
         ctx: &mut Ctx<'_>,
     ) -> Self {
         let storage = Storage {
@@ -58,6 +58,7 @@ impl Torrent {
             storage: Arc::new(storage),
             info: Bytes::new(),
             private: false,
+            pex,
             mode: Mode::Seed,
             order: Order::RarestFirst,
             selection: Selection::all(),
@@ -87,6 +88,9 @@ impl Torrent {
         self.totals = before.totals;
         self.down_limit = before.down_limit;
         self.jobs.take_over(&before.jobs);
+        if self.may_exchange_peers() {
+            self.contacts = before.contacts;
+        }
     }
 
     /// Tells whether the metadata is still to come, or to be gone on with.
@@ -168,6 +172,7 @@ impl Torrent {
         peer: &Peer,
         now: Instant,
     ) -> Option<CloseReason> {
+        self.note_contact(conn, peer, now);
         if let Stage::Metadata(fetch) = &mut self.stage {
             fetch.claim(conn, peer.addr, peer.metadata_len(), now);
         }
@@ -225,6 +230,9 @@ impl Torrent {
                 }
                 // From this instant on (BEP 27).
                 self.private = metainfo.private;
+                if self.private {
+                    self.forget_contacts();
+                }
                 ctx.events.push(TorrentEvent::Metadata(metainfo));
                 After::Known
             }

@@ -17,6 +17,7 @@ pub mod keep;
 mod lost;
 mod magnet;
 pub mod metadata;
+mod pex;
 pub mod phase;
 pub mod pieces;
 mod recheck;
@@ -55,6 +56,7 @@ pub use figures::{Counts, Totals};
 use keep::{Keep, Kept, Resume, SyncLimits};
 use lost::Trouble;
 use metadata::Fetch;
+use pex::Contacts;
 use phase::{Mode, Phase, StopReason, TorrentEvent};
 use pieces::{OpenPiece, OpenPieces};
 use rest::{Jobs, Rest};
@@ -72,6 +74,8 @@ pub struct TorrentParams {
     pub info: Bytes,
     /// Whether peers may come from its trackers only (BEP 27).
     pub private: bool,
+    /// Whether peers are exchanged with peers, if it is not private (BEP 11).
+    pub pex: bool,
     /// What to do with it.
     pub mode: Mode,
     /// In which order pieces are asked for.
@@ -119,6 +123,9 @@ pub struct Torrent {
     storage: Arc<Storage>,
     info: Bytes,
     private: bool,
+    pex: bool,
+    /// Who is here, for others.
+    contacts: Contacts,
     mode: Mode,
     order: Order,
     selection: Selection,
@@ -261,6 +268,8 @@ impl Torrent {
             storage: params.storage,
             info: params.info,
             private: params.private,
+            pex: params.pex,
+            contacts: Contacts::default(),
             mode: params.mode,
             order: params.order,
             selection: params.selection,

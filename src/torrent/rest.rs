@@ -162,6 +162,7 @@ impl Torrent {
     fn shed(&mut self) {
         self.kept = self.keep.take().map(|keep| Box::new(keep.rest())).or(self.kept.take());
         self.candidates.rest();
+        self.forget_contacts();
         self.trouble.forget();
         self.pieces.shrink();
         self.blame = Blame::default();

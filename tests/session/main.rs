@@ -14,6 +14,7 @@ mod limits;
 mod magnet;
 mod malformed;
 mod measures;
+mod pex;
 mod questions;
 mod rates;
 mod space;

@@ -9,7 +9,7 @@ use swarmloop::id::PeerId;
 use swarmloop::proto::extended::{self, Extension, Handshake};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
 use swarmloop::proto::ut_metadata::{self, MetadataMessage};
-use swarmloop::session::io::{Event, Phase};
+use swarmloop::session::io::{Event, Mode, Phase};
 use swarmloop::sim::{
     Actor, ActorIo, AddOptions, HostId, LinkOptions, Sim, SimOptions, Source, SourceFile, StreamId,
 };
@@ -36,8 +36,8 @@ struct Poisoner {
 }
 
 impl Poisoner {
-    fn new(source: &Arc<Source>, number: u8) -> Box<Self> {
-        Box::new(Self { source: Arc::clone(source), number, streams: BTreeMap::new() })
+    fn new(source: &Arc<Source>, number: u8) -> Self {
+        Self { source: Arc::clone(source), number, streams: BTreeMap::new() }
     }
 
     /// Answers what an extended message says.
@@ -49,7 +49,9 @@ impl Poisoner {
             *their_id = metadata.unwrap().1;
         } else if let Ok(MetadataMessage::Request(block)) = MetadataMessage::decode(body) {
             let mut info = self.source.metainfo.info.to_vec();
-            info.iter_mut().for_each(|byte| *byte ^= 1 + self.number);
+            for byte in &mut info {
+                *byte ^= 1 + self.number;
+            }
             ut_metadata::encode_data(*their_id, block, &info, &mut out);
         }
         out
@@ -134,7 +136,7 @@ fn a_poisoner_among_five_peers_is_found_out() {
         let mut sim = Sim::new(SimOptions::new(seed));
         let source = source(seed, None);
         let mut peers: Vec<HostId> = (0..4).map(|_| sim.add_seed(peer(), &source)).collect();
-        peers.push(sim.add_actor(Poisoner::new(&source, 1), LinkOptions::default()));
+        peers.push(sim.add_actor(Box::new(Poisoner::new(&source, 1)), LinkOptions::default()));
         let leecher = sim.add_host(peer());
         sim.add_magnet(leecher, &source, AddOptions::from_peers(&peers));
         sim.run_until_complete(&[leecher], 10 * MINUTE);
@@ -146,7 +148,7 @@ fn a_poisoner_among_five_peers_is_found_out() {
 fn ten_poisoners_do_not_keep_one_honest_peer_from_being_heard() {
     let mut sim = Sim::new(SimOptions::new(3));
     let source = source(3, None);
-    let poisoner = |number| Poisoner::new(&source, number);
+    let poisoner = |number| Box::new(Poisoner::new(&source, number));
     let mut peers: Vec<HostId> =
         (1..=10).map(|number| sim.add_actor(poisoner(number), LinkOptions::default())).collect();
     peers.push(sim.add_seed(peer(), &source));
@@ -167,4 +169,25 @@ fn a_magnet_that_nobody_serves_costs_no_wake_ups() {
     let before = sim.turns(leecher);
     sim.run_for(Duration::from_secs(3_600));
     assert_eq!(sim.turns(leecher), before);
+}
+
+#[test]
+fn a_magnet_finds_its_seed_by_peer_exchange_alone() {
+    let mut sim = Sim::new(SimOptions::new(5));
+    let source = source(5, None);
+    let seeder = sim.add_seed(peer(), &source);
+    // It stays incomplete: of the seed, it wants nothing.
+    let between = sim.add_host(peer());
+    sim.add_torrent(
+        between,
+        &source,
+        AddOptions { mode: Mode::Seed, ..AddOptions::from_peers(&[]) },
+    );
+    let leecher = sim.add_host(peer());
+    sim.add_magnet(leecher, &source, AddOptions::from_peers(&[between]));
+    sim.run_for(MINUTE);
+    assert_eq!(sim.torrent(leecher, ONLY).unwrap().peers, 1);
+    let known = sim.add_host(peer());
+    sim.add_magnet(known, &source, AddOptions::from_peers(&[between, seeder]));
+    sim.run_until_complete(&[known, leecher], 10 * MINUTE);
 }

@@ -20,6 +20,7 @@ use crate::cli::input::read_limited;
 /// Arguments that `get` and `seed` share.
 #[derive(Clone, Default, Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct NetworkArgs {
     /// Port or range of ports to listen on [default: the first free one of 6881-6889, else any]
     #[arg(short, long, value_name = "N[-M]", value_parser = ports)]
@@ -77,6 +78,9 @@ pub(crate) struct NetworkArgs {
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,
+    /// Do not exchange peers with peers
+    #[arg(long)]
+    pub(crate) no_pex: bool,
     /// Trust the certificates in this PEM file, too, when a tracker is asked over HTTPS; may be
     /// repeated
     #[arg(long = "ca-file", value_name = "FILE", value_parser = ca_file)]
@@ -123,8 +127,6 @@ pub(crate) enum Encryption {
 pub(crate) struct AbsentArgs {
     #[arg(long, hide = true)]
     no_dht: bool,
-    #[arg(long, hide = true)]
-    no_pex: bool,
     #[arg(long, hide = true)]
     no_lsd: bool,
     #[arg(long, hide = true)]

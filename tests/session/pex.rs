@@ -1,0 +1,196 @@
+//! Peer exchange (BEP 11): who is told of whom, when, and whom we believe.
+
+use std::net::SocketAddr;
+
+use swarmloop::proto::extended::{self, Extension, Handshake};
+use swarmloop::proto::handshake::encode;
+use swarmloop::proto::message::Message;
+use swarmloop::proto::ut_pex::{Exchange, Flags};
+
+use crate::common::{EXTENDED, Remote, Said, Setup, World, peer_id};
+
+/// The id under which the remotes of these tests hear `ut_pex`.
+const THEIR_ID: u8 = 1;
+
+/// A remote connects, says that it listens on a port, and that it hears of peers.
+fn join(world: &mut World, port: u16) -> Remote {
+    let remote = world.join(EXTENDED);
+    let mut hello = Vec::new();
+    extended::message(0, &mut hello, |out| {
+        out.extend(format!("d1:md6:ut_pexi{THEIR_ID}ee1:pi{port}ee").into_bytes());
+    });
+    world.send(remote, &hello);
+    remote
+}
+
+/// Returns what a remote was told of others, a message each.
+fn told(world: &mut World, remote: Remote) -> Vec<Exchange> {
+    let heard = world.hear(remote).into_iter();
+    heard
+        .filter_map(|said| match said {
+            Said::Extended(THEIR_ID, body) => Some(Exchange::decode(&body).expect("ours is right")),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Returns a message that tells of contacts.
+fn tell(contacts: &[&str]) -> Vec<u8> {
+    let added = contacts.iter().map(|addr| (addr.parse().expect("an address"), Flags(0)));
+    let exchange = Exchange { added: added.collect(), dropped: Vec::new() };
+    let mut out = Vec::new();
+    exchange.encode(Extension::Pex.id(), &mut out);
+    out
+}
+
+fn dialled(world: &mut World) -> Vec<SocketAddr> {
+    world.settle();
+    let mut dialled: Vec<SocketAddr> = world.dials.iter().map(|(_, addr)| *addr).collect();
+    dialled.sort_unstable();
+    dialled
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn peers_are_told_of_each_other_once_a_minute_at_most() {
+    let mut world = World::leech();
+    let (one, two) = (join(&mut world, 1_001), join(&mut world, 1_002));
+    let first = told(&mut world, two);
+    assert_eq!(first.len(), 1, "who comes is told at once");
+    assert_eq!(first[0].added, [(addr("10.0.0.1:1001"), Flags(0))]);
+    world.advance_s(10);
+    assert_eq!(told(&mut world, one)[0].added, [(addr("10.0.0.2:1002"), Flags(0))]);
+    let three = join(&mut world, 1_003);
+    world.hang_up(two);
+    world.advance_s(40);
+    assert_eq!(told(&mut world, one), []);
+    world.advance_s(30);
+    let news = told(&mut world, one);
+    assert_eq!(news.len(), 1);
+    assert_eq!(news[0].added, [(addr("10.0.0.3:1003"), Flags(0))]);
+    assert_eq!(news[0].dropped, [addr("10.0.0.2:1002")]);
+    assert!(world.is_open(three));
+}
+
+#[test]
+fn when_all_is_told_nobody_is_woken() {
+    let mut world = World::leech();
+    let (one, two) = (join(&mut world, 1_001), join(&mut world, 1_002));
+    world.advance_s(70);
+    for remote in [one, two] {
+        world.say(remote, &[Message::KeepAlive]);
+    }
+    let next = world.session.poll_timeout().expect("keep-alives");
+    assert!(next > world.now + std::time::Duration::from_secs(20), "{next:?} at {:?}", world.now);
+}
+
+#[test]
+fn who_does_not_listen_is_no_contact() {
+    let mut world = World::leech();
+    let silent = world.join(EXTENDED);
+    let one = join(&mut world, 1_001);
+    world.advance_s(120);
+    assert_eq!(told(&mut world, one), []);
+    assert!(world.is_open(silent));
+}
+
+#[test]
+fn contacts_are_dialled_if_they_may_be() {
+    let mut world = World::leech();
+    let one = join(&mut world, 1_001);
+    let contacts =
+        ["10.0.0.77:6881", "127.0.0.1:6881", "224.0.0.1:5", "10.0.0.78:25", "[ff02::1]:9"];
+    world.send(one, &tell(&contacts));
+    assert_eq!(dialled(&mut world), [addr("10.0.0.77:6881")]);
+}
+
+#[test]
+fn exchanges_that_come_too_often_are_passed_over_and_then_end_it() {
+    let mut world = World::leech();
+    let one = join(&mut world, 1_001);
+    world.send(one, &tell(&["10.0.0.70:6001"]));
+    world.send(one, &tell(&["10.0.0.71:6002"]));
+    assert_eq!(dialled(&mut world), [addr("10.0.0.70:6001")]);
+    world.advance_s(60);
+    world.send(one, &tell(&["10.0.0.72:6002"]));
+    assert!(dialled(&mut world).contains(&addr("10.0.0.72:6002")));
+    world.send(one, &tell(&["10.0.0.73:6002"]));
+    assert!(world.is_open(one));
+    world.send(one, &tell(&["10.0.0.74:6002"]));
+    let text = "misbehaved: sent peer exchanges too often";
+    assert_eq!(world.closed_with(one).as_deref(), Some(text));
+}
+
+#[test]
+fn of_one_peer_no_more_than_a_hundred_are_believed_at_a_time() {
+    let mut world = Setup::default().config(|config| config.max_half_open = 1).build();
+    let one = join(&mut world, 1_001);
+    for round in 0..4 {
+        let contacts: Vec<String> =
+            (0..50).map(|at| format!("10.1.{round}.{}:6881", at + 1)).collect();
+        let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+        world.send(one, &tell(&contacts));
+        world.say(one, &[Message::KeepAlive]);
+        world.advance_s(50);
+    }
+    assert!(world.status().known <= 101, "{}", world.status().known);
+}
+
+#[test]
+fn a_private_torrent_has_no_exchange() {
+    let mut world = Setup { private: true, ..Setup::default() }.build();
+    let (_, said) = world.joined(EXTENDED);
+    let hello = said.iter().find_map(|said| match said {
+        Said::Extended(0, body) => Handshake::decode(body).ok(),
+        _ => None,
+    });
+    let ids = hello.expect("we introduce ourselves").ids;
+    assert!(ids.contains(&(Extension::Pex, 0)));
+    let (one, two) = (join(&mut world, 1_001), join(&mut world, 1_002));
+    world.send(one, &tell(&["10.0.0.77:6881"]));
+    world.advance_s(130);
+    assert_eq!((told(&mut world, one), told(&mut world, two)), (vec![], vec![]));
+    assert_eq!(dialled(&mut world), []);
+}
+
+#[test]
+fn who_was_named_by_a_peer_leaves_when_the_torrent_turns_out_to_be_private() {
+    let mut world = Setup { magnet: Some(Vec::new()), private: true, ..Setup::default() }.build();
+    let one = join(&mut world, 1_001);
+    world.send(one, &tell(&["10.0.0.77:6881"]));
+    let named = world.answer_dial();
+    let handshake = encode(EXTENDED, world.info_hash, peer_id(200));
+    world.send(named, &handshake);
+    let info = world.metainfo.info.clone();
+    let mut hello = Vec::new();
+    extended::message(0, &mut hello, |out| {
+        let body = format!("d1:md11:ut_metadatai2ee13:metadata_sizei{}ee", info.len());
+        out.extend(body.into_bytes());
+    });
+    world.send(one, &hello);
+    let mut data = Vec::new();
+    swarmloop::proto::ut_metadata::encode_data(Extension::Metadata.id(), 0, &info, &mut data);
+    world.send(one, &data);
+    assert_eq!(world.closed_with(named).as_deref(), Some("closed: the torrent is private"));
+    assert!(world.is_open(one));
+}
+
+#[test]
+fn a_bomb_of_contacts_is_refused_before_it_is_read() {
+    let mut world = World::leech();
+    let one = join(&mut world, 1_001);
+    world.send(one, &[0, 9, 0x27, 0xc0, 20, Extension::Pex.id()]);
+    let text = "invalid bytes: message: message 20 too long (600000 > 131072)";
+    assert_eq!(world.closed_with(one).as_deref(), Some(text));
+    let two = join(&mut world, 1_002);
+    let mut odd = Vec::new();
+    extended::message(Extension::Pex.id(), &mut odd, |out| {
+        out.extend_from_slice(b"d5:added7:1234567e");
+    });
+    world.send(two, &odd);
+    let text = "invalid bytes: extended message: added of 7 bytes";
+    assert_eq!(world.closed_with(two).as_deref(), Some(text));
+}
