@@ -65,6 +65,7 @@ use selecting::Carrying;
 
 /// What a torrent is made from.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct TorrentParams {
     /// Its info-hash.
     pub info_hash: InfoHash,
