@@ -53,7 +53,7 @@ fn write_torrent(folder: &Path, private: bool) -> String {
     let mut torrent = Vec::new();
     Writer::new(&mut torrent).dict(|root| root.key(b"info").raw(&info));
     fs::write(folder.join("top.torrent"), torrent).expect("written");
-    Sha1::digest(&info).iter().map(|byte| format!("{byte:02x}")).collect()
+    swarmloop::id::InfoHash(Sha1::digest(&info).into()).to_string()
 }
 
 fn swarmloop(folder: &Path, state: &str) -> Command {

@@ -103,8 +103,7 @@ impl Site {
 
     /// Returns the torrent's magnet link.
     pub(crate) fn magnet(&self) -> String {
-        let hash: String =
-            self.payload.info_hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = swarmloop::id::InfoHash(self.payload.info_hash());
         let url = self.tracker.as_ref().map(Tracker::announce_url);
         // Every client takes the URL as it is: nothing in it has a meaning in a link.
         let tracker = url.map(|url| format!("&tr={url}")).unwrap_or_default();
