@@ -246,8 +246,9 @@ mod tests {
     use super::*;
 
     /// There may be ten thousand of them: who makes one larger, does it here too, and knows why.
+    /// The last were 32 bytes for the metadata that others are sent and 80 for who is told of whom.
     #[test]
     fn what_every_torrent_costs_is_small() {
-        assert!(size_of::<Entry>() <= 1200, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 1312, "{}", size_of::<Entry>());
     }
 }

@@ -23,11 +23,12 @@ const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
 const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priority 1=high|-l|--list\
     |--sequential|--first-last|--seed|--no-seed|--alloc none|--alloc sparse|--alloc full\
     |--stop-if-slow 50K:2m|--timeout 90s|--deadline 2h|--on-complete 'touch x'|-i list.txt\
-    |--input-file list.txt|--overwrite|--no-space-check|--move-to dir|-c|--continue";
+    |--input-file list.txt|--overwrite|--no-space-check|--move-to dir|-c|--continue|--metadata-only\
+    |--save-torrent|--save-torrent=x.torrent";
 
 /// What `get` and `seed` do not do yet. Whoever builds one of these moves it up.
 const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--dht-bootstrap h:1\
-    |--port-map|--insecure|--peer-id-prefix=-XX0000-|--metadata-only|--save-torrent|--stdout file";
+    |--port-map|--insecure|--peer-id-prefix=-XX0000-|--stdout file";
 
 /// What `share` does not do yet.
 const LATER_OF_SHARE: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\
