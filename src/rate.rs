@@ -235,6 +235,13 @@ impl ByteBucket {
         self.micro_bytes = self.micro_bytes.saturating_sub(spent);
     }
 
+    /// Puts back `bytes` that were to flow and did not.
+    pub fn give_back(&mut self, bytes: u64) {
+        let back = signed(bytes.saturating_mul(MICRO));
+        let full = signed(self.burst().saturating_mul(MICRO));
+        self.micro_bytes = self.micro_bytes.saturating_add(back).min(full);
+    }
+
     /// Returns when `bytes` may flow, at most [`ByteBucket::quantum`], if nothing does until then.
     pub fn ready_at(&self, bytes: u64) -> Instant {
         let wanted = signed(bytes.min(self.burst()).saturating_mul(MICRO));
@@ -371,6 +378,16 @@ mod tests {
         bucket.spend(16_384);
         assert_eq!(bucket.ready_at(1), Instant::from_millis(16_385));
         assert_eq!(drained(&mut bucket, [16_000, 16_384, 16_385]), [0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_given_back_may_flow_again_but_no_more_is_saved_up() {
+        let mut bucket = ByteBucket::new(100_000, 0, Instant::ZERO);
+        bucket.spend(16_384);
+        bucket.give_back(10_000);
+        assert_eq!(bucket.ready_at(1), Instant::from_micros(63_850));
+        bucket.give_back(u64::MAX);
+        assert_eq!(drained(&mut bucket, [0]), [20_000]);
     }
 
     #[test]

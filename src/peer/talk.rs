@@ -258,6 +258,11 @@ impl Peer {
         self.send.as_ref().is_some_and(|send| send.is_at_block())
     }
 
+    /// Returns the bytes of blocks that wait to be sent.
+    pub fn payload_to_send(&self) -> usize {
+        self.send.as_ref().map_or(0, |send| send.payload_len())
+    }
+
     /// Tells whether something is to be sent.
     pub fn wants_send(&self) -> bool {
         self.send.as_ref().is_some_and(|send| !send.is_empty())

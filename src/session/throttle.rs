@@ -127,6 +127,15 @@ impl Throttle {
         }
     }
 
+    /// Takes back that so many bytes of a torrent were read from disk: they are not sent any more.
+    /// Kept as a debt, they would hold up reads for good, and what is sent would come in bursts.
+    pub(super) fn unread(&mut self, torrent: TorrentId, bytes: u64) {
+        let own = self.torrents.get_mut(&torrent).and_then(|gates| gates.reads.as_mut());
+        for bucket in [self.all.reads.as_mut(), own].into_iter().flatten() {
+            bucket.give_back(bytes);
+        }
+    }
+
     /// Returns who is let through now.
     fn release(&mut self, now: Instant) -> Released {
         let mut released = Released::default();
@@ -299,8 +308,9 @@ impl Session {
 
     /// Takes a connection that ended out of the lines.
     pub(super) fn forget_throttled(&mut self, conn: &Conn) {
-        if let (Some(throttle), Kind::Peer { torrent, .. }) = (&mut self.throttle, &conn.kind) {
+        if let (Some(throttle), Kind::Peer { torrent, peer }) = (&mut self.throttle, &conn.kind) {
             throttle.forget(conn, *torrent);
+            throttle.unread(*torrent, peer.payload_to_send() as u64);
         }
     }
 

@@ -405,6 +405,9 @@ impl Session {
             }
             peer.refuse_run(piece, begin, &frames);
         }
+        if let Some(throttle) = &mut self.throttle {
+            throttle.unread(torrent, frames.iter().map(|frame| u64::from(frame.len())).sum());
+        }
         self.work.pool.release(Share::Uploads, credit);
         self.work.pool.give_row(frames);
         if let Err(error) = result

@@ -179,6 +179,17 @@ impl SendQueue {
         self.blocks
     }
 
+    /// Returns the bytes of blocks that wait.
+    pub fn payload_len(&self) -> usize {
+        let left = |item: &Item| match item {
+            Item::Control(_) => 0,
+            Item::Block { frame, sent, .. } => {
+                frame.payload().len() - sent.saturating_sub(PIECE_HEADER_LEN)
+            }
+        };
+        self.items.iter().map(left).sum()
+    }
+
     /// Returns the control bytes that wait.
     pub const fn control_len(&self) -> usize {
         self.control.len() - self.head
@@ -292,6 +303,9 @@ mod tests {
         queue.block(block(10, 10), frame(2, 10));
         queue.advance(1, &mut frames);
         assert!(frames.is_empty(), "it is under way");
+        assert_eq!(queue.payload_len(), 20);
+        queue.advance(PIECE_HEADER_LEN, &mut frames);
+        assert_eq!(queue.payload_len(), 19, "without what is gone");
         queue.clear(&mut frames);
         assert!(queue.is_empty() && queue.blocks() == 0 && frames.len() == 2);
     }

@@ -136,11 +136,13 @@ fn ten_peers_share_an_upload_limit_evenly() {
 fn ten_peers_share_a_download_limit_evenly() {
     let limit = 250 << 10;
     let mut sim = Sim::new(SimOptions::new(4));
-    let source = source(4, limit, 30);
+    let source = source(4, limit, 40);
     let seeders: Vec<HostId> = (0..10).map(|_| sim.add_seed(peer(), &source)).collect();
     let leecher = sim.add_host(limited(limit, 0));
     sim.add_torrent(leecher, &source, AddOptions::from_peers(&seeders));
-    sim.run_for(Duration::from_secs(5));
+    // Who unchokes us first is asked for more, before it is known that others will, and has sent
+    // it at once: what is on its way from it is received in the first ten seconds.
+    sim.run_for(Duration::from_secs(12));
     let before: Vec<u64> = seeders.iter().map(|seeder| sent(&sim, *seeder)).collect();
     let used = course(&mut sim, Duration::from_secs(20), |sim| received(sim, leecher));
     assert_used(&used, limit);
@@ -176,6 +178,32 @@ fn a_limit_is_changed_and_lifted_while_payload_flows() {
     }
     up(&mut sim, 0);
     sim.run_until_complete(&leechers, Duration::from_secs(20));
+}
+
+#[test]
+fn what_a_peer_that_left_was_to_be_sent_does_not_make_the_rest_come_in_bursts() {
+    let limit = 50 << 10;
+    let mut sim = Sim::new(SimOptions::new(11));
+    let source = source(11, limit, 40);
+    let seeder = sim.add_seed(limited(0, limit), &source);
+    for n in 0..3 {
+        let leecher = add_leechers(&mut sim, &source, &[seeder], 1)[0];
+        // A block takes 320 ms: this is in the midst of one.
+        sim.run_for(Duration::from_millis(2_150));
+        assert!(sent(&sim, seeder) % (16 << 10) > 0, "leecher {n}");
+        sim.command(leecher, |session, now| session.remove_torrent(ONLY, now));
+        sim.run_for(MS * 100);
+    }
+    add_leechers(&mut sim, &source, &[seeder], 1);
+    sim.run_for(Duration::from_secs(2));
+    let steady = course(&mut sim, Duration::from_secs(6), |sim| sent(sim, seeder));
+    assert_never_above(&steady, limit, 0);
+    assert_used(&steady, limit);
+    let flows = steady.windows(2).filter(|pair| pair[1].1 > pair[0].1).map(|pair| pair[1].0);
+    let flows: Vec<Instant> = flows.collect();
+    let pause = flows.windows(2).map(|pair| pair[1] - pair[0]).max();
+    // It is handed out twenty times a second, and read as often.
+    assert!(pause <= Some(MS * 110), "nothing for {pause:?}");
 }
 
 #[test]
