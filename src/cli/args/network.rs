@@ -80,11 +80,13 @@ pub(crate) struct NetworkArgs {
     pub(crate) no_trackers: bool,
     /// Do not exchange peers with peers
     #[arg(long)]
+    #[arg(hide_short_help = true)]
     pub(crate) no_pex: bool,
     /// Trust the certificates in this PEM file, too, when a tracker is asked over HTTPS; may be
     /// repeated
     #[arg(long = "ca-file", value_name = "FILE", value_parser = ca_file)]
     #[arg(value_hint = ValueHint::FilePath)]
+    #[arg(hide_short_help = true)]
     pub(crate) ca_files: Vec<Certificates>,
     /// Neither dial nor let in peers whose addresses are in this list (.p2p, .dat or plain, also
     /// .gz); may be repeated
