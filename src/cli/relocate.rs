@@ -164,8 +164,8 @@ impl Move<'_> {
 }
 
 /// Tells whether a torrent's data is taken to be where it is to be moved to, so that it is gone on
-/// with from there: something of the name of its file or top folder (`top`) is there, and no earlier
-/// run has left it with a `state` where it comes from, unless that run was copying it.
+/// with from there: something of the name of its file or top folder (`top`) is there, and no
+/// earlier run has left it with a `state` where it comes from, unless that run was copying it.
 pub(crate) fn is_moved(
     info_hash: InfoHash,
     top: &OsStr,
