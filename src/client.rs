@@ -72,6 +72,9 @@ pub struct Stopped {
     pub unsynced: Unsynced,
     /// Why what is known of torrents could not be saved while stopping.
     pub state_errors: Vec<DiskError>,
+    /// What is known of the DHT, for the next run's
+    /// [`dht_saved`](crate::reactor::ReactorConfig::dht_saved); empty if nothing is.
+    pub dht: Vec<u8>,
     /// Why payload could not be brought to the disk while stopping: it may be lost, and nothing
     /// claims it.
     pub sync_errors: Vec<DiskError>,
@@ -528,9 +531,10 @@ fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> S
             // What the last turn decided (closes, for one) is carried out by one more.
             let turned = reactor.turn(Some(Duration::ZERO)).is_ok();
             outbox.take_from(&mut reactor);
-            let unsynced = reactor.session().0.unsynced();
+            let (session, now) = reactor.session();
+            let (unsynced, dht) = (session.unsynced(), session.save_dht(now));
             let is_graceful = reactor.finish(rest(until, now)) && idle && turned;
-            return Stopped { is_graceful, unsynced, ..Stopped::default() };
+            return Stopped { is_graceful, unsynced, dht, ..Stopped::default() };
         }
         if reactor.turn(Some(rest(until, now))).is_err() {
             return Stopped::default();

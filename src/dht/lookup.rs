@@ -22,9 +22,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::bucket::{K, group, host};
 use super::{Family, secure};
 use crate::id::{InfoHash, NodeId};
+use crate::net_policy::{NamedBy, Purpose, Reach, net_policy};
 use crate::proto::compact::NodeInfo;
 use crate::proto::krpc::AnnouncedPort;
-use crate::proto::url::is_local;
 use crate::time::{Duration, Instant};
 
 /// Queries of one lookup that are under way at once and have not stalled (Kademlia's α).
@@ -368,12 +368,5 @@ impl Lookup {
 /// Addresses that nobody can have are not; those that the internet does not route only if the
 /// teller is himself at one: nobody outside has us knock at doors inside (security.md, row 33).
 pub(super) fn may_name(teller: IpAddr, named: SocketAddr) -> bool {
-    let can_be = match named.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            let first = ip.octets()[0];
-            first != 0 && first < 224
-        }
-        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
-    };
-    can_be && named.port() != 0 && (!is_local(named.ip()) || is_local(teller))
+    net_policy(named, NamedBy::Remote(Reach::of(teller)), Purpose::Node).is_ok()
 }

@@ -66,6 +66,11 @@ impl Dht {
         self.searches.insert(info_hash, Search { announce, rounds });
     }
 
+    /// Tells whether there is a torrent whose peers are looked for.
+    pub fn is_searching(&self) -> bool {
+        !self.searches.is_empty()
+    }
+
     /// Stops looking for peers of a torrent. What others store of us expires by itself.
     pub fn forget(&mut self, info_hash: InfoHash) {
         let Some(search) = self.searches.remove(&info_hash) else { return };

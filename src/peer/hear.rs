@@ -41,7 +41,10 @@ impl Peer {
             return Err(Misbehaviour::FastNotNegotiated.into());
         }
         match message {
-            Message::Port(_) => Ok(None),
+            Message::Port(port) => {
+                let is_news = std::mem::take(&mut self.awaits_dht_port) && port != 0;
+                Ok(is_news.then_some(PeerEvent::DhtNode(port)))
+            }
             Message::Choke => self.on_choke(now),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;

@@ -65,6 +65,8 @@ pub struct Peer {
     fast: bool,
     /// Whether both sides offered the extension protocol (BEP 10).
     extended: bool,
+    /// Whether both sides offered a node of the DHT (BEP 5), and the remote has not named its own.
+    awaits_dht_port: bool,
     /// Whether it stands among those of its torrent that could take more requests. Kept by the
     /// torrent.
     pub in_hungry_line: bool,
@@ -180,6 +182,8 @@ pub enum PeerEvent {
     Metadata(MetadataEvent),
     /// It tells of peers (BEP 11).
     Exchanged(Box<Exchange>),
+    /// Its node of the DHT is at this port, not 0, of its address (BEP 5): told once.
+    DhtNode(u16),
 }
 
 /// Useless messages that are forgiven at once, and how many more a second (security.md 2.2, row
@@ -213,6 +217,7 @@ impl Peer {
             connected_at: now,
             fast: both.fast(),
             extended: both.extended(),
+            awaits_dht_port: both.dht(),
             in_hungry_line: false,
             in_upload_line: false,
             counted: Standing::default(),

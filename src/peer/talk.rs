@@ -48,6 +48,13 @@ impl Peer {
         }
     }
 
+    /// Names the port of our node of the DHT, if there is one and the remote wants to know (BEP 5).
+    pub fn tell_dht_port(&mut self, port: Option<u16>) {
+        if let Some(port) = port.filter(|_| self.awaits_dht_port) {
+            self.say(&Message::Port(port));
+        }
+    }
+
     /// Tells the remote of the pieces completed since it was last told, but for those it has.
     pub fn announce_completions(&mut self, completed: &[PieceIndex]) {
         let told = completed.len().min(index(self.have_cursor));

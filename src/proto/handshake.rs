@@ -25,6 +25,7 @@ impl Reserved {
     /// What this engine offers: the extension protocol (BEP 10) and the fast extension (BEP 6).
     pub const OURS: Self = Self([0, 0, 0, 0, 0, Self::EXTENDED, 0, Self::FAST]);
 
+    const DHT: u8 = 0x01;
     const FAST: u8 = 0x04;
     const EXTENDED: u8 = 0x10;
 
@@ -48,7 +49,15 @@ impl Reserved {
 
     /// Tells whether a DHT node is offered (BEP 5).
     pub const fn dht(self) -> bool {
-        self.0[7] & 0x01 != 0
+        self.0[7] & Self::DHT != 0
+    }
+
+    /// Returns the same with a DHT node offered as well (BEP 5).
+    #[must_use]
+    pub const fn with_dht(self) -> Self {
+        let mut bytes = self.0;
+        bytes[7] |= Self::DHT;
+        Self(bytes)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::dht::DhtConfig;
 use crate::session::config::Config;
 use crate::tracker_server::ServerConfig;
 
@@ -21,6 +22,12 @@ pub struct ReactorConfig {
     pub tracker_udp: Vec<SocketAddr>,
     /// What the embedded tracker asks of its clients, how much it keeps, and what else it serves.
     pub tracker: ServerConfig,
+    /// How the session takes part in the DHT (BEP 5): from the sockets that trackers are asked
+    /// from, on the port for peers. `None` for not at all; an engine contacts nobody unasked.
+    pub dht: Option<DhtConfig>,
+    /// What was known of the DHT at the end of an earlier run, if anything
+    /// ([`Stopped::dht`](crate::client::Stopped::dht)).
+    pub dht_saved: Vec<u8>,
     /// Certificates (DER) that HTTPS trackers may prove their names with, beside those that the
     /// system trusts; `tls::parse_ca` reads them. Of no use in a build without TLS.
     pub ca_certificates: Vec<Vec<u8>>,
@@ -37,6 +44,8 @@ impl Default for ReactorConfig {
             tracker_listen: Vec::new(),
             tracker_udp: Vec::new(),
             tracker: ServerConfig::default(),
+            dht: None,
+            dht_saved: Vec::new(),
             ca_certificates: Vec::new(),
             workers: 2,
         }

@@ -199,6 +199,9 @@ impl Reactor {
         let mut sockets = Sockets::default();
         let heard_at = addrs_of(&listeners, Listener::Peers);
         sockets.open_for_peers(&heard_at, &bind, &mut session, poll.registry());
+        if let Some(dht) = config.dht {
+            session.use_dht(dht, config.dht_saved);
+        }
         for addr in config.tracker_udp {
             let addr = with_port_of_http(addr, &listeners);
             sockets

@@ -115,7 +115,7 @@ impl Session {
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
             LookupFor::LinkPeer(torrent) => (torrent, Source::Link),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),
-            LookupFor::Announce(_) | LookupFor::Question(_) => return,
+            LookupFor::Announce(_) | LookupFor::Question(_) | LookupFor::DhtNode => return,
         };
         if let Ok(ip) = host.parse() {
             if let Some(entry) = self.entry_mut(torrent) {
@@ -147,6 +147,7 @@ impl Session {
                 let addrs = addrs.unwrap_or_default();
                 return self.question_resolved(question, Via::Lookup(id), addrs, now);
             }
+            LookupFor::DhtNode => return self.add_dht_nodes(addrs.unwrap_or_default(), now),
             LookupFor::UserPeer(torrent) => (torrent, Source::User),
             LookupFor::LinkPeer(torrent) => (torrent, Source::Link),
             LookupFor::TrackerPeer(torrent, reach) => (torrent, Source::Tracker(reach)),

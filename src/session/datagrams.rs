@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 /// The driver's sockets, and what is to be sent from them.
 #[derive(Debug)]
 pub(super) struct Datagrams {
-    /// What each is for, and whether it is an IPv4 one, by [`SocketId`].
-    sockets: Vec<(Listener, bool)>,
+    /// What each is for, and where, by [`SocketId`].
+    sockets: Vec<(Listener, SocketAddr)>,
     waiting: Outbox<Route>,
 }
 
@@ -29,9 +29,20 @@ impl Datagrams {
     /// Returns the socket from which strangers at `remote` are spoken to; `None` if there is none
     /// of that family.
     pub(super) fn socket_to(&self, remote: SocketAddr) -> Option<SocketId> {
-        let wanted = (Listener::Peers, remote.is_ipv4());
-        let at = self.sockets.iter().position(|socket| *socket == wanted)?;
-        u16::try_from(at).ok().map(SocketId)
+        self.find(remote).and_then(|(at, _)| u16::try_from(at).ok()).map(SocketId)
+    }
+
+    /// Returns the port of that socket.
+    pub(super) fn port_to(&self, remote: SocketAddr) -> Option<u16> {
+        self.find(remote).map(|(_, port)| port)
+    }
+
+    fn find(&self, remote: SocketAddr) -> Option<(usize, u16)> {
+        let mut sockets = self.sockets.iter().enumerate();
+        let is_right = |(purpose, addr): &(Listener, SocketAddr)| {
+            *purpose == Listener::Peers && addr.is_ipv4() == remote.is_ipv4()
+        };
+        sockets.find(|(_, socket)| is_right(socket)).map(|(at, (_, addr))| (at, addr.port()))
     }
 
     /// Appends what `write` writes, if it is anything, as a datagram for `route`.
@@ -53,7 +64,7 @@ impl Session {
     pub fn add_socket(&mut self, purpose: Listener, addr: SocketAddr) -> SocketId {
         let sockets = &mut self.datagrams.sockets;
         let id = SocketId(u16::try_from(sockets.len()).expect("a driver has a handful of sockets"));
-        sockets.push((purpose, addr.is_ipv4()));
+        sockets.push((purpose, addr));
         id
     }
 
@@ -61,8 +72,9 @@ impl Session {
     pub fn handle_datagram(&mut self, route: Route, datagram: &[u8], now: Instant) {
         self.input();
         self.work.stats.counters.datagrams_received += 1;
-        match self.datagrams.sockets.get(usize::from(route.socket.0)) {
-            Some((Listener::Tracker, _)) => {
+        let socket = self.datagrams.sockets.get(usize::from(route.socket.0));
+        match socket.map(|(purpose, _)| *purpose) {
+            Some(Listener::Tracker) => {
                 let Self { tracker_server, datagrams, work, .. } = self;
                 let Some(server) = tracker_server else { return };
                 datagrams.push(route, |out| {
@@ -70,8 +82,10 @@ impl Session {
                 });
                 self.plan_sweep(now);
             }
-            Some((Listener::Peers, _)) => self.on_tracker_datagram(route, datagram, now),
-            None => {}
+            Some(Listener::Peers) if !self.on_dht_datagram(route, datagram, now) => {
+                self.on_tracker_datagram(route, datagram, now);
+            }
+            Some(Listener::Peers) | None => {}
         }
     }
 

@@ -57,6 +57,11 @@ pub(super) struct Entry {
     pub telling: Telling,
     /// Whether peers were told that we want nothing any more (BEP 21).
     pub told_upload_only: bool,
+    /// Hosts and ports of nodes of the DHT that its metainfo names (BEP 5, "Torrent File
+    /// Extensions").
+    pub dht_hosts: Box<[(String, u16)]>,
+    /// Whether it is searched for in the DHT.
+    pub in_dht: bool,
     /// Whether it is to be looked at in `end_turn`.
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
@@ -145,6 +150,8 @@ impl Entry {
             tell_peers: false,
             telling: Telling::default(),
             told_upload_only: false,
+            dht_hosts: Box::default(),
+            in_dht: false,
             touched: false,
             removing: false,
             is_looked_at: false,
@@ -246,9 +253,10 @@ mod tests {
     use super::*;
 
     /// There may be ten thousand of them: who makes one larger, does it here too, and knows why.
-    /// The last were 32 bytes for the metadata that others are sent and 80 for who is told of whom.
+    /// The last were 32 bytes for the metadata that others are sent, 80 for who is told of whom, and
+    /// 16 for the nodes of the DHT that it names.
     #[test]
     fn what_every_torrent_costs_is_small() {
-        assert!(size_of::<Entry>() <= 1312, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 1328, "{}", size_of::<Entry>());
     }
 }

@@ -27,6 +27,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::dht::Family;
 use crate::disk::job::{DiskError, Job};
 use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
 use crate::peer::error::PeerError;
@@ -262,6 +263,14 @@ pub enum Event {
         pieces: u32,
         /// Why.
         error: DiskError,
+    },
+    /// The session has come into the DHT of a family of addresses: torrents that are not private
+    /// are searched for there.
+    DhtJoined {
+        /// Which one.
+        family: Family,
+        /// Nodes that are known there.
+        nodes: usize,
     },
     /// The disk failed; the torrent has been paused, what was verified is kept.
     Disk {

@@ -113,6 +113,7 @@ impl Session {
         entry.torrent.go_on(params, &mut self.work.ctx(now));
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         self.set_trackers(id, tiers, now);
+        self.set_dht_hosts(id, &new.metainfo);
         for (host, port) in new.peers {
             self.look_up(LookupFor::UserPeer(id), host, port, now);
         }
@@ -176,6 +177,7 @@ impl Session {
         for id in doomed {
             self.close(id, &CloseReason::Private.into(), now);
         }
+        self.seek_in_dht(torrent, now);
     }
 
     /// Tells the peers of a torrent, as values, how many pieces there are, and as a message, that

@@ -6,7 +6,8 @@
 //! the disk's answers, `magnets` torrents of which only the hash is known, `announces` trackers,
 //! `questions` what is asked of them and of others for no torrent, `dial` new connections,
 //! `blocklist` those that are not wanted, `clients` those of the embedded tracker, `datagrams` what
-//! comes and goes without a connection, `udp_trackers` those who are asked so.
+//! comes and goes without a connection, `udp_trackers` those who are asked so, `dht` the node of
+//! the DHT.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
@@ -17,6 +18,7 @@ mod clients;
 pub mod config;
 mod conns;
 mod datagrams;
+mod dht;
 mod dial;
 mod entry;
 mod gate;
@@ -59,6 +61,7 @@ use crate::wire::slices::{RecvSlices, SendSlices};
 use config::Config;
 use conns::{Conns, Kind};
 use datagrams::Datagrams;
+use dht::DhtClient;
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, QuestionId, ResolveId, Seeds};
 use questions::Questions;
@@ -110,6 +113,8 @@ pub struct Session {
     datagrams: Datagrams,
     udp: UdpClient,
     questions: Questions,
+    /// `None` if the DHT is not used.
+    dht: Option<Box<DhtClient>>,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -176,6 +181,8 @@ enum WheelKey {
     UdpTrackers,
     /// A question of the application's.
     Question(QuestionId),
+    /// What the node of the DHT has to do next.
+    Dht,
 }
 
 /// What a name lookup is for.
@@ -190,6 +197,8 @@ enum LookupFor {
     LinkPeer(TorrentId),
     /// A peer that a tracker, whose address reaches so far, named by its host name.
     TrackerPeer(TorrentId, Reach),
+    /// A node of the DHT.
+    DhtNode,
 }
 
 /// Where a driver is in its turn.
@@ -269,6 +278,7 @@ impl Session {
             datagrams: Datagrams::new(),
             udp: UdpClient::new(seeds.secret),
             questions: Questions::default(),
+            dht: None,
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
@@ -353,6 +363,7 @@ impl Session {
                 WheelKey::TrackerSweep => self.sweep_tracker(now),
                 WheelKey::UdpTrackers => self.ask_again_by_datagram(at, now),
                 WheelKey::Question(question) => self.question_timeout(question, now),
+                WheelKey::Dht => self.dht_timeout(at, now),
             }
         }
     }

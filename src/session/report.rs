@@ -50,6 +50,7 @@ impl Session {
             banned: torrent.candidates.banned(),
             trackers: entry.announcer.views(now),
             metadata: torrent.metadata_status(),
+            dht: self.dht_summary(id, now),
         })
     }
 

@@ -75,6 +75,17 @@ pub struct TorrentStatus {
     pub trackers: Vec<TrackerView>,
     /// How far its metadata is; `None` once the torrent was gone on with.
     pub metadata: Option<MetadataStatus>,
+    /// The DHT in which its peers are looked for; `None` while they are not.
+    pub dht: Option<DhtSummary>,
+}
+
+/// How the DHT stands, over both families of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DhtSummary {
+    /// Nodes that we know.
+    pub nodes: usize,
+    /// Whether we have come into it.
+    pub is_joined: bool,
 }
 
 /// One established peer at one time.

@@ -8,7 +8,7 @@ use crate::peer::error::{CloseReason, PeerError};
 use crate::peer::handshake::{Handshaking, Progress};
 use crate::peer::timer::Timer;
 use crate::peer::{Peer, PeerEvent};
-use crate::proto::handshake::{Reserved, encode};
+use crate::proto::handshake::encode;
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Fate;
@@ -82,9 +82,10 @@ impl Session {
             }
             _ => return,
         };
+        let reserved = self.offers(torrent);
         let Some(entry) = self.entry(torrent) else { return };
         let info_hash = entry.torrent.info_hash;
-        let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
+        let ours = encode(reserved, info_hash, entry.peer_id);
         let state = Handshaking::dialled(ours);
         let deadline = now + self.config.handshake_timeout;
         let torrent = Some(torrent);
@@ -190,7 +191,7 @@ impl Session {
                     return Err(CloseReason::TorrentStopped.into());
                 }
                 let inherited = self.drop_duplicate(torrent, peer_id, (addr, incoming), now)?;
-                let both = reserved.and(Reserved::OURS);
+                let both = reserved.and(self.offers(torrent));
                 let limit = self.config.max_outstanding_requests;
                 let Some(entry) = self.entry(torrent) else { return Ok(()) };
                 // Strangers that were answered together may come to their ends together.
@@ -217,7 +218,7 @@ impl Session {
     ) -> Result<(), PeerError> {
         let known = self.by_hash.get(&info_hash).copied();
         let Some(torrent) = known else { return Err(CloseReason::UnknownTorrent.into()) };
-        let max_peers = self.config.max_peers;
+        let (max_peers, reserved) = (self.config.max_peers, self.offers(torrent));
         let Some(entry) = self.entry(torrent) else {
             return Err(CloseReason::UnknownTorrent.into());
         };
@@ -227,7 +228,7 @@ impl Session {
         if entry.torrent.peers.len() >= max_peers {
             return Err(CloseReason::TooMany.into());
         }
-        let ours = encode(Reserved::OURS, info_hash, entry.peer_id);
+        let ours = encode(reserved, info_hash, entry.peer_id);
         let Some(Conn { kind: Kind::Handshaking(stranger), .. }) = self.conns.find_mut(id) else {
             return Ok(());
         };
@@ -286,13 +287,14 @@ impl Session {
         if let Some(Kind::Handshaking(stranger)) = self.conns.find(id).map(|conn| &conn.kind) {
             peer.send_raw(stranger.state.unsent());
         }
-        let us = self.us();
+        let (us, dht_port) = (self.us(), self.dht_port(addr));
         let Some(entry) = self.entry_mut(torrent) else { return };
         entry.half_open -= usize::from(!incoming);
         entry.joining.remove(&id);
         entry.last_dial_error = None;
         entry.torrent.peer_joined(id, &mut peer);
         introduce(us, &entry.torrent, &mut peer);
+        peer.tell_dht_port(dht_port);
         entry.telling.left += usize::from(entry.telling.at.is_some());
         self.half_open -= usize::from(!incoming);
         self.work.stats.counters.established += 1;
@@ -318,6 +320,11 @@ impl Session {
             let Some(event) = peer.next(input, &entry.torrent.geometry, now)? else {
                 return Ok(());
             };
+            if let PeerEvent::DhtNode(port) = event {
+                let addr = SocketAddr::new(peer.addr.ip(), port);
+                self.add_dht_nodes([addr], now);
+                continue;
+            }
             // Both may lead to others, sooner or later.
             let may_lead = matches!(event, PeerEvent::Exchanged(_) | PeerEvent::Introduced);
             let ctx = &mut self.work.ctx(now);

@@ -125,6 +125,7 @@ impl Session {
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);
         self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
         self.by_hash.insert(info_hash, id);
+        self.set_dht_hosts(id, &new.metainfo);
         for (host, port) in new.peers {
             self.look_up(LookupFor::UserPeer(id), host, port, now);
         }
@@ -256,7 +257,8 @@ impl Session {
         }
     }
 
-    /// Asks the trackers of all torrents again, each as soon as its `min interval` allows.
+    /// Asks the trackers of all torrents again, each as soon as its `min interval` allows, and
+    /// looks for their peers in the DHT.
     /// O(torrents).
     pub fn reannounce(&mut self, now: Instant) {
         self.input();
@@ -265,6 +267,8 @@ impl Session {
         for id in ids {
             if let Some(entry) = self.entry_mut(id) {
                 entry.announcer.request_peers(now);
+                let info_hash = entry.torrent.info_hash;
+                self.hasten_in_dht(info_hash, now);
             }
             self.touch(id);
         }

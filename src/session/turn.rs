@@ -224,6 +224,7 @@ impl Session {
         if entry.rechoke_at().is_some_and(|at| at <= now) {
             self.rechoke(torrent, now);
         }
+        self.seek_in_dht(torrent, now);
         self.look_for_metadata(torrent, now);
         self.look_for_contacts(torrent, now);
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {

@@ -70,6 +70,7 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::StateFailed { .. } => 10,
         Event::Metadata { .. } => 11,
         Event::Answered { .. } => 12,
+        Event::DhtJoined { .. } => 13,
     }
 }
 

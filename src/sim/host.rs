@@ -12,6 +12,7 @@ use super::disk::{DiskOptions, SimDisk};
 use super::net::{LinkOptions, Side, StreamId};
 use super::source::Source;
 use super::{HostId, PEER_PORT, TRACKER_PORT};
+use crate::dht::DhtConfig;
 use crate::disk::job::Outcome;
 use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
@@ -35,6 +36,8 @@ pub struct HostOptions {
     pub ipv6: bool,
     /// Makes its session serve as a tracker, on [`super::TRACKER_PORT`] over HTTP and UDP.
     pub tracker: Option<ServerConfig>,
+    /// How it takes part in the DHT; `None` if it does not.
+    pub dht: Option<DhtConfig>,
     /// Whether it can be dialled by peers.
     pub listens: bool,
 }
@@ -203,6 +206,9 @@ impl Host {
             let socket = session.add_socket(Listener::Tracker, (self.ip, TRACKER_PORT).into());
             self.sockets.push(TRACKER_PORT);
             debug_assert_eq!(usize::from(socket.0) + 1, self.sockets.len(), "named in order");
+        }
+        if let Some(dht) = &self.options.dht {
+            session.use_dht(dht.clone(), Vec::new());
         }
         self.session = Some(Box::new(session));
         self.life += 1;

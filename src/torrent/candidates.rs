@@ -21,6 +21,11 @@ const MAX_FAILURES: u32 = 8;
 
 /// The same of one that a peer named, who may have made it up.
 const MAX_PEX_FAILURES: u32 = 2;
+/// The same of one that the DHT named: some of those that announced it half an hour ago are gone,
+/// and what is alive is named again.
+const MAX_DHT_FAILURES: u32 = 3;
+/// The most addresses that the DHT named (security.md, row 40): trackers must find room for theirs.
+const MAX_DHT: usize = MAX_CANDIDATES / 2;
 /// The most contacts of one peer of which nobody knows whether there is anybody (security.md 2.2,
 /// row 25), and the most of all peers: trackers must find room for theirs.
 const MAX_UNTRIED_PEX: usize = 100;
@@ -48,6 +53,8 @@ pub enum Source {
     Link,
     /// The answer of a tracker whose address reaches so far.
     Tracker(Reach),
+    /// Nodes of the DHT (BEP 5).
+    Dht,
     /// Another peer, at this address (BEP 11).
     Pex(IpAddr),
 }
@@ -59,6 +66,8 @@ impl Source {
             Self::User => NamedBy::User,
             Self::Link => NamedBy::Torrent,
             Self::Tracker(reach) => NamedBy::Remote(reach),
+            // Held against who has named it when it came.
+            Self::Dht => NamedBy::Remote(Reach::Loopback),
             Self::Pex(from) => NamedBy::Remote(Reach::of(from)),
         }
     }
@@ -170,7 +179,9 @@ impl Candidates {
             Source::User | Source::Link => {
                 (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED, AFTER_CONNECTION_NAMED)
             }
-            Source::Tracker(_) | Source::Pex(_) => (FIRST_BACK_OFF, MAX_BACK_OFF, AFTER_CONNECTION),
+            Source::Tracker(_) | Source::Dht | Source::Pex(_) => {
+                (FIRST_BACK_OFF, MAX_BACK_OFF, AFTER_CONNECTION)
+            }
         };
         let rest = match fate {
             Fate::Duplicate => return,
@@ -196,6 +207,7 @@ impl Candidates {
         let enough = match candidate.source {
             Source::User | Source::Link => u32::MAX,
             Source::Tracker(_) => MAX_FAILURES,
+            Source::Dht => MAX_DHT_FAILURES,
             Source::Pex(_) => MAX_PEX_FAILURES,
         };
         if candidate.failures >= enough {
@@ -246,13 +258,19 @@ impl Candidates {
         MAX_UNTRIED_PEX.saturating_sub(untried).min(MAX_PEX.saturating_sub(all))
     }
 
+    /// Returns how many more addresses are taken of what the DHT names.
+    pub fn dht_room(&self) -> usize {
+        let by_dht = self.known.values().filter(|known| known.source == Source::Dht);
+        MAX_DHT.saturating_sub(by_dht.count())
+    }
+
     /// Keeps to where peers of a private torrent may come from (BEP 27): forgets every other
     /// address, and returns those of them that are in use.
     pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
         let mut in_use = Vec::new();
         let resting = &mut self.resting;
         self.known.retain(|addr, candidate| {
-            let is_foreign = matches!(candidate.source, Source::Link | Source::Pex(_));
+            let is_foreign = !matches!(candidate.source, Source::User | Source::Tracker(_));
             match candidate.state {
                 State::Resting(at) if is_foreign => _ = resting.remove(&(at, *addr)),
                 State::InUse if is_foreign => in_use.push(*addr),

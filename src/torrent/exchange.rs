@@ -122,6 +122,8 @@ impl Torrent {
             PeerEvent::Introduced => return self.on_introduced(conn, peer, ctx.now),
             PeerEvent::Metadata(event) => self.on_metadata(conn, peer, event, ctx),
             PeerEvent::Exchanged(exchange) => self.on_exchanged(peer, &exchange, ctx),
+            // Of no torrent.
+            PeerEvent::DhtNode(_) => {}
         }
         None
     }

@@ -1,4 +1,5 @@
-//! Where a torrent says its peers are: trackers (BEP 3, 12) and web seeds (BEP 19).
+//! Where a torrent says its peers are: trackers (BEP 3, 12), web seeds (BEP 19) and nodes of the
+//! DHT (BEP 5).
 //!
 //! Nothing here is worth refusing a torrent for: what is unusable is left out with a note, which
 //! does not quote it, because announce URLs may hold a user's passkey.
@@ -12,6 +13,10 @@ use crate::proto::bencode::{Dict, Value};
 pub const MAX_TRACKERS: usize = 256;
 /// Web seeds kept.
 pub const MAX_WEB_SEEDS: usize = 256;
+/// Nodes of the DHT kept: BEP 5 speaks of the eight closest.
+pub const MAX_NODES: usize = 8;
+/// Bytes of a host name at most (RFC 1035).
+const MAX_HOST_LEN: usize = 253;
 /// Bytes of a URL at most; servers take 8 KiB for a whole request line.
 const MAX_URL_LEN: usize = 4096;
 
@@ -58,6 +63,20 @@ pub(super) fn web_seeds(root: Dict<'_, '_>, notes: &mut Notes) -> Vec<String> {
         urls.push(value, format_args!("url-list"), notes);
     }
     urls.seen
+}
+
+/// Reads `nodes` (BEP 5, "Torrent File Extensions"): pairs of a host and a port.
+pub(super) fn nodes(root: Dict<'_, '_>) -> Vec<(String, u16)> {
+    let list = root.get(b"nodes").and_then(Value::as_list);
+    let node = |value: Value<'_, '_>| {
+        let mut pair = value.as_list()?;
+        let host = std::str::from_utf8(pair.next()?.as_bytes()?).ok()?;
+        let port = u16::try_from(pair.next()?.as_int()?).ok().filter(|port| *port != 0)?;
+        let is_host = (1..=MAX_HOST_LEN).contains(&host.len())
+            && !host.contains(|c: char| c.is_control() || c.is_whitespace());
+        is_host.then(|| (host.to_owned(), port))
+    };
+    list.into_iter().flatten().filter_map(node).take(MAX_NODES).collect()
 }
 
 /// URLs in the order found, each once.

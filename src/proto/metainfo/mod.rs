@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-pub use self::announce::{MAX_TRACKERS, MAX_WEB_SEEDS};
+pub use self::announce::{MAX_NODES, MAX_TRACKERS, MAX_WEB_SEEDS};
 pub use self::error::{Expected, MetainfoError, Problem, Unsupported};
 pub use self::files::MAX_TOTAL_LEN;
 pub use self::path::{MAX_COMPONENT_LEN, MAX_PATH_LEVELS};
@@ -75,6 +75,9 @@ pub struct Metainfo {
     pub trackers: Vec<Vec<String>>,
     /// `url-list` (BEP 19), each URL once.
     pub web_seeds: Vec<String>,
+    /// `nodes` (BEP 5): hosts and ports of nodes of the DHT, those that can be one; at most
+    /// [`MAX_NODES`].
+    pub nodes: Vec<(String, u16)>,
     /// Seconds since 1970, as claimed; some authors write milliseconds.
     pub creation_date: Option<i64>,
     /// `comment` (`comment.utf-8` preferred), lossily decoded.
@@ -117,6 +120,7 @@ impl Metainfo {
         let mut metainfo = Self::read_info(info, torrent.slice(info.span()), &mut notes)?;
         metainfo.trackers = announce::trackers(root, &mut notes);
         metainfo.web_seeds = announce::web_seeds(root, &mut notes);
+        metainfo.nodes = announce::nodes(root);
         metainfo.creation_date = root.get(b"creation date").and_then(Value::as_int);
         metainfo.comment = text(root, "comment");
         metainfo.created_by = text(root, "created by");
@@ -193,6 +197,7 @@ impl Metainfo {
             private: info.get(b"private").and_then(Value::as_int) == Some(1),
             trackers: Vec::new(),
             web_seeds: Vec::new(),
+            nodes: Vec::new(),
             creation_date: None,
             comment: None,
             created_by: None,
