@@ -133,6 +133,7 @@ pub(crate) mod tests {
             private: false,
             trackers: Vec::new(),
             web_seeds: Vec::new(),
+            nodes: Vec::new(),
             creation_date: None,
             comment: None,
             created_by: None,

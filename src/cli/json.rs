@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use swarmloop::client::{AddTorrent, FilePriority, Selection};
+use swarmloop::dht::Family;
 use swarmloop::id::InfoHash;
 use swarmloop::proto::metainfo::{Metainfo, MetainfoFile, PIECE_HASH_LEN};
 use swarmloop::session::io::Phase;
@@ -173,6 +174,15 @@ fn ratio(uploaded: u64, size: u64) -> f64 {
 pub(crate) fn work(state: &str, name: &str, (have, want): (u64, u64), rate: Option<u64>) -> String {
     let line = Line::new("progress").with("state", state).with("name", name);
     line.with("have", have).with("want", want).with("rate", rate).end()
+}
+
+/// The DHT of a family of addresses was reached.
+pub(crate) fn dht_joined(family: Family, nodes: usize) -> String {
+    let family = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    Line::new("dht_joined").with("family", family).with("nodes", nodes).end()
 }
 
 /// An announce came to an end.

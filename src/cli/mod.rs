@@ -18,6 +18,7 @@ mod conditions;
 mod config;
 mod create;
 mod demo;
+mod dht;
 mod docs;
 mod edit;
 mod exit;

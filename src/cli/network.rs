@@ -10,6 +10,7 @@ use swarmloop::session::config::Config;
 
 use super::args::network::{Encryption, NetworkArgs};
 use super::blocklist;
+use super::dht;
 use super::exit::Failure;
 use super::signals::{STOP_TIMEOUT, Signals};
 use super::ui::Ui;
@@ -53,6 +54,7 @@ pub(crate) fn start_with(
         let ca_certificates = ca_certificates(args);
         let mut config =
             ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
+        dht::configure(args, bind(args), &mut config);
         adapt(&mut config);
         Client::start(config)
     })

@@ -220,8 +220,10 @@ pub(crate) fn bar(permille: u16) -> String {
 
 /// Returns what a torrent's swarm looks like, for `-v`.
 fn swarm_line(torrent: &Snapshot) -> String {
+    let dht = torrent.dht.map(|dht| count(dht.nodes, "node", "nodes"));
+    let dht = dht.map_or_else(String::new, |nodes| format!("   dht {nodes}"));
     format!(
-        "  peers {} connected, {} known, {} half-open   pieces {}/{} (+{} active)   {}",
+        "  peers {} connected, {} known, {} half-open   pieces {}/{} (+{} active)   {}{dht}",
         torrent.peers,
         torrent.known,
         torrent.half_open,

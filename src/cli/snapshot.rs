@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Phase;
-use swarmloop::session::status::{MetadataStatus, TorrentStatus, TrackerState};
+use swarmloop::session::status::{DhtSummary, MetadataStatus, TorrentStatus, TrackerState};
 
 /// What of a [`TorrentStatus`] is shown; the other fields mean what they mean there.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) trackers: Vec<TrackerView>,
     /// How far its metadata is; `None` once that is here.
     pub(crate) metadata: Option<MetadataStatus>,
+    /// The DHT in which its peers are looked for.
+    pub(crate) dht: Option<DhtSummary>,
     /// Until when it is seeded, in words: the run's goal, not the engine's.
     pub(crate) until: Option<Arc<str>>,
 }
@@ -105,6 +107,7 @@ impl From<TorrentStatus> for Snapshot {
                 .map(|tracker| TrackerView { url: tracker.url, state: tracker.state })
                 .collect(),
             metadata: status.metadata,
+            dht: status.dht,
             until: None,
         }
     }
@@ -144,6 +147,7 @@ pub(crate) fn sample() -> Snapshot {
             },
         }],
         metadata: None,
+        dht: None,
         until: None,
     }
 }

@@ -144,7 +144,7 @@ fn without_peers(torrent: &Snapshot) -> Stall {
         (Cause::Unreachable, text)
     } else {
         let blocked = PeerError::Closed(CloseReason::Blocked);
-        let mut stall = without_addresses(&torrent.trackers);
+        let mut stall = without_addresses(torrent);
         if torrent.last_dial_error == Some(blocked) {
             stall.text = format!("peers are on the blocklist; {}", stall.text);
         }
@@ -163,8 +163,22 @@ fn unknown(torrent: &Snapshot) -> Option<Stall> {
     Some(Stall { cause: Cause::TrackersFailed, text })
 }
 
-/// Names the cause while not even an address is known.
-fn without_addresses(trackers: &[TrackerView]) -> Stall {
+/// Names the cause while not even an address is known: what the trackers say, and the DHT.
+fn without_addresses(torrent: &Snapshot) -> Stall {
+    let Some(dht) = torrent.dht else { return without_answers(&torrent.trackers) };
+    let nodes = count(dht.nodes, "node", "nodes");
+    let state = if dht.is_joined { "searching among" } else { "bootstrapping" };
+    let dht = format!("dht {state} {nodes}");
+    let is_usable = |tracker: &TrackerView| tracker.state != TrackerState::Unsupported;
+    if !torrent.trackers.iter().any(is_usable) {
+        return Stall { cause: Cause::Asking, text: format!("no peers yet, {dht}") };
+    }
+    let Stall { cause, text } = without_answers(&torrent.trackers);
+    Stall { cause, text: format!("{text}; {dht}") }
+}
+
+/// Names the cause while the trackers have named nobody.
+fn without_answers(trackers: &[TrackerView]) -> Stall {
     let usable: Vec<&TrackerView> =
         trackers.iter().filter(|tracker| tracker.state != TrackerState::Unsupported).collect();
     let host = |tracker: &TrackerView| Escaped(host_of(&tracker.url)).to_string();

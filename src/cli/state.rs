@@ -9,6 +9,7 @@ use swarmloop::disk::job::DiskError;
 use swarmloop::id::InfoHash;
 use swarmloop::session::io::Resume;
 
+use super::dht;
 use super::exit::{Exit, Failure};
 use super::input::escaped_path;
 use super::size::Size;
@@ -49,6 +50,9 @@ fn name_of(info_hash: InfoHash, key: [u8; 20]) -> String {
 /// written. If the disk fails or does not keep up, says what is not known to be on it.
 pub(crate) fn shut_down(client: Client, at_most: Duration, has_failed: bool, ui: &mut Ui) -> Exit {
     let stopped = client.stop(at_most);
+    if let Err(failure) = dht::keep(&stopped.dht) {
+        ui.warning("state", &failure.message, None);
+    }
     // What follows from a failure that was told is not another one.
     let told = if has_failed { 0 } else { MAX_ERRORS };
     for error in stopped.sync_errors.iter().take(told) {

@@ -430,6 +430,9 @@ impl Watch {
         ui: &mut Ui,
         event: &Event,
     ) -> Result<(), ClientError> {
+        if let Event::DhtJoined { family, nodes } = event {
+            tell::dht_joined(*family, *nodes, ui);
+        }
         let Some(place) = torrent_of(event).and_then(|id| self.roster.place(id)) else {
             return Ok(());
         };

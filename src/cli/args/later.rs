@@ -11,7 +11,6 @@ use crate::cli::settings::{Setting, Settings, Value};
 
 /// Flags that later versions have: long name, letter, and whether a value follows.
 pub(super) const LATER: &[(&str, Option<char>, bool)] = &[
-    ("dht-bootstrap", None, true),
     ("insecure", None, false),
     ("peer-id-prefix", None, true),
     ("port-map", None, false),

@@ -78,6 +78,13 @@ pub(crate) struct NetworkArgs {
     /// Do not ask trackers
     #[arg(long)]
     pub(crate) no_trackers: bool,
+    /// Neither announce nor look for peers in the DHT
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+    /// Node of the DHT to begin with, instead of the public ones; may be repeated
+    #[arg(long, value_name = "HOST:PORT,...", value_parser = peer, value_delimiter = ',')]
+    #[arg(hide_short_help = true, conflicts_with = "no_dht")]
+    pub(crate) dht_bootstrap: Vec<(String, u16)>,
     /// Do not exchange peers with peers
     #[arg(long)]
     #[arg(hide_short_help = true)]
@@ -127,8 +134,6 @@ pub(crate) enum Encryption {
 #[derive(Clone, Default, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line, never read")]
 pub(crate) struct AbsentArgs {
-    #[arg(long, hide = true)]
-    no_dht: bool,
     #[arg(long, hide = true)]
     no_lsd: bool,
     #[arg(long, hide = true)]

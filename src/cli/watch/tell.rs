@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use swarmloop::client::AddTorrent;
+use swarmloop::dht::Family;
 use swarmloop::session::io::Event;
 use swarmloop::text::Escaped;
 use swarmloop::tracker::TrackerEvent;
@@ -13,6 +14,7 @@ use crate::cli::json;
 use crate::cli::log::{Level, Record, Target};
 use crate::cli::progress::event_line;
 use crate::cli::size::brief;
+use crate::cli::stall::count;
 use crate::cli::torrent::Torrent;
 use crate::cli::ui::Ui;
 
@@ -40,6 +42,18 @@ pub(super) fn event(torrent: &Torrent, event: &Event, ui: &mut Ui) {
             None => format!("{}: {}", torrent.name, text_of(event)),
         }),
     }
+}
+
+/// Tells that the DHT was reached.
+pub(super) fn dht_joined(family: Family, nodes: usize, ui: &mut Ui) {
+    let number = match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    };
+    let line = format!("dht: joined over {number}, {}", count(nodes, "node", "nodes"));
+    ui.detail(1, &line);
+    ui.record(|| json::dht_joined(family, nodes));
+    ui.log(Level::Info, Target::Run, None, || line);
 }
 
 /// Tells the log that a torrent begins.
