@@ -8,6 +8,8 @@ mod announcers;
 mod announces;
 #[path = "sim_swarm/crash.rs"]
 mod crash;
+#[path = "sim_swarm/dht.rs"]
+mod dht;
 #[path = "sim_swarm/disks.rs"]
 mod disks;
 #[path = "sim_swarm/faults.rs"]

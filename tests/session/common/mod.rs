@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use swarmloop::dht::DhtConfig;
 use swarmloop::disk::job::OnDisk;
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
@@ -68,6 +69,8 @@ pub(crate) struct Setup {
     pub(crate) private: bool,
     /// How many bytes longer its info dictionary is than it need be.
     pub(crate) padding: usize,
+    /// How it takes part in the DHT.
+    pub(crate) dht: Option<DhtConfig>,
 }
 
 /// The world of one session.
@@ -127,6 +130,7 @@ impl Default for Setup {
             magnet: None,
             private: false,
             padding: 0,
+            dht: None,
         }
     }
 }
@@ -176,6 +180,9 @@ impl Setup {
         let mut session = Session::new(self.config, seeds, Instant::ZERO);
         for addr in ["10.0.0.200:6881", "[2001:db8::200]:6881"] {
             session.add_socket(Listener::Peers, addr.parse().expect("an address"));
+        }
+        if let Some(dht) = self.dht.clone() {
+            session.use_dht(dht, Vec::new());
         }
         let added = if let Some(link_peers) = self.magnet {
             let (trackers, peers) = (self.trackers, self.peers);
