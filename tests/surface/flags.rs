@@ -12,7 +12,8 @@ const OF_ALL: &str = "-q|--quiet|-v|-vv|--verbose|--json|--color never|--progres
 /// What `get` and `seed` have in common.
 const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
     |--announce-ip 203.0.113.9|--announce-port 7|--max-peers 5|--max-conns 5|--max-half-open 5\
-    |--unchoke-slots 5|--limit-down 1M|--limit-up 1M|--no-dht|--no-pex|--no-lsd|--no-utp\
+    |--unchoke-slots 5|--limit-down 1M|--limit-up 1M|--no-dht|--dht|--dht-bootstrap h:1,[::1]:2\
+    |--no-pex|--no-lsd|--no-utp\
     |--ca-file ca.pem|--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1\
     |--blocklist file|--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s\
     |--request-timeout 5s|--keepalive 5s|--encryption off|--encryption allow|--encryption prefer\
@@ -27,8 +28,8 @@ const OF_GET: &str = "-s 1-5,8|--select '*.iso'|-x 'dir/**'|--exclude 1|--priori
     |--save-torrent|--save-torrent=x.torrent";
 
 /// What `get` and `seed` do not do yet. Whoever builds one of these moves it up.
-const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--dht-bootstrap h:1\
-    |--port-map|--insecure|--peer-id-prefix=-XX0000-|--stdout file";
+const LATER: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\
+    |--insecure|--peer-id-prefix=-XX0000-|--stdout file";
 
 /// What `share` does not do yet.
 const LATER_OF_SHARE: &str = "--encryption require|--proxy socks5://h:1|--proxy-peers|--port-map\

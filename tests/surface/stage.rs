@@ -111,6 +111,8 @@ impl Stage {
         // Where settings come from is shown by their names and values.
         if !args.iter().any(|arg| arg == "config") {
             command.env("SWARMLOOP_BIND", format!("{}3", self.block));
+            // Who is known there by then depends on the machine.
+            command.env("SWARMLOOP_NO_DHT", "1");
         }
         if args == ["tracker"] {
             command.env("SWARMLOOP_LISTEN", self.localized("127.0.0.5:6969"));

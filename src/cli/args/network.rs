@@ -79,11 +79,11 @@ pub(crate) struct NetworkArgs {
     #[arg(long)]
     pub(crate) no_trackers: bool,
     /// Neither announce nor look for peers in the DHT
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) no_dht: bool,
     /// Node of the DHT to begin with, instead of the public ones; may be repeated
     #[arg(long, value_name = "HOST:PORT,...", value_parser = peer, value_delimiter = ',')]
-    #[arg(hide_short_help = true, conflicts_with = "no_dht")]
+    #[arg(hide_short_help = true)]
     pub(crate) dht_bootstrap: Vec<(String, u16)>,
     /// Do not exchange peers with peers
     #[arg(long)]
