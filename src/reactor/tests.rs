@@ -70,6 +70,8 @@ impl Seed {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             tracker_listen: Vec::new(),
             tracker_udp: Vec::new(),
+            dht: None,
+            dht_saved: Vec::new(),
             tracker: crate::tracker_server::ServerConfig::default(),
             ca_certificates: Vec::new(),
             workers: 1,
