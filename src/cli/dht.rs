@@ -1,4 +1,5 @@
-//! The DHT of a run: whether there is one, with whom it begins, and what of it is kept for the next.
+//! The DHT of a run: whether there is one, with whom it begins, and what of it is kept for the
+//! next.
 
 use std::fs::{DirBuilder, File};
 use std::net::IpAddr;
