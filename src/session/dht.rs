@@ -83,7 +83,9 @@ impl Session {
         let is_ending = self.shutting_down;
         let Some(entry) = self.entry_mut(id) else { return };
         let torrent = &entry.torrent;
-        let is_public = torrent.welcomes_peers() && !torrent.is_private();
+        // A magnet whose files are looked at for a moment is not forgotten for that.
+        let goes_on = entry.in_dht && !torrent.is_stopped();
+        let is_public = (torrent.welcomes_peers() || goes_on) && !torrent.is_private();
         let is_wanted = is_public && !entry.removing && !is_ending;
         if std::mem::replace(&mut entry.in_dht, is_wanted) == is_wanted {
             return;

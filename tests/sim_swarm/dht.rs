@@ -51,6 +51,7 @@ fn a_magnet_without_trackers_downloads_through_the_dht_of_twenty_sessions() {
         sim.run_until_complete(&[leecher], 5 * MINUTE);
         let status = sim.torrent(leecher, ONLY).unwrap();
         assert!(status.dht.is_some_and(|dht| dht.is_joined && dht.nodes >= 8), "{status:?}");
+        assert_eq!(joined(&sim, leecher), 1, "it stays while its files are looked at");
     }
 }
 
