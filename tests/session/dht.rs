@@ -304,7 +304,9 @@ fn addresses_in_plenty_are_taken_up_to_a_limit() {
 fn a_saved_table_is_begun_with() {
     let nodes = [NodeInfo { id: Node::new().id, addr: addr(NODE) }];
     let mut compact = Vec::new();
-    nodes.iter().for_each(|node| write_node(&mut compact, node));
+    for node in &nodes {
+        write_node(&mut compact, node);
+    }
     assert_eq!(CompactNodes4::parse(&compact).expect("whole").len(), 1);
     let (mut world, mut node) = joined(setup());
     pass(&mut world, &mut node, 60);
