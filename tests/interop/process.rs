@@ -127,8 +127,8 @@ fn is_foreign(variable: &OsStr) -> bool {
     name.ends_with("_proxy") || name.starts_with("swarmloop_")
 }
 
-/// Seconds after which `timeout` ends a client: twice the longest test.
-const MAX_LIFE_S: u32 = 90;
+/// Seconds after which `timeout` ends a client: twice the longest test, that of the private DHT.
+const MAX_LIFE_S: u32 = 360;
 
 /// Seconds for a command that only asks something.
 const MAX_COMMAND_S: u32 = 5;

@@ -1,7 +1,7 @@
 """One libtorrent peer as a process of its own, driven by the interop harness.
 
 Prints every alert, and the line `DONE` once all pieces are there and checked (for a seed: at the
-end of its check). Stays until it is killed.
+end of its check). Stays until it is killed. Instead of a torrent file it takes a magnet link.
 """
 
 import argparse
@@ -14,14 +14,18 @@ def say(line):
     print(line, flush=True)
 
 
-def settings(host, port):
-    """Everything that would look beyond loopback is off; nothing is rate limited."""
+def settings(host, port, dht):
+    """All that would look beyond the test's network is off; nothing is rate limited.
+
+    `dht` is where to enter the DHT, empty for its first node, None for no DHT at all.
+    """
     kinds = lt.alert.category_t
     return {
         "listen_interfaces": f"{host}:{port}",
         # Without this, connections start at 127.0.0.1, the address of every other client.
         "outgoing_interfaces": host,
-        "enable_dht": False,
+        "enable_dht": dht is not None,
+        "dht_bootstrap_nodes": dht or "",
         "enable_lsd": False,
         "enable_upnp": False,
         "enable_natpmp": False,
@@ -33,6 +37,7 @@ def settings(host, port):
         "announce_to_all_trackers": True,
         "announce_to_all_tiers": True,
         "alert_mask": kinds.error_notification
+        | kinds.dht_notification
         | kinds.status_notification
         | kinds.tracker_notification
         | kinds.peer_notification
@@ -48,12 +53,12 @@ def arguments():
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--super-seed", action="store_true")
+    parser.add_argument("--dht", metavar="HOST:PORT")
+    parser.add_argument("--no-pex", action="store_true")
     return parser.parse_args()
 
 
-def main():
-    args = arguments()
-    session = lt.session(settings(args.bind, args.port))
+def add(session, args):
     if args.torrent.startswith("magnet:"):
         params = lt.parse_magnet_uri(args.torrent)
     else:
@@ -64,7 +69,15 @@ def main():
     params.flags &= ~lt.torrent_flags.paused
     if args.super_seed:
         params.flags |= lt.torrent_flags.super_seeding
-    handle = session.add_torrent(params)
+    if args.no_pex:
+        params.flags |= lt.torrent_flags.disable_pex
+    return session.add_torrent(params)
+
+
+def main():
+    args = arguments()
+    session = lt.session(settings(args.bind, args.port, args.dht))
+    handle = add(session, args)
     for peer in args.peer:
         host, port = peer.rsplit(":", 1)
         handle.connect_peer((host, int(port)))
@@ -76,6 +89,9 @@ def main():
             say(f"{type(alert).__name__}: {alert.message()}")
             if isinstance(alert, lt.listen_failed_alert):
                 sys.exit("cannot listen")
+            # It announces once when it starts, to an empty table, and then in a quarter of an hour.
+            if isinstance(alert, lt.dht_bootstrap_alert):
+                handle.force_dht_announce()
         if not done and handle.status().is_seeding:
             done = True
             say("DONE")

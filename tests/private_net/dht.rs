@@ -1,0 +1,42 @@
+//! Magnet links without a tracker, by the DHT alone (BEP 5).
+
+use crate::{
+    client::Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
+    payload::Payload,
+    swarm::{Member, Swarm, Way},
+};
+
+/// Those that everybody enters by, of the kind that answers from its first second.
+const ENTRIES: [Client; 2] = [Libtorrent, Libtorrent];
+
+/// Nodes that want a torrent that nobody has. With the seeds and leeches, they are more than the
+/// nine that Transmission must know before it asks any of them.
+const BYSTANDERS: [Client; 13] = [
+    Libtorrent,
+    Libtorrent,
+    Swarmloop,
+    Swarmloop,
+    Swarmloop,
+    Transmission,
+    Transmission,
+    Aria2,
+    Aria2,
+    Aria2,
+    Rqbit,
+    Rqbit,
+    Rqbit,
+];
+
+const OTHERS: [Client; 4] = [Libtorrent, Transmission, Aria2, Rqbit];
+
+#[test]
+#[ignore = "a control of the harness, without swarmloop"]
+fn others_resolve_a_magnet_from_libtorrent_through_the_dht() {
+    let Some(mut swarm) = Swarm::open(Way::Dht, &OTHERS) else { return };
+    let bystanders = BYSTANDERS.map(|client| if client == Swarmloop { Libtorrent } else { client });
+    ENTRIES.into_iter().chain(bystanders).for_each(|client| swarm.bystander(client));
+    let _seed = swarm.seed(Libtorrent, Payload::Multi);
+    let mut leeches: Vec<Member> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
+    assert!(swarm.nodes() >= 20, "{} nodes", swarm.nodes());
+    swarm.wait_complete(&mut leeches);
+}
