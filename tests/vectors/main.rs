@@ -5,8 +5,13 @@
 //! |---|---|
 //! | bencode | [`bencode`] |
 //! | magnet links, with selections of files (BEP 9, 53) | [`magnet`] |
-//! | paths and metainfo | `tests/metainfo_table/names.rs` |
+//! | paths and metainfo, info-hashes of known torrents | `tests/metainfo_table/` |
+//! | messages of the DHT (BEP 5) | `src/proto/krpc.rs` |
+//! | secure ids of nodes (BEP 42) | `src/dht/secure.rs` |
 //! | allowed fast sets (BEP 6) | `src/peer/fast.rs` |
+//! | messages of `ut_metadata` and `ut_pex` (BEP 9, 11) | `src/proto/ut_metadata.rs`, `ut_pex.rs` |
+//! | handshakes of the extension protocol (BEP 10) | `src/proto/extended.rs`, [`extended`] |
+//! | announces (BEP 3, 15, 41) | `src/proto/tracker_http/`, `src/proto/tracker_udp.rs` |
 //! | message streams | [`wire`] |
 //!
 //! # Where verdicts differ from other clients'
@@ -27,5 +32,6 @@
 #![allow(clippy::unwrap_used)] // A test that meets what it does not expect has failed.
 
 mod bencode;
+mod extended;
 mod magnet;
 mod wire;
