@@ -29,6 +29,20 @@ const BYSTANDERS: [Client; 13] = [
 
 const OTHERS: [Client; 4] = [Libtorrent, Transmission, Aria2, Rqbit];
 
+/// Ours is the only seed of one torrent, and the only leech of another.
+#[test]
+fn a_magnet_is_resolved_through_a_dht_of_twenty_nodes_by_others_from_us_and_by_us_from_others() {
+    let Some(mut swarm) = Swarm::open(Way::Dht, &[&OTHERS[..], &[Swarmloop]].concat()) else {
+        return;
+    };
+    ENTRIES.into_iter().chain(BYSTANDERS).for_each(|client| swarm.bystander(client));
+    let _seeds = [swarm.seed(Swarmloop, Payload::Multi), swarm.seed(Libtorrent, Payload::Single)];
+    let mut leeches: Vec<Member> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
+    leeches.push(swarm.leech(Swarmloop, Payload::Single));
+    assert!(swarm.nodes() >= 20, "{} nodes", swarm.nodes());
+    swarm.wait_complete(&mut leeches);
+}
+
 #[test]
 #[ignore = "a control of the harness, without swarmloop"]
 fn others_resolve_a_magnet_from_libtorrent_through_the_dht() {

@@ -6,8 +6,8 @@
 //! one client to the other, [`pex`] what they tell each other of their peers.
 //!
 //! A test whose programs are not here, or that may not make namespaces, says `skipped: ...` and
-//! passes; with `SWARMLOOP_REQUIRE_PEERS=1` it fails. The ignored test is a control, with no
-//! swarmloop in it (`cargo test --test private_net -- --ignored`).
+//! passes; with `SWARMLOOP_REQUIRE_PEERS=1` it fails. The ignored test is a control,
+//! with no swarmloop in it (`cargo test --test private_net -- --ignored`).
 
 // Namespaces are Linux's.
 #![cfg(target_os = "linux")]
