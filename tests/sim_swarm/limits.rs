@@ -190,7 +190,7 @@ fn what_a_peer_that_left_was_to_be_sent_does_not_make_the_rest_come_in_bursts() 
         let leecher = add_leechers(&mut sim, &source, &[seeder], 1)[0];
         // A block takes 320 ms: this is in the midst of one.
         sim.run_for(Duration::from_millis(2_150));
-        assert!(sent(&sim, seeder) % (16 << 10) > 0, "leecher {n}");
+        assert!(!sent(&sim, seeder).is_multiple_of(16 << 10), "leecher {n}");
         sim.command(leecher, |session, now| session.remove_torrent(ONLY, now));
         sim.run_for(MS * 100);
     }
