@@ -12,6 +12,7 @@ pub mod krpc;
 pub mod magnet;
 pub mod message;
 pub mod metainfo;
+pub mod priority;
 pub mod tracker_http;
 pub mod tracker_scrape;
 pub mod tracker_serve;

@@ -312,6 +312,9 @@ impl Session {
     ) {
         self.announce_ended(torrent, What::AnnounceAnswered, now);
         let Some(mut announcing) = self.take_announcing(torrent) else { return };
+        if let Some(ip) = reply.external_ip {
+            self.learn_address(ip);
+        }
         let Some(entry) = self.entry_mut(torrent) else { return };
         let reach = Reach::of(from.ip());
         for addr in &reply.peers {

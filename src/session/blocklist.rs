@@ -52,7 +52,7 @@ impl Session {
         if self.config.blocklist.is_none() {
             return;
         }
-        let peek = |session: &Self| session.entry(torrent)?.torrent.candidates.peek(now);
+        let peek = |session: &mut Self| session.entry_mut(torrent)?.torrent.candidates.peek(now);
         while let Some(addr) = peek(self).filter(|addr| self.is_blocked(addr.ip())) {
             let Some(entry) = self.entry_mut(torrent) else { return };
             entry.torrent.candidates.next(now);

@@ -37,6 +37,7 @@ mod torrents;
 pub mod trace;
 mod turn;
 mod udp_trackers;
+mod vantage;
 pub mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,7 @@ use crate::id::{Block, ConnId, InfoHash, TorrentId};
 use crate::net_policy::Reach;
 use crate::peer::PeerLimits;
 use crate::peer::error::{CloseReason, PeerError};
+use crate::proto::priority::Vantage;
 use crate::rate::TokenBucket;
 use crate::rng::Rng;
 use crate::stats::{Metric, Stats};
@@ -115,6 +117,8 @@ pub struct Session {
     questions: Questions,
     /// `None` if the DHT is not used.
     dht: Option<Box<DhtClient>>,
+    /// Where others see us.
+    vantage: Vantage,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -265,6 +269,7 @@ impl Session {
             looked_at: 0,
             restless: 0,
             trace: (config.trace_records > 0).then(|| Trace::new(config.trace_records)),
+            vantage: vantage::at_first(&config, &seeds),
             config,
             seeds,
             conns: Conns::default(),

@@ -119,7 +119,8 @@ impl Session {
         let id = self.next_id();
         let params = self.params(id, &new)?;
         self.tops.insert(&params.storage);
-        let torrent = Torrent::new(params, &self.work.ctx(now));
+        let mut torrent = Torrent::new(params, &self.work.ctx(now));
+        torrent.candidates.set_vantage(self.vantage);
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         let announcer = Announcer::new(tiers, &mut self.work.rng);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);

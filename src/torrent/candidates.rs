@@ -3,10 +3,12 @@
 //! Knows nothing of connections but what it is told of their fate. A failed dial backs off and
 //! doubles; an address that is banned is neither dialled nor let in; our own is remembered as ours.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::net_policy::{NamedBy, Purpose, Reach, net_policy};
+use crate::proto::priority::Vantage;
 use crate::time::{Duration, Instant};
 
 /// The most addresses remembered for one torrent; more are dropped as they come (trackers repeat
@@ -97,6 +99,11 @@ pub struct Candidates {
     /// Invariant: exactly the addresses that are [`State::Resting`], by the time until which they
     /// rest.
     resting: BTreeSet<(Instant, SocketAddr)>,
+    /// Invariant: exactly the addresses that are [`State::Ready`], the one to be dialled first in
+    /// front.
+    ready: BTreeSet<(Rank, SocketAddr)>,
+    /// Where we are, for the order of those.
+    us: Vantage,
     banned: BTreeSet<IpAddr>,
 }
 
@@ -107,10 +114,17 @@ struct Candidate {
     state: State,
 }
 
+/// Who is dialled first: those that the user named, those that nobody has failed to reach, the
+/// others; of each the one with the highest priority (BEP 40).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank(u8, Reverse<u32>);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// May be dialled from this time on.
     Resting(Instant),
+    /// May be dialled.
+    Ready(Rank),
     /// Is being dialled or connected.
     InUse,
     /// Will not be dialled again while we want nothing more.
@@ -122,6 +136,34 @@ enum State {
 }
 
 impl Candidates {
+    /// Takes in that others see us somewhere else: who is dialled first follows from it.
+    pub fn set_vantage(&mut self, us: Vantage) {
+        self.us = us;
+        for (_, addr) in std::mem::take(&mut self.ready) {
+            self.make_ready(addr);
+        }
+    }
+
+    fn make_ready(&mut self, addr: SocketAddr) {
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        let class = match (candidate.source, candidate.failures) {
+            (Source::User, _) => 0,
+            (_, 0) => 1,
+            _ => 2,
+        };
+        let rank = Rank(class, Reverse(self.us.priority(addr)));
+        candidate.state = State::Ready(rank);
+        self.ready.insert((rank, addr));
+    }
+
+    /// Lets those be dialled that have rested.
+    fn wake(&mut self, now: Instant) {
+        while let Some((_, addr)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
+            self.resting.pop_first();
+            self.make_ready(addr);
+        }
+    }
+
     /// Adds an address, if it is new, [may be dialled](net_policy), and there is room.
     pub fn add(&mut self, addr: SocketAddr, source: Source, now: Instant) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
@@ -146,13 +188,10 @@ impl Candidates {
         useless.is_some_and(|addr| self.known.remove(&addr).is_some())
     }
 
-    /// Takes the address that has been ready to be dialled for longest; it is in use from now on.
+    /// Takes the best of those that may be dialled; it is in use from now on.
     pub fn next(&mut self, now: Instant) -> Option<SocketAddr> {
-        let (ready_at, addr) = *self.resting.first()?;
-        if ready_at > now {
-            return None;
-        }
-        self.resting.pop_first();
+        self.wake(now);
+        let (_, addr) = self.ready.pop_first()?;
         if let Some(candidate) = self.known.get_mut(&addr) {
             candidate.state = State::InUse;
         }
@@ -160,13 +199,15 @@ impl Candidates {
     }
 
     /// Returns the address that [`Candidates::next`] would take.
-    pub fn peek(&self, now: Instant) -> Option<SocketAddr> {
-        self.resting.first().filter(|(ready_at, _)| *ready_at <= now).map(|(_, addr)| *addr)
+    pub fn peek(&mut self, now: Instant) -> Option<SocketAddr> {
+        self.wake(now);
+        self.ready.first().map(|(_, addr)| *addr)
     }
 
-    /// Returns when the next address may be dialled.
+    /// Returns when the next address may be dialled: [`Instant::ZERO`] for one that may be now.
     pub fn next_at(&self) -> Option<Instant> {
-        self.resting.first().map(|(at, _)| *at)
+        let is_ready = (!self.ready.is_empty()).then_some(Instant::ZERO);
+        is_ready.or_else(|| self.resting.first().map(|(at, _)| *at))
     }
 
     /// Records how a connection to `addr` that [`Candidates::next`] had led to came to its end.
@@ -243,6 +284,7 @@ impl Candidates {
     pub(super) fn rest(&mut self) {
         self.known.retain(|_, candidate| matches!(candidate.source, Source::User | Source::Link));
         self.resting.retain(|(_, addr)| self.known.contains_key(addr));
+        self.ready.retain(|(_, addr)| self.known.contains_key(addr));
     }
 
     /// Returns how many more contacts are taken of what a peer at `from` tells of others: few of
@@ -289,10 +331,13 @@ impl Candidates {
             self.banned.pop_first();
         }
         for (addr, candidate) in &mut self.known {
-            if addr.ip() == ip
-                && let State::Resting(at) = candidate.state
-            {
-                self.resting.remove(&(at, *addr));
+            let waited = addr.ip() == ip
+                && match candidate.state {
+                    State::Resting(at) => self.resting.remove(&(at, *addr)),
+                    State::Ready(rank) => self.ready.remove(&(rank, *addr)),
+                    _ => false,
+                };
+            if waited {
                 candidate.state = State::Never;
             }
         }
@@ -305,7 +350,7 @@ impl Candidates {
 
     /// Returns how many addresses wait to be dialled, now or later.
     pub fn resting(&self) -> usize {
-        self.resting.len()
+        self.resting.len() + self.ready.len()
     }
 
     /// Returns how many IP addresses are banned.
@@ -384,15 +429,58 @@ mod tests {
         for last in [1, 2, 3] {
             known.add(addr(last), TRACKER, at(0));
         }
-        assert_eq!(known.next(at(0)), Some(addr(1)));
-        known.ended(addr(1), Fate::Ourselves, at(1));
-        known.ban(addr(2).ip());
-        assert_eq!(known.next(at(9)), Some(addr(3)));
-        known.ban(addr(3).ip());
-        known.ended(addr(3), Fate::Worked, at(9));
-        known.add(addr(2), TRACKER, at(9));
+        let one = known.next(at(0)).expect("a candidate");
+        known.ended(one, Fate::Ourselves, at(1));
+        let two = known.peek(at(1)).expect("a candidate");
+        known.ban(two.ip());
+        let three = known.next(at(9)).expect("a candidate");
+        assert!(three != one && three != two);
+        known.ban(three.ip());
+        known.ended(three, Fate::Worked, at(9));
+        known.add(two, TRACKER, at(9));
         assert_eq!((known.next(at(99_999)), known.resting()), (None, 0));
-        assert!(known.is_banned("::ffff:10.0.0.2".parse().expect("an address")));
+        let mapped = format!("::ffff:{}", two.ip());
+        assert!(known.is_banned(mapped.parse().expect("an address")));
+    }
+
+    /// Takes all that may be dialled.
+    fn drain(known: &mut Candidates, now: Instant) -> Vec<SocketAddr> {
+        std::iter::from_fn(|| known.next(now)).collect()
+    }
+
+    #[test]
+    fn who_may_be_dialled_is_in_the_order_of_priority_within_each_class() {
+        let mut known = Candidates::default();
+        let all: Vec<SocketAddr> = (1..40).map(addr).collect();
+        for addr in &all {
+            known.add(*addr, TRACKER, at(0));
+        }
+        let by_priority = |us: Vantage, some: &[SocketAddr]| {
+            let mut some = some.to_vec();
+            some.sort_by_key(|addr| Reverse(us.priority(*addr)));
+            some
+        };
+        let order = drain(&mut known, at(0));
+        assert_eq!(order, by_priority(Vantage::default(), &all));
+        // One half fails and one is named by the user; the rest has worked.
+        let (failed, worked) = order.split_at(20);
+        for addr in failed {
+            known.ended(*addr, Fate::Failed, at(0));
+        }
+        for addr in worked {
+            known.ended(*addr, Fate::Worked, at(0));
+        }
+        let named = SocketAddr::from(([10, 9, 9, 9], 1));
+        known.add(named, Source::User, at(100));
+        assert_eq!(known.peek(at(100)), Some(named));
+        let us = Vantage::unknown([9; 16], 6881);
+        known.set_vantage(us);
+        assert_eq!(known.next_at(), Some(Instant::ZERO), "they may be dialled");
+        let order = drain(&mut known, at(100));
+        assert_eq!(order[0], named);
+        assert_eq!(order[1..20], by_priority(us, worked));
+        assert_eq!(order[20..], by_priority(us, failed));
+        assert_eq!((known.next_at(), known.resting()), (None, 0));
     }
 
     #[test]
