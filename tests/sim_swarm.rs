@@ -28,6 +28,8 @@ mod random;
 mod selecting;
 #[path = "sim_swarm/stopping.rs"]
 mod stopping;
+#[path = "sim_swarm/turnover.rs"]
+mod turnover;
 #[path = "sim_swarm/udp_trackers.rs"]
 mod udp_trackers;
 

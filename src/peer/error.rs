@@ -138,6 +138,9 @@ pub enum CloseReason {
     /// Its address is banned.
     #[error("banned")]
     Banned,
+    /// There was no place for others, and it was of no use.
+    #[error("made room for others")]
+    MadeRoom,
     /// Its address is on the user's blocklist.
     #[error("on the blocklist")]
     Blocked,

@@ -389,6 +389,12 @@ impl Peer {
         self.am_interested
     }
 
+    /// Returns since when we want something of the remote's and it chokes us; `None` if not both
+    /// are so.
+    pub fn waits_since(&self) -> Option<Instant> {
+        (self.am_interested && self.peer_choking).then_some(self.waits_since)
+    }
+
     /// Returns the payload received from the remote, in bytes a second.
     pub fn down_rate(&self, now: Instant) -> u64 {
         self.download.as_ref().map_or(0, |download| download.rate.bytes_per_s(now))

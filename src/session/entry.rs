@@ -44,6 +44,9 @@ pub(super) struct Entry {
     pub joining: BTreeSet<ConnId>,
     /// Those of them that we have dialled.
     pub half_open: usize,
+    /// When peers of no use make room for candidates; `None` while there is room, or nobody to make
+    /// it for.
+    pub turnover_at: Option<Instant>,
     /// Whether it stands in line for a dial.
     pub turn: Turn,
     /// Why the last dial that failed did, since the last peer connected.
@@ -143,6 +146,7 @@ impl Entry {
             limits: RateLimits::default(),
             joining: BTreeSet::new(),
             half_open: 0,
+            turnover_at: None,
             turn: Turn::Away,
             last_dial_error: None,
             unresolved: Vec::new(),
@@ -170,6 +174,7 @@ impl Entry {
         (self.tell_peers, self.look_up_at) = (false, None);
         self.last_dial_error = None;
         self.told_upload_only = false;
+        self.turnover_at = None;
     }
 
     /// Tells whether a graceful stop need not wait for it: its trackers know, and its state is
@@ -231,7 +236,7 @@ impl Entry {
         let (metadata, pex) = (self.torrent.metadata_timeout(), self.torrent.pex_timeout());
         [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
             .into_iter()
-            .chain([metadata, pex])
+            .chain([metadata, pex, self.turnover_at])
             .flatten()
             .min()
     }

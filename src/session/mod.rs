@@ -5,9 +5,9 @@
 //! connection, `turn` the decisions at the end of a turn, `torrents` the life of torrents and
 //! the disk's answers, `magnets` torrents of which only the hash is known, `announces` trackers,
 //! `questions` what is asked of them and of others for no torrent, `dial` new connections,
-//! `blocklist` those that are not wanted, `clients` those of the embedded tracker, `datagrams` what
-//! comes and goes without a connection, `udp_trackers` those who are asked so, `dht` the node of
-//! the DHT.
+//! `blocklist` those that are not wanted, `turnover` peers that make room for others, `clients`
+//! those of the embedded tracker, `datagrams` what comes and goes without a connection,
+//! `udp_trackers` those who are asked so, `dht` the node of the DHT.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
@@ -36,6 +36,7 @@ mod tops;
 mod torrents;
 pub mod trace;
 mod turn;
+mod turnover;
 mod udp_trackers;
 mod vantage;
 pub mod wheel;

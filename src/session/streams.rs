@@ -576,6 +576,7 @@ const fn fate(error: &PeerError, worked: bool) -> Fate {
         PeerError::Closed(CloseReason::SelfConnect) => Fate::Ourselves,
         PeerError::Closed(CloseReason::BothSeeds | CloseReason::BothUploadOnly) => Fate::Useless,
         PeerError::Closed(CloseReason::Duplicate) => Fate::Duplicate,
+        PeerError::Closed(CloseReason::MadeRoom) => Fate::MadeRoom,
         _ if worked => Fate::Worked,
         _ => Fate::Failed,
     }

@@ -239,6 +239,7 @@ impl Session {
         self.look_or_wait(torrent, now);
         self.look_up_again(torrent, now);
         self.line_up(torrent, now);
+        self.turn_over(torrent, now);
         self.dial(torrent, now);
         self.count_restless(torrent);
         if self.remove_if_done(torrent, now) {

@@ -86,6 +86,8 @@ pub enum Fate {
     Useless,
     /// Another connection to the same peer was kept; it uses the address until it ends.
     Duplicate,
+    /// It was of no use, and there was no place for others.
+    MadeRoom,
     /// It is ourselves.
     Ourselves,
     /// It was not made: the address is on the user's blocklist.
@@ -204,6 +206,12 @@ impl Candidates {
         self.ready.first().map(|(_, addr)| *addr)
     }
 
+    /// Returns how many may be dialled now.
+    pub fn ready(&mut self, now: Instant) -> usize {
+        self.wake(now);
+        self.ready.len()
+    }
+
     /// Returns when the next address may be dialled: [`Instant::ZERO`] for one that may be now.
     pub fn next_at(&self) -> Option<Instant> {
         let is_ready = (!self.ready.is_empty()).then_some(Instant::ZERO);
@@ -239,6 +247,7 @@ impl Candidates {
                 candidate.failures = 0;
                 Some(after)
             }
+            Fate::MadeRoom => Some(MAX_BACK_OFF),
             Fate::Failed => {
                 let doubled = first * 2_u32.saturating_pow(candidate.failures.min(16));
                 candidate.failures += 1;

@@ -23,4 +23,5 @@ mod timers;
 mod trace;
 mod tracker;
 mod tracker_udp;
+mod turnover;
 mod uploads;
