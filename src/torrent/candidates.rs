@@ -149,7 +149,7 @@ impl Candidates {
     fn make_ready(&mut self, addr: SocketAddr) {
         let Some(candidate) = self.known.get_mut(&addr) else { return };
         let class = match (candidate.source, candidate.failures) {
-            (Source::User, _) => 0,
+            (Source::User | Source::Link, _) => 0,
             (_, 0) => 1,
             _ => 2,
         };
@@ -303,7 +303,7 @@ impl Candidates {
         let (mut all, mut untried) = (0, 0);
         for known in by_pex {
             all += 1;
-            let is_untried = matches!(known.state, State::Resting(_));
+            let is_untried = matches!(known.state, State::Resting(_) | State::Ready(_));
             untried += usize::from(is_untried && known.source == Source::Pex(from));
         }
         MAX_UNTRIED_PEX.saturating_sub(untried).min(MAX_PEX.saturating_sub(all))
@@ -319,11 +319,12 @@ impl Candidates {
     /// address, and returns those of them that are in use.
     pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
         let mut in_use = Vec::new();
-        let resting = &mut self.resting;
+        let (resting, ready) = (&mut self.resting, &mut self.ready);
         self.known.retain(|addr, candidate| {
             let is_foreign = !matches!(candidate.source, Source::User | Source::Tracker(_));
             match candidate.state {
                 State::Resting(at) if is_foreign => _ = resting.remove(&(at, *addr)),
+                State::Ready(rank) if is_foreign => _ = ready.remove(&(rank, *addr)),
                 State::InUse if is_foreign => in_use.push(*addr),
                 _ => {}
             }
@@ -490,6 +491,24 @@ mod tests {
         assert_eq!(order[1..20], by_priority(us, worked));
         assert_eq!(order[20..], by_priority(us, failed));
         assert_eq!((known.next_at(), known.resting()), (None, 0));
+    }
+
+    #[test]
+    fn of_a_private_torrent_only_those_of_its_trackers_are_dialled_whether_they_have_rested_or_not()
+    {
+        let from = addr(9).ip();
+        let mut known = Candidates::default();
+        known.add(addr(1), TRACKER, at(0));
+        known.add(addr(2), Source::Pex(from), at(0));
+        known.add(addr(3), Source::Link, at(0));
+        assert_eq!(known.peek(at(0)), Some(addr(3)), "a link is the user's choice");
+        known.add(addr(4), Source::Pex(from), at(5));
+        assert_eq!(known.pex_room(from), MAX_UNTRIED_PEX - 2, "one has rested, one has not");
+        assert_eq!(known.keep_to_trackers(), []);
+        assert_eq!(
+            (known.resting(), known.next(at(9)), known.next(at(9))),
+            (1, Some(addr(1)), None)
+        );
     }
 
     #[test]
