@@ -65,8 +65,17 @@ pub fn decode_scrape(body: &[u8], hashes: &[InfoHash]) -> Result<ScrapeAnswer, R
         return Ok(ScrapeAnswer::Failure(failure));
     }
     let files = reply.get(b"files").and_then(Value::as_dict).ok_or(ReplyError::NoFiles)?;
-    let counts = |hash: &InfoHash| files.get(&hash.0).and_then(Value::as_dict).map(counts);
+    let counts = |hash: &InfoHash| {
+        let file = files.get(&hash.0).or_else(|| files.get(as_text(hash).as_bytes()));
+        file.and_then(Value::as_dict).map(counts)
+    };
     Ok(ScrapeAnswer::Swarms(hashes.iter().map(counts).collect()))
+}
+
+/// Returns a hash as trackers write it that take its bytes for the code points of a text:
+/// bittorrent-tracker 11 of npm.
+fn as_text(hash: &InfoHash) -> String {
+    hash.0.iter().map(|byte| char::from(*byte)).collect()
 }
 
 fn counts(file: Dict<'_, '_>) -> SwarmCounts {
@@ -133,6 +142,17 @@ mod tests {
         let asked = [hash(2), hash(7), hash(1)];
         let expected = ScrapeAnswer::Swarms(vec![Some(of(2)), None, Some(of(1))]);
         assert_eq!(decode_scrape(&body, &asked), Ok(expected));
+    }
+
+    #[test]
+    fn a_hash_may_be_written_as_a_text_of_its_bytes() {
+        let mut body = b"d5:filesd22:".to_vec();
+        body.extend_from_slice("\u{e9}\u{1}\u{ff}".as_bytes());
+        body.extend_from_slice(b"aaaaaaaaaaaaaaaaad8:completei4eeee");
+        let mut hash = hash(b'a');
+        hash.0[..3].copy_from_slice(&[0xe9, 1, 0xff]);
+        let counts = SwarmCounts { complete: 4, ..SwarmCounts::default() };
+        assert_eq!(decode_scrape(&body, &[hash]), Ok(ScrapeAnswer::Swarms(vec![Some(counts)])));
     }
 
     #[test]
