@@ -18,6 +18,7 @@ use crate::id::TorrentId;
 pub use crate::rate::RateLimits;
 /// What a client is started with: the same as a [`Reactor`], which it drives.
 pub use crate::reactor::ReactorConfig as ClientConfig;
+use crate::reactor::egress::EgressError;
 use crate::reactor::{Reactor, ReactorError};
 use crate::session::AddTorrentError;
 pub use crate::session::NewMagnet as AddMagnet;
@@ -45,6 +46,9 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// Traffic cannot be bound to the address or interface that was asked for.
+    #[error("cannot bind traffic: {0}")]
+    Bind(EgressError),
     /// The system refused something that the loop needs.
     #[error("cannot start the event loop: {0}")]
     Io(#[from] std::io::Error),
@@ -389,6 +393,7 @@ impl From<ReactorError> for ClientError {
     fn from(error: ReactorError) -> Self {
         match error {
             ReactorError::Listen { addr, source } => Self::Listen { addr, source },
+            ReactorError::Bind(error) => Self::Bind(error),
             ReactorError::Io(error) => Self::Io(error),
         }
     }

@@ -56,7 +56,12 @@ fn wrong_usage_exits_with_2_and_says_why() {
         (&["get"], "<TORRENT>..."),
         (&["get", "x.torrent", "--no-such-flag"], "'--no-such-flag'"),
         (&["get", "x.torrent", "--port", "70000"], "'70000' is no port (0 to 65535)"),
-        (&["get", "x.torrent", "--bind", "eth0"], "'eth0'"),
+        (&["get", "x.torrent", "--bind", "eth/0"], "'eth/0'"),
+        (&["get", "x.torrent", "--bind", "nowhere0"], "no interface is called 'nowhere0'"),
+        (&["seed", "x.torrent", "--bind", "nowhere0"], "no interface is called 'nowhere0'"),
+        (&["share", "x", "--bind", "nowhere0"], "no interface is called 'nowhere0'"),
+        // 192.0.2.0/24 is for documentation (RFC 5737), so it is not ours.
+        (&["get", "x.torrent", "--bind", "192.0.2.1"], "no interface has the address 192.0.2.1"),
         (&["get", "x.torrent", "--timeout", "0"], "the time must be longer than nothing"),
         (&["get", "x.torrent", "--timeout", "0s"], "the time must be longer than nothing"),
         (&["seed", "x.torrent", "here", "--dir", "there"], "--dir"),

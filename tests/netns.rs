@@ -5,8 +5,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "netns/bound.rs"]
+mod bound;
 #[path = "common/netns.rs"]
 mod netns;
+#[path = "netns/site.rs"]
+mod site;
+#[path = "common/torrent.rs"]
+mod torrent;
+#[path = "common/wait.rs"]
+mod wait;
+#[path = "netns/witness.rs"]
+mod witness;
 
 use std::{
     fs,

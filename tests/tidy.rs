@@ -57,6 +57,30 @@ const EXCEPTIONS: &[Exception] = &[
         count: 10,
         reason: "intrinsics, each with the reason why it is sound",
     },
+    Exception {
+        file: "cli/demo.rs",
+        rule: Rule::Socket,
+        count: 1,
+        reason: "asks whether an address of loopback is ours, and sends nothing",
+    },
+    Exception {
+        file: "cli/network.rs",
+        rule: Rule::Socket,
+        count: 1,
+        reason: "asks whether IPv6 is spoken here, and sends nothing",
+    },
+    Exception {
+        file: "cli/share.rs",
+        rule: Rule::Socket,
+        count: 1,
+        reason: "asks for our own address where traffic is not bound, and sends nothing",
+    },
+    Exception {
+        file: "reactor/resolver.rs",
+        rule: Rule::Socket,
+        count: 1,
+        reason: "the system's resolver, where traffic is not bound",
+    },
 ];
 
 /// Where sockets, files, threads, clocks and locks are at home.
@@ -93,6 +117,13 @@ const NOWHERE: [(&str, &str); 6] = [
     ("unsafe", "the crate denies it"),
 ];
 
+/// What makes sockets, which can then leak what the user has bound: only where it is bound.
+const SOCKETS: [&str; 5] =
+    ["Socket::new", "UdpSocket::bind", "TcpListener::bind", "TcpStream::connect", "ToSocketAddrs"];
+
+/// Where that is; the binaries for measuring have nothing to hide.
+const SOCKET_MAKERS: [&str; 2] = ["reactor/egress.rs", "bin/"];
+
 /// Where lengths and indices come from the wire.
 const CODECS: [&str; 2] = ["proto/", "wire/"];
 
@@ -123,6 +154,7 @@ enum Rule {
     Columns,
     Purity,
     Word,
+    Socket,
     Cast,
     Header,
     Exception,
@@ -224,6 +256,14 @@ fn check_words(source: &Source, find: &mut impl FnMut(usize, Rule, String)) {
     for (word, reason) in NOWHERE {
         for at in occurrences(&source.code, word) {
             find(source.line(at), Rule::Word, format!("`{word}`: {reason}"));
+        }
+    }
+    if !SOCKET_MAKERS.iter().any(|place| source.path.starts_with(place)) {
+        for word in SOCKETS {
+            for at in occurrences(&source.code, word) {
+                let what = format!("`{word}`: only an `Egress` makes sockets");
+                find(source.line(at), Rule::Socket, what);
+            }
         }
     }
     for (index, line) in source.raw.lines().enumerate() {
@@ -714,6 +754,16 @@ mod tests {
         assert_eq!(findings("rate.rs", raw), []);
         assert_eq!(findings("wire/recv.rs", "fn f(x: u8) -> u64 { x as u64 }"), []);
         assert_eq!(findings("wire/recv.rs", "use x as usize_of;"), []);
+    }
+
+    #[test]
+    fn sockets_are_made_in_one_place() {
+        let raw = "fn f() {\n    let s = std::net::UdpSocket::bind(addr);\n}";
+        assert_eq!(findings("reactor/udp.rs", raw), [(2, Rule::Socket)]);
+        assert_eq!(findings("cli/get.rs", "use std::net::ToSocketAddrs;"), [(1, Rule::Socket)]);
+        assert_eq!(findings("reactor/egress.rs", raw), []);
+        assert_eq!(findings("bin/swarmloop-bench/load/mod.rs", raw), []);
+        assert_eq!(findings("reactor/udp.rs", "fn f() { UdpSocketState::new(s) }"), []);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(crate) struct Route {
 impl From<&RouteArgs> for Route {
     fn from(args: &RouteArgs) -> Self {
         let network = NetworkArgs {
-            bind: args.bind,
+            bind: args.bind.clone(),
             ca_files: args.ca_files.clone(),
             ..NetworkArgs::default()
         };

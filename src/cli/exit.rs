@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use swarmloop::client::ClientError;
 use swarmloop::disk::job::{DiskError, DiskErrorKind};
+use swarmloop::reactor::egress::EgressError;
 use swarmloop::session::io::{DiskFull, FileInTheWay, Phase};
 use swarmloop::text::Escaped;
 
@@ -132,6 +133,8 @@ impl Failure {
     pub(crate) fn client(error: &ClientError) -> Self {
         let (exit, code) = match error {
             ClientError::Listen { source, .. } => (exit_of(source), "cannot_listen"),
+            ClientError::Bind(EgressError::System(source)) => (exit_of(source), "cannot_bind"),
+            ClientError::Bind(_) => (Exit::Usage, "cannot_bind"),
             ClientError::Io(source) => (exit_of(source), "cannot_start"),
             _ => (Exit::Failed, "engine"),
         };

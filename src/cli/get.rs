@@ -36,6 +36,7 @@ const MAX_NOTES: usize = 3;
 
 /// Downloads; torrents that cannot be read are told of and left out.
 pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    network::egress(&args.network, ui)?;
     let arguments = list::arguments(&args.torrents, &args.input_file)?;
     check_flags(args, arguments.len())?;
     let (torrents, sought, lost) = load_all(&arguments, args, ui);

@@ -6,9 +6,12 @@ use std::num::NonZeroUsize;
 
 use swarmloop::client::{Client, ClientConfig, ClientError};
 use swarmloop::proto::metainfo::Metainfo;
+use swarmloop::reactor::egress::Egress;
+use swarmloop::reactor::resolver::can_resolve;
 use swarmloop::session::config::Config;
+use swarmloop::text::Escaped;
 
-use super::args::network::{Encryption, NetworkArgs};
+use super::args::network::{Bind, Encryption, NetworkArgs};
 use super::blocklist;
 use super::dht;
 use super::exit::Failure;
@@ -49,12 +52,12 @@ pub(crate) fn start_with(
         let mut session = config(args);
         session.listen_port = port;
         session.trace_records = trace_records;
-        let listen = listen_on(bind(args), port);
+        let listen = listen_on(args, port);
         let workers = workers();
         let ca_certificates = ca_certificates(args);
         let mut config =
             ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
-        dht::configure(args, bind(args), &mut config);
+        dht::configure(args, bind(args).0.first().copied(), &mut config);
         adapt(&mut config);
         Client::start(config)
     })
@@ -82,7 +85,7 @@ pub(crate) fn ca_certificates(args: &NetworkArgs) -> Vec<Vec<u8>> {
 /// Returns the engine's defaults with what the arguments change.
 pub(crate) fn config(args: &NetworkArgs) -> Config {
     let mut config = Config::default();
-    config.bind = bind(args).into_iter().collect();
+    (config.bind, config.bind_interface) = bind(args);
     config.announce_port = args.announce_port.unwrap_or(0);
     config.announce_ip = args.announce_ip;
     config.dscp = args.dscp.unwrap_or(config.dscp);
@@ -109,14 +112,38 @@ pub(crate) fn config(args: &NetworkArgs) -> Config {
     config
 }
 
-/// Returns the address that all connections use: one of a family, whatever it is, if only that
-/// family is to be used.
-fn bind(args: &NetworkArgs) -> Option<IpAddr> {
-    match (args.ipv4, args.ipv6) {
-        (true, _) => Some(Ipv4Addr::UNSPECIFIED.into()),
-        (_, true) => Some(Ipv6Addr::UNSPECIFIED.into()),
-        _ => args.bind,
+/// Returns the addresses and the interface that traffic is bound to: an address of a family,
+/// whatever it is, if only that family is to be used.
+fn bind(args: &NetworkArgs) -> (Vec<IpAddr>, Option<String>) {
+    match (args.ipv4, args.ipv6, &args.bind) {
+        (true, _, _) => (vec![Ipv4Addr::UNSPECIFIED.into()], None),
+        (_, true, _) => (vec![Ipv6Addr::UNSPECIFIED.into()], None),
+        (.., Some(Bind::Address(addr))) => (vec![*addr], None),
+        (.., Some(Bind::Interface(name))) => (Vec::new(), Some(name.clone())),
+        (.., None) => (Vec::new(), None),
     }
+}
+
+/// Returns the way that the arguments leave to traffic, before anything is done; says what of it
+/// is worth knowing.
+pub(crate) fn egress(args: &NetworkArgs, ui: &mut Ui) -> Result<Egress, Failure> {
+    let (addrs, interface) = bind(args);
+    let egress = Egress::new(&addrs, interface.as_deref())
+        .map_err(|error| Failure::start(&ClientError::Bind(error), "--port"))?;
+    for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+        if let Some(name) = &interface
+            && !egress.speaks(is_ipv4)
+        {
+            let name = Escaped(name);
+            ui.say(&format!("--bind {name} has no {family} address: {family} is not used"));
+        }
+    }
+    if !can_resolve(&egress) {
+        let text = "no name server in /etc/resolv.conf can be asked the way that --bind leaves: \
+                    trackers and peers are found by address, not by name";
+        ui.warning("no_name_server", text, None);
+    }
+    Ok(egress)
 }
 
 /// Adds the trackers that the user named to a torrent's own, each in a tier behind those before it
@@ -171,16 +198,20 @@ fn start_on<T>(
 }
 
 /// Returns where to listen at a port: on the one address that was asked for, else on every one of
-/// the families that this machine speaks.
-pub(crate) fn listen_on(bind: Option<IpAddr>, port: u16) -> Vec<SocketAddr> {
-    listen_addrs(bind, port, has_ipv6())
+/// the families that are spoken.
+pub(crate) fn listen_on(args: &NetworkArgs, port: u16) -> Vec<SocketAddr> {
+    let (addrs, interface) = bind(args);
+    // What cannot be is said when the client starts.
+    let egress = Egress::new(&addrs, interface.as_deref()).unwrap_or_default();
+    listen_addrs(&addrs, port, [egress.speaks(true), egress.speaks(false) && has_ipv6()])
 }
 
-fn listen_addrs(bind: Option<IpAddr>, port: u16, has_ipv6: bool) -> Vec<SocketAddr> {
+fn listen_addrs(bind: &[IpAddr], port: u16, [has_ipv4, has_ipv6]: [bool; 2]) -> Vec<SocketAddr> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match bind {
-        Some(address) => vec![SocketAddr::from((address, port))],
+    match bind.first() {
+        Some(address) => vec![SocketAddr::from((*address, port))],
+        None if !has_ipv4 => vec![v6],
         // With any port the two families would get different ones, and announces name only one.
         None if port == 0 || !has_ipv6 => vec![v4],
         None => vec![v4, v6],
@@ -198,6 +229,7 @@ mod tests {
     use swarmloop::session::config::DSCP_LOWER_EFFORT;
 
     use crate::cli::args::timeouts::TimeoutArgs;
+    use crate::cli::exit::Exit;
     use crate::cli::files::tests::metainfo;
     use crate::cli::ui::tests::{plain, recorded};
 
@@ -253,13 +285,33 @@ mod tests {
 
     #[test]
     fn one_family_is_an_address_of_it_whatever_it_is() {
-        let bound = |args: &NetworkArgs| bind(args).map(|ip| ip.to_string());
+        let bound = |args: &NetworkArgs| {
+            let (addrs, interface) = bind(args);
+            let addrs: Vec<String> = addrs.iter().map(ToString::to_string).collect();
+            (addrs.join(" "), interface.unwrap_or_default())
+        };
+        let expected = |addrs: &str, interface: &str| (addrs.to_owned(), interface.to_owned());
         let none = NetworkArgs::default();
-        assert_eq!(bound(&none), None);
-        assert_eq!(bound(&NetworkArgs { ipv4: true, ..none.clone() }), Some("0.0.0.0".to_owned()));
-        assert_eq!(bound(&NetworkArgs { ipv6: true, ..none.clone() }), Some("::".to_owned()));
-        let named = NetworkArgs { bind: "127.0.0.2".parse().ok(), ..none };
-        assert_eq!(bound(&named), Some("127.0.0.2".to_owned()));
+        assert_eq!(bound(&none), expected("", ""));
+        let v4 = NetworkArgs { ipv4: true, ..none.clone() };
+        assert_eq!(bound(&v4), expected("0.0.0.0", ""));
+        let v6 = NetworkArgs { ipv6: true, ..none.clone() };
+        assert_eq!(bound(&v6), expected("::", ""));
+        let addr = Bind::Address("127.0.0.2".parse().expect("an address"));
+        let named = NetworkArgs { bind: Some(addr), ..none.clone() };
+        assert_eq!(bound(&named), expected("127.0.0.2", ""));
+        let interface = Some(Bind::Interface("tun0".to_owned()));
+        assert_eq!(bound(&NetworkArgs { bind: interface, ..none }), expected("", "tun0"));
+    }
+
+    #[test]
+    fn a_way_that_does_not_exist_is_wrong_usage() {
+        let (mut ui, _, _) = recorded(&plain());
+        let bind = Some(Bind::Interface("no-such-thing".to_owned()));
+        let args = NetworkArgs { bind, ..NetworkArgs::default() };
+        let failure = egress(&args, &mut ui).expect_err("there is none");
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("no interface is called 'no-such-thing'"));
     }
 
     #[test]
@@ -332,13 +384,16 @@ mod tests {
     #[test]
     fn both_families_listen_unless_one_address_was_asked_for() {
         let text = |bind: Option<&str>, port, has_ipv6| -> Vec<String> {
-            let bind = bind.map(|text| text.parse().expect("an address"));
-            listen_addrs(bind, port, has_ipv6).iter().map(ToString::to_string).collect()
+            let bind: Vec<IpAddr> =
+                bind.map(|text| text.parse().expect("an address")).into_iter().collect();
+            listen_addrs(&bind, port, [true, has_ipv6]).iter().map(ToString::to_string).collect()
         };
         assert_eq!(text(None, 6881, true), ["0.0.0.0:6881", "[::]:6881"]);
         assert_eq!(text(None, 6881, false), ["0.0.0.0:6881"]);
         assert_eq!(text(None, 0, true), ["0.0.0.0:0"]);
         assert_eq!(text(Some("::1"), 5, true), ["[::1]:5"]);
         assert_eq!(text(Some("127.0.0.2"), 0, true), ["127.0.0.2:0"]);
+        let only_v6 = listen_addrs(&[], 0, [false, true]);
+        assert_eq!(only_v6, ["[::]:0".parse().expect("an address")]);
     }
 }

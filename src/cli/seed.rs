@@ -20,6 +20,7 @@ use super::watch::{End, Watch};
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    network::egress(&args.network, ui)?;
     let route = Route::from(&args.network);
     let mut torrent = input::load_by(&args.torrent, &Fetcher::new(&route))?;
     warn_of_notes(1, &torrent, ui);

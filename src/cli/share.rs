@@ -45,6 +45,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 
 /// Shares until a signal comes, or until those have everything that it was meant for.
 pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
+    let egress = network::egress(&args.network, ui)?;
     let to_create = args.to_create();
     if args.output.is_some() {
         match create::output(&to_create)? {
@@ -67,7 +68,8 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     };
     let info_hash = hashed.metainfo(&hashed.torrent(&[]))?.info_hash;
     let client = start(args, info_hash, ui)?;
-    let offer = Offer::new(args, &client, &hashed)?;
+    let ip = egress.addrs().first().copied().or_else(outward_address);
+    let offer = Offer::new(args, ip, &client, &hashed)?;
     client.serve_files(vec![offer.file()]).map_err(|error| Failure::client(&error))?;
     if let (Some(_), Some(path)) = (&args.output, hashed.output().path()) {
         put(path, &offer.torrent, false)?;
@@ -108,7 +110,7 @@ fn start(args: &ShareArgs, info_hash: InfoHash, ui: &mut Ui) -> Result<Client, F
     let mut result = Err(ClientError::Ended);
     for port in ports {
         result = network::start_with(&args.network, 0, |config: &mut ClientConfig| {
-            config.tracker_listen = network::listen_on(args.network.bind, port);
+            config.tracker_listen = network::listen_on(&args.network, port);
             config.tracker_udp.clone_from(&config.tracker_listen);
             config.tracker = tracker(info_hash);
             config.session.blocklist.clone_from(&blocklist);
@@ -149,8 +151,13 @@ struct Offer {
 }
 
 impl Offer {
-    fn new(args: &ShareArgs, client: &Client, hashed: &Hashed<'_>) -> Result<Self, Failure> {
-        let ip = args.network.bind.or_else(outward_address);
+    /// Offers what others reach at `ip`; if it is `None`, nobody does.
+    fn new(
+        args: &ShareArgs,
+        ip: Option<IpAddr>,
+        client: &Client,
+        hashed: &Hashed<'_>,
+    ) -> Result<Self, Failure> {
         let at = |addrs: &[SocketAddr]| {
             let port = addrs.first().map_or(0, SocketAddr::port);
             SocketAddr::new(ip.unwrap_or(Ipv4Addr::LOCALHOST.into()), port)

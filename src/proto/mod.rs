@@ -5,6 +5,7 @@ pub mod addr;
 pub mod bencode;
 pub mod blocklist;
 pub mod compact;
+pub mod dns;
 pub mod extended;
 pub mod handshake;
 pub mod http;

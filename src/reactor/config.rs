@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::egress::EgressError;
 use crate::dht::DhtConfig;
 use crate::session::config::Config;
 use crate::tracker_server::ServerConfig;
@@ -64,6 +65,9 @@ pub enum ReactorError {
         /// Why.
         source: io::Error,
     },
+    /// Traffic cannot be bound to the address or interface that was asked for.
+    #[error("cannot bind traffic: {0}")]
+    Bind(#[from] EgressError),
     /// The system refuses something that the loop needs.
     #[error("cannot start the event loop: {0}")]
     Io(#[from] io::Error),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -10,10 +10,10 @@ use mio::{Interest, Registry, Token};
 
 use crate::id::ConnId;
 use crate::session::Session;
-use crate::session::config::Config;
 use crate::session::io::Closed;
 use crate::time::Instant;
 
+use super::egress::Egress;
 use super::net;
 use super::tls::Tls;
 
@@ -21,8 +21,8 @@ use super::tls::Tls;
 #[derive(Debug)]
 pub(super) struct Streams {
     pub(super) slots: Vec<Option<Stream>>,
-    /// Addresses that dials leave from; empty for any.
-    bind: Vec<IpAddr>,
+    /// The way that dials leave.
+    egress: Egress,
     /// What packets of dialled streams are marked with.
     dscp: u8,
     /// What stands between sockets and the session, where something does.
@@ -69,8 +69,8 @@ fn token_of(id: ConnId) -> Token {
 }
 
 impl Streams {
-    pub(super) fn new(config: &Config, tls: Tls) -> Self {
-        Self { slots: Vec::new(), bind: config.bind.clone(), dscp: config.dscp, tls }
+    pub(super) fn new(egress: Egress, dscp: u8, tls: Tls) -> Self {
+        Self { slots: Vec::new(), egress, dscp, tls }
     }
 
     /// Adds a stream, registered once for its whole life.
@@ -107,7 +107,7 @@ impl Streams {
         addr: SocketAddr,
         registry: &Registry,
     ) -> io::Result<()> {
-        let socket = net::dial(addr, &self.bind, self.dscp)?;
+        let socket = net::dial(addr, &self.egress, self.dscp)?;
         self.add(id, socket, registry, true)
     }
 

@@ -8,8 +8,10 @@
 pub mod clock;
 mod config;
 mod conn;
+pub mod egress;
 pub mod files;
 pub mod hashing;
+mod interfaces;
 pub mod limits;
 pub mod net;
 pub mod resolver;
@@ -42,6 +44,7 @@ use crate::time::{Duration, Instant};
 use clock::Clock;
 pub use config::{ReactorConfig, ReactorError};
 use conn::{Flow, Streams};
+use egress::Egress;
 use limits::{FdBudget, raise_fd_limit};
 use resolver::{Resolved, Resolver};
 use tls::Tls;
@@ -166,6 +169,7 @@ impl Reactor {
     /// # Errors
     /// [`ReactorError`]: the user's fault (an address that cannot be listened on), or the system's.
     pub fn new(config: ReactorConfig) -> Result<Self, ReactorError> {
+        let egress = Egress::of(&config.session)?;
         let FdBudget { conns, files } = raise_fd_limit();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -174,7 +178,7 @@ impl Reactor {
         let trackers = config.tracker_listen.iter().map(|addr| (*addr, Listener::Tracker));
         for (addr, purpose) in peers.chain(trackers) {
             let token = Token(FIRST_LISTENER - listeners.len());
-            listeners.push(Listening::open(addr, purpose, dscp, &poll, token)?);
+            listeners.push(Listening::open(addr, purpose, &egress, dscp, &poll, token)?);
         }
         let wake = || {
             let waker = Arc::clone(&waker);
@@ -182,7 +186,7 @@ impl Reactor {
         };
         let workers = Workers::start(config.workers, wake(), files)?;
         let keeper = workers.start_beside(KEEPERS, wake())?;
-        let resolver = Resolver::new(wake());
+        let resolver = Resolver::new(wake(), &egress);
         let tls = Tls::new(config.ca_certificates, wake());
         let clock = Clock::start();
         let mut session_config = config.session;
@@ -190,22 +194,20 @@ impl Reactor {
         divide_conns(&mut session_config, conns, serves_http);
         let ours = listeners.iter().find(|listening| listening.purpose == Listener::Peers);
         session_config.listen_port = ours.map_or(0, |listening| listening.addr.port());
-        let streams = Streams::new(&session_config, tls);
-        let bind = session_config.bind.clone();
         let mut session = Session::new(session_config, clock::seeds()?, clock.now());
         if serves_http || !config.tracker_udp.is_empty() {
             session.serve_tracker(config.tracker);
         }
         let mut sockets = Sockets::default();
         let heard_at = addrs_of(&listeners, Listener::Peers);
-        sockets.open_for_peers(&heard_at, &bind, &mut session, poll.registry());
+        sockets.open_for_peers(&heard_at, &egress, &mut session, poll.registry());
         if let Some(dht) = config.dht {
             session.use_dht(dht, config.dht_saved);
         }
         for addr in config.tracker_udp {
             let addr = with_port_of_http(addr, &listeners);
             sockets
-                .open(addr, Listener::Tracker, &mut session, poll.registry())
+                .open(addr, Listener::Tracker, &egress, &mut session, poll.registry())
                 .map_err(|source| ReactorError::Listen { addr, source })?;
         }
         Ok(Self {
@@ -216,7 +218,7 @@ impl Reactor {
             waker,
             listeners,
             sockets,
-            streams,
+            streams: Streams::new(egress, dscp, tls),
             ready: VecDeque::new(),
             unblocked: Vec::new(),
             broken: Vec::new(),
@@ -554,11 +556,12 @@ impl Listening {
     fn open(
         addr: SocketAddr,
         purpose: Listener,
+        egress: &Egress,
         dscp: u8,
         poll: &Poll,
         token: Token,
     ) -> Result<Self, ReactorError> {
-        let opened = net::listen(addr).and_then(|mut socket| {
+        let opened = net::listen(addr, egress).and_then(|mut socket| {
             poll.registry().register(&mut socket, token, Interest::READABLE)?;
             let addr = socket.local_addr()?;
             if purpose == Listener::Peers {

@@ -1,14 +1,18 @@
 //! Sockets as the loop wants them: non-blocking, with the options that peers need.
 //!
-//! Only here are sockets made; what is read from them and when is the business of the loop.
+//! Only here are sockets made, all of them by an [`Egress`]; what is read from them and when is the
+//! business of the loop.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{SockRef, Type};
+
+use super::egress::Egress;
+use crate::time::Duration;
 
 /// Connections that the system completes before the loop accepts them; a storm of dials after a
 /// start is not to be refused. The system caps it (`net.core.somaxconn`, 4096 on Linux).
@@ -21,39 +25,37 @@ const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
 /// The highest code point (RFC 2474: six bits).
 pub const MAX_DSCP: u8 = 0x3f;
 
-/// Opens a listening socket on `addr`; port 0 lets the system choose one.
+/// Opens a listening socket on `addr`; port 0 lets the system choose one. Any address is the one
+/// that traffic is bound to.
 ///
 /// An IPv6 socket takes no IPv4 connections, so both families can be listened on at one port.
 ///
 /// # Errors
 ///
-/// The user's: the port is taken, or the address is not ours.
-pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = stream_socket(addr)?;
+/// The user's: the port is taken, the address is not ours, or traffic is bound to another.
+pub fn listen(addr: SocketAddr, egress: &Egress) -> io::Result<TcpListener> {
+    let addr = egress.local(addr)?;
+    let socket = egress.socket(addr, Type::STREAM)?;
+    socket.set_nonblocking(true)?;
     // A restart finds connections of the last run in TIME_WAIT on this port.
     socket.set_reuse_address(true)?;
     // Accepted streams inherit it, which saves a call for each.
     socket.set_tcp_nodelay(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Opens a datagram socket on `addr`; port 0 lets the system choose one. An IPv6 socket takes no
-/// IPv4 datagrams.
+/// Opens a datagram socket on `addr`; port 0 lets the system choose one. Any address is the one
+/// that traffic is bound to. An IPv6 socket takes no IPv4 datagrams.
 ///
 /// # Errors
 ///
-/// The user's: the port is taken, or the address is not ours.
-pub fn datagram_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+/// The user's: the port is taken, the address is not ours, or traffic is bound to another.
+pub fn datagram_socket(addr: SocketAddr, egress: &Egress) -> io::Result<UdpSocket> {
+    let addr = egress.local(addr)?;
+    let socket = egress.socket(addr, Type::DGRAM)?;
     socket.set_nonblocking(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     // What comes while the loop is busy waits here; the system caps it (`net.core.rmem_max`).
     socket.set_recv_buffer_size(DATAGRAM_BUFFER)?;
     socket.bind(&addr.into())?;
@@ -80,30 +82,65 @@ pub fn mark<S: AsFd>(socket: &S, addr: SocketAddr, dscp: u8) {
     let _ = if addr.is_ipv6() { socket.set_tclass_v6(octet) } else { socket.set_tos_v4(octet) };
 }
 
-/// Begins to open a stream to `addr`, from the first address of `bind` that is of its family, its
-/// packets marked with the code point `dscp` (see [`mark`]).
+/// Begins to open a stream to `addr`, its packets marked with the code point `dscp` (see
+/// [`mark`]).
 ///
 /// The stream is to be registered with the poll; after each event on it, [`is_connected`] tells how
-/// it stands. With addresses in `bind` but none of that family, nothing is dialled: traffic that
-/// the user has bound to an address never leaves by another.
+/// it stands. It leaves by the way that `egress` allows, or not at all.
 ///
 /// # Errors
 ///
 /// What the system knows at once, [`fault`] tells by whose fault, and
-/// [`io::ErrorKind::AddrNotAvailable`] if `bind` has no address of the family.
-pub fn dial(addr: SocketAddr, bind: &[IpAddr], dscp: u8) -> io::Result<TcpStream> {
-    let source = source(addr.is_ipv4(), bind)?;
-    let socket = stream_socket(addr)?;
+/// [`io::ErrorKind::AddrNotAvailable`] if that family has no way out.
+pub fn dial(addr: SocketAddr, egress: &Egress, dscp: u8) -> io::Result<TcpStream> {
+    let socket = egress.socket(addr, Type::STREAM)?;
+    socket.set_nonblocking(true)?;
     // Requests are small and must not wait for the acknowledgement of those before them.
     socket.set_tcp_nodelay(true)?;
     mark(&socket, addr, dscp);
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
+    if let Some(source) = egress.source(addr.is_ipv4()) {
+        socket.bind(&source.into())?;
     }
     match socket.connect(&addr.into()) {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
         _ => Ok(TcpStream::from_std(socket.into())),
     }
+}
+
+/// Opens a datagram socket that blocks and speaks with `addr` alone, from a port that the system
+/// draws at random.
+///
+/// # Errors
+///
+/// As [`dial`].
+pub(super) fn blocking_datagrams(
+    addr: SocketAddr,
+    egress: &Egress,
+) -> io::Result<std::net::UdpSocket> {
+    let socket = egress.socket(addr, Type::DGRAM)?;
+    if let Some(source) = egress.source(addr.is_ipv4()) {
+        socket.bind(&source.into())?;
+    }
+    socket.connect(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// Opens a stream to `addr` that blocks, within `timeout`.
+///
+/// # Errors
+///
+/// As [`dial`], and [`io::ErrorKind::TimedOut`].
+pub(super) fn blocking_stream(
+    addr: SocketAddr,
+    egress: &Egress,
+    timeout: Duration,
+) -> io::Result<std::net::TcpStream> {
+    let socket = egress.socket(addr, Type::STREAM)?;
+    if let Some(source) = egress.source(addr.is_ipv4()) {
+        socket.bind(&source.into())?;
+    }
+    socket.connect_timeout(&addr.into(), timeout)?;
+    Ok(socket.into())
 }
 
 /// Tells whether a dialled stream is open; `false` while it is still being opened, which an event
@@ -131,7 +168,7 @@ pub enum Fault {
     /// There is no way to that address from here (no IPv6, no route): others of its kind will fare
     /// no better.
     Route,
-    /// This machine: out of descriptors, ports or memory, or a firewall or `bind` address of ours.
+    /// This machine: out of descriptors, ports or memory, or a firewall or interface of ours.
     /// Says nothing about the peer; dial or accept less for a while.
     Local,
 }
@@ -150,6 +187,7 @@ pub fn fault(error: &io::Error) -> Fault {
             | Errno::NOMEM
             | Errno::AGAIN
             | Errno::ADDRNOTAVAIL
+            | Errno::NODEV
             | Errno::ADDRINUSE
             | Errno::ACCESS
             | Errno::PERM,
@@ -158,31 +196,10 @@ pub fn fault(error: &io::Error) -> Fault {
     }
 }
 
-fn stream_socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Returns the address of `bind` that traffic of a family leaves from; `None` for any, if `bind` is
-/// empty.
-///
-/// # Errors
-///
-/// [`io::ErrorKind::AddrNotAvailable`] if `bind` has only addresses of the other family.
-pub(super) fn source(is_ipv4: bool, bind: &[IpAddr]) -> io::Result<Option<IpAddr>> {
-    let found = bind.iter().find(|source| source.is_ipv4() == is_ipv4).copied();
-    if found.is_none() && !bind.is_empty() {
-        let message = "no address to bind to is of this family";
-        return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, message));
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use mio::{Events, Interest, Poll, Token};
 
@@ -190,6 +207,7 @@ mod tests {
 
     const ANY_V4: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     const ANY_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+    const ANY: Egress = Egress::any();
     const LISTENER: Token = Token(0);
     const STREAM: Token = Token(1);
 
@@ -212,8 +230,8 @@ mod tests {
         }
 
         /// Dials `addr` and returns how that ended.
-        fn dialled(&mut self, addr: SocketAddr, bind: &[IpAddr]) -> io::Result<TcpStream> {
-            let mut stream = dial(addr, bind, 0)?;
+        fn dialled(&mut self, addr: SocketAddr, egress: &Egress) -> io::Result<TcpStream> {
+            let mut stream = dial(addr, egress, 0)?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.0.registry().register(&mut stream, STREAM, interest).unwrap();
             while !is_connected(&stream)? {
@@ -227,10 +245,10 @@ mod tests {
     fn a_dialled_and_an_accepted_stream_carry_bytes_without_delay() {
         for addr in [ANY_V4, ANY_V6] {
             let mut events = Loop::new();
-            let mut listener = listen(addr).unwrap();
+            let mut listener = listen(addr, &ANY).unwrap();
             events.0.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
             assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-            let mut near = events.dialled(listener.local_addr().unwrap(), &[]).unwrap();
+            let mut near = events.dialled(listener.local_addr().unwrap(), &ANY).unwrap();
             let (mut far, from) = loop {
                 match accept(&listener) {
                     Ok(accepted) => break accepted,
@@ -264,30 +282,32 @@ mod tests {
         // Someone else may have the other family's port of that number: a few tries.
         let (v4, _v6) = (0..16)
             .find_map(|_| {
-                let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)).unwrap();
+                let v4 = listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0), &ANY).unwrap();
                 let port = v4.local_addr().unwrap().port();
-                let v6 = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).ok()?;
+                let v6 = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), &ANY).ok()?;
                 Some((v4, v6))
             })
             .expect("one port of both families");
-        let taken = listen(v4.local_addr().unwrap()).unwrap_err();
+        let taken = listen(v4.local_addr().unwrap(), &ANY).unwrap_err();
         assert_eq!((taken.kind(), fault(&taken)), (io::ErrorKind::AddrInUse, Fault::Local));
     }
 
     #[test]
     fn a_dial_leaves_from_the_bound_address_of_its_family_or_not_at_all() {
-        let listener = listen(ANY_V4).unwrap();
+        let listener = listen(ANY_V4, &ANY).unwrap();
         let addr = listener.local_addr().unwrap();
         let local = Ipv4Addr::new(127, 0, 0, 9);
         let bind = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(local)];
-        let stream = Loop::new().dialled(addr, &bind).unwrap();
+        let both = Egress::new(&bind, None).unwrap();
+        let stream = Loop::new().dialled(addr, &both).unwrap();
         assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::V4(local));
 
-        let other_family = dial(addr, &bind[..1], 0).unwrap_err();
+        let only_v6 = Egress::new(&bind[..1], None).unwrap();
+        let other_family = dial(addr, &only_v6, 0).unwrap_err();
         assert_eq!(fault(&other_family), Fault::Local);
-        // 192.0.2.0/24 is for documentation (RFC 5737), so it is not ours.
-        let not_ours = dial(addr, &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))], 0).unwrap_err();
-        assert_eq!(fault(&not_ours), Fault::Local);
+        assert_eq!(fault(&listen(addr, &only_v6).unwrap_err()), Fault::Local);
+        let datagrams = datagram_socket(addr, &only_v6).unwrap_err();
+        assert_eq!(fault(&datagrams), Fault::Local);
     }
 
     #[test]
@@ -299,10 +319,10 @@ mod tests {
         for addr in [ANY_V4, ANY_V6] {
             for dscp in [0, 1, 46, MAX_DSCP] {
                 let mut events = Loop::new();
-                let mut listener = listen(addr).unwrap();
+                let mut listener = listen(addr, &ANY).unwrap();
                 mark(&listener, addr, dscp);
                 events.0.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();
-                let near = dial(listener.local_addr().unwrap(), &[], dscp).unwrap();
+                let near = dial(listener.local_addr().unwrap(), &ANY, dscp).unwrap();
                 events.wait(LISTENER);
                 let (far, _) = accept(&listener).unwrap();
                 let expected = u32::from(dscp) << 2;
@@ -313,8 +333,8 @@ mod tests {
 
     #[test]
     fn a_refused_dial_is_the_remotes_fault() {
-        let addr = listen(ANY_V4).unwrap().local_addr().unwrap();
-        let refused = Loop::new().dialled(addr, &[]).unwrap_err();
+        let addr = listen(ANY_V4, &ANY).unwrap().local_addr().unwrap();
+        let refused = Loop::new().dialled(addr, &ANY).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(fault(&refused), Fault::Remote);
     }

@@ -3,7 +3,12 @@
 //! The system's resolver is the only one that knows what the user has configured (hosts file, VPN,
 //! mDNS), and it blocks for as long as it likes: so it is asked on a few threads of its own, which
 //! nobody ever waits for. They are started when there is something to ask, and end when there is
-//! not.
+//! not. Where traffic is bound, the system would ask by any way: there the threads ask name servers
+//! themselves, over sockets that are bound as all others ([`stub`]).
+
+mod conf;
+mod lookup;
+mod stub;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -11,6 +16,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::egress::Egress;
 use crate::session::io::ResolveId;
 use crate::time::Duration;
 
@@ -49,13 +55,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Returns a resolver without threads.
+    /// Returns a resolver without threads, which asks the system, or name servers itself if traffic
+    /// is bound.
     ///
     /// `wake` is called when an answer is there that no earlier call has told of, at most once
     /// between two calls of [`Resolver::drain`]: on a thread of the resolver, or from within
     /// [`Resolver::resolve`] if the answer is known already.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self::with_lookup(wake, system_lookup)
+    pub fn new(wake: impl Fn() + Send + Sync + 'static, egress: &Egress) -> Self {
+        if !egress.is_bound() {
+            return Self::with_lookup(wake, system_lookup);
+        }
+        let egress = egress.clone();
+        Self::with_lookup(wake, move |host| stub::look_up(host, &egress))
     }
 
     fn with_lookup(
@@ -134,6 +145,12 @@ impl Resolver {
             self.shared.not_started(&error);
         }
     }
+}
+
+/// Tells whether names can be looked up beyond this machine, if traffic leaves it at all: whether
+/// the system names a server that can be asked the way that traffic is bound.
+pub fn can_resolve(egress: &Egress) -> bool {
+    !egress.is_bound() || egress.is_loopback() || stub::has_server(egress)
 }
 
 impl Drop for Resolver {

@@ -14,6 +14,7 @@ use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
+use super::egress::Egress;
 use super::net;
 use crate::session::Session;
 use crate::session::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId};
@@ -74,10 +75,11 @@ impl Sockets {
         &mut self,
         addr: SocketAddr,
         purpose: Listener,
+        egress: &Egress,
         session: &mut Session,
         registry: &Registry,
     ) -> io::Result<()> {
-        let mut socket = net::datagram_socket(addr)?;
+        let mut socket = net::datagram_socket(addr, egress)?;
         let addr = socket.local_addr()?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let token = Token(FIRST_SOCKET - self.open.len());
@@ -97,26 +99,24 @@ impl Sockets {
     }
 
     /// Opens the sockets from which trackers are asked: one a family, where peers are listened for
-    /// if they are, and never from an address that is not in `bind`. A family that this machine
-    /// does not speak has none.
+    /// if they are. A family that this machine does not speak, or that has no way out, has none.
     pub(super) fn open_for_peers(
         &mut self,
         listening: &[SocketAddr],
-        bind: &[IpAddr],
+        egress: &Egress,
         session: &mut Session,
         registry: &Registry,
     ) {
         for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
-            let Ok(source) = net::source(any.is_ipv4(), bind) else { continue };
-            let source = SocketAddr::new(source.unwrap_or(any), 0);
-            let is_allowed = |addr: &&SocketAddr| {
-                addr.is_ipv4() == any.is_ipv4() && (bind.is_empty() || bind.contains(&addr.ip()))
-            };
+            if !egress.speaks(any.is_ipv4()) {
+                continue;
+            }
             // Another program may have the port for UDP: then any other will do.
-            let heard_at = listening.iter().find(is_allowed).copied();
+            let is_of_family = |addr: &&SocketAddr| addr.is_ipv4() == any.is_ipv4();
+            let heard_at = listening.iter().find(is_of_family).copied();
             let fallback = heard_at.map(|addr| SocketAddr::new(addr.ip(), 0));
-            for addr in heard_at.into_iter().chain(fallback).chain([source]) {
-                if self.open(addr, Listener::Peers, session, registry).is_ok() {
+            for addr in heard_at.into_iter().chain(fallback).chain([SocketAddr::new(any, 0)]) {
+                if self.open(addr, Listener::Peers, egress, session, registry).is_ok() {
                     break;
                 }
             }
@@ -268,7 +268,10 @@ mod tests {
             let poll = Poll::new().unwrap();
             let mut sockets = Sockets::default();
             for addr in addrs {
-                sockets.open(*addr, Listener::Tracker, &mut session, poll.registry()).unwrap();
+                let any = Egress::any();
+                sockets
+                    .open(*addr, Listener::Tracker, &any, &mut session, poll.registry())
+                    .unwrap();
             }
             Self { poll, sockets, session }
         }
@@ -371,7 +374,8 @@ mod tests {
         let mut events = Loop::new(&[addr]);
         let taken = events.sockets.addrs(Listener::Tracker)[0];
         let Loop { sockets, session, poll } = &mut events;
-        let again = sockets.open(taken, Listener::Tracker, session, poll.registry());
+        let again =
+            sockets.open(taken, Listener::Tracker, &Egress::any(), session, poll.registry());
         assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }

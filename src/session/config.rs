@@ -95,8 +95,14 @@ pub struct Config {
     /// Addresses of peers that are neither dialled nor let in; `None` for none. Trackers are asked
     /// wherever they are, as by other clients: the user has chosen them.
     pub blocklist: Option<Arc<IpFilter>>,
-    /// Addresses that the driver binds and announces from; empty for any.
+    /// Addresses that all traffic of the driver leaves from and comes to, the first of each family,
+    /// trackers and the look-up of names included; empty for any. An unspecified one allows every
+    /// address of its family. The driver keeps to the interface that has the address as well, and
+    /// does not speak a family that is missing here.
     pub bind: Vec<IpAddr>,
+    /// The interface that all traffic of the driver leaves and comes by, as the above; `None` for
+    /// any. When it goes, traffic ends.
+    pub bind_interface: Option<String>,
     /// The differentiated services code point (RFC 2474) that the driver marks packets to peers
     /// and trackers with, 0 to 63. Lower effort (RFC 8622) lets everything else on a line that is
     /// full go first.
@@ -141,6 +147,7 @@ impl Default for Config {
             trace_records: 0,
             blocklist: None,
             bind: Vec::new(),
+            bind_interface: None,
             dscp: DSCP_LOWER_EFFORT,
         }
     }

@@ -56,17 +56,25 @@ pub(crate) fn have() -> bool {
 /// Nodes and the router between them.
 pub(crate) struct Network {
     router: Namespace,
+    /// The second octet of its addresses.
+    number: u8,
     links: u8,
 }
 
 impl Network {
     /// Makes a network without nodes; [`have`] has said that it can.
     pub(crate) fn new() -> Self {
+        Self::numbered(77)
+    }
+
+    /// The same, with another second octet than 77: nodes of several networks have to tell them
+    /// apart.
+    pub(crate) fn numbered(number: u8) -> Self {
         let router = Namespace::new();
         let on = "echo 1 >/proc/sys/net/ipv4/ip_forward; \
                   echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
         expect_success(&mut router.command("sh"), &["-c", on]);
-        Self { router, links: 0 }
+        Self { router, number, links: 0 }
     }
 
     /// Makes a node with one interface, `eth0`, through which it reaches every other node.
@@ -83,14 +91,15 @@ impl Network {
     /// this network; it leads to the /24 and /64 of its own addresses until there are routes.
     pub(crate) fn link(&mut self, node: &mut Node) {
         self.links += 1;
-        let number = self.links;
+        let v4 = |host| Ipv4Addr::new(10, self.number, self.links, host);
+        let v6 = |host| v6(self.number, self.links, host);
         let link = Link {
             name: format!("eth{}", node.links.len()),
-            router_name: format!("to{number}"),
-            v4: Ipv4Addr::new(10, 77, number, 2),
-            gateway_v4: Ipv4Addr::new(10, 77, number, 1),
-            v6: v6(number, 2),
-            gateway_v6: v6(number, 1),
+            router_name: format!("to{}", self.links),
+            v4: v4(2),
+            gateway_v4: v4(1),
+            v6: v6(2),
+            gateway_v6: v6(1),
         };
         let (near, far) = (&link.name, &link.router_name);
         let at = &node.namespace.name;
@@ -283,9 +292,10 @@ fn obstacle() -> Option<String> {
     why
 }
 
-/// The address `host` of the /64 with this number.
-fn v6(number: u8, host: u16) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd77, number.into(), 0, 0, 0, 0, 0, host)
+/// The address `host` of the /64 of a link; its digits look like those of the IPv4 address.
+fn v6(network: u8, link: u8, host: u16) -> Ipv6Addr {
+    let digits = u16::from(network / 10) << 4 | u16::from(network % 10);
+    Ipv6Addr::new(0xfd00 | digits, link.into(), 0, 0, 0, 0, 0, host)
 }
 
 fn expect_success(command: &mut Command, args: &[&str]) {

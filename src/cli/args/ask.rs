@@ -1,12 +1,11 @@
 //! The arguments of `scrape` and `announce`, and what `show` has of them.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::ValueHint;
 
-use super::network::{Certificates, ca_file, tracker};
+use super::network::{Bind, Certificates, bind, ca_file, tracker};
 use super::values;
 
 /// What the long help of `scrape` adds.
@@ -56,9 +55,9 @@ pub(crate) struct AskArgs {
 #[derive(Clone, Default, Debug, clap::Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct RouteArgs {
-    /// Local address that every connection uses
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    /// Local address or interface that all traffic uses, looking up names included
+    #[arg(long, value_name = "ADDR|INTERFACE", value_parser = bind)]
+    pub(crate) bind: Option<Bind>,
     /// Trust the certificates in this PEM file, too, when a server is asked over HTTPS; may be
     /// repeated
     #[arg(long = "ca-file", value_name = "FILE", value_parser = ca_file)]

@@ -25,9 +25,10 @@ pub(crate) struct NetworkArgs {
     /// Port or range of ports to listen on [default: the first free one of 6881-6889, else any]
     #[arg(short, long, value_name = "N[-M]", value_parser = ports)]
     pub(crate) port: Option<RangeInclusive<u16>>,
-    /// Local address that every connection uses
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<IpAddr>,
+    /// Local address or interface that all traffic uses, looking up names included; if it goes,
+    /// traffic ends
+    #[arg(long, value_name = "ADDR|INTERFACE", value_parser = bind)]
+    pub(crate) bind: Option<Bind>,
     /// Use IPv4 only
     #[arg(long, conflicts_with_all = ["ipv6", "bind"])]
     #[arg(hide_short_help = true)]
@@ -113,6 +114,15 @@ pub(crate) struct NetworkArgs {
     pub(crate) timeouts: TimeoutArgs,
 }
 
+/// What all traffic is bound to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Bind {
+    /// One of our addresses, and the interface that has it.
+    Address(IpAddr),
+    /// The interface of this name, with all its addresses.
+    Interface(String),
+}
+
 /// The certificates of a file, DER each.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates(pub(crate) Vec<Vec<u8>>);
@@ -169,6 +179,21 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         _ => Ok(ports),
     }
 }
+
+/// Reads an address, or the name of an interface: at most 15 bytes, without slashes and blanks.
+pub(super) fn bind(text: &str) -> Result<Bind, String> {
+    if let Ok(addr) = text.parse() {
+        return Ok(Bind::Address(addr));
+    }
+    let is_legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '/';
+    if (1..=MAX_INTERFACE_NAME).contains(&text.len()) && text.chars().all(is_legal) {
+        return Ok(Bind::Interface(text.to_owned()));
+    }
+    Err("an address like 192.0.2.1, or the name of an interface like tun0".to_owned())
+}
+
+/// Bytes of an interface's name (`IFNAMSIZ` less the zero behind it).
+const MAX_INTERFACE_NAME: usize = 15;
 
 /// Reads an address that others can dial.
 fn announce_ip(text: &str) -> Result<IpAddr, String> {
@@ -253,6 +278,19 @@ mod tests {
         }
         for text in ["", "64", "-1", "cs8", "cs", "cs11", "af14", "af51", "afé", "0x10", "high"] {
             assert!(dscp(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn traffic_is_bound_to_an_address_or_an_interface() {
+        for text in ["192.0.2.1", "::1", "0.0.0.0"] {
+            assert_eq!(bind(text), Ok(Bind::Address(text.parse().unwrap())));
+        }
+        for text in ["tun0", "wg-home.1", "eth0.100", "fünf", "abcdefghijklmno"] {
+            assert_eq!(bind(text), Ok(Bind::Interface(text.to_owned())));
+        }
+        for text in ["", "a b", "a/b", "tun0\n", "abcdefghijklmnop", "2001:db8::1::2222"] {
+            assert!(bind(text).is_err(), "{text:?}");
         }
     }
 

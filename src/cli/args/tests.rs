@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::later::LATER;
-use super::network::NetworkArgs;
+use super::network::{Bind, NetworkArgs};
 use super::output::{LINE_INTERVAL, ProgressArg, When};
 use super::*;
 use crate::cli::goals::{SeedGoal, Slow};
@@ -136,7 +136,7 @@ fn get_reads_its_flags() {
     assert_eq!(args.torrents, ["a.torrent", "b.torrent"]);
     assert_eq!(args.dir.as_deref(), Some(Path::new("out")));
     assert_eq!(args.network.port, Some(7000..=7010));
-    assert_eq!(args.network.bind, Some(IpAddr::from([127, 0, 0, 1])));
+    assert_eq!(args.network.bind, Some(Bind::Address([127, 0, 0, 1].into())));
     assert_eq!(args.network.peers, [("localhost".to_owned(), 1), ("::1".to_owned(), 65535)]);
     let NetworkArgs { max_peers, max_conns, unchoke_slots, .. } = args.network;
     assert_eq!((max_peers, max_conns, unchoke_slots), (Some(9), Some(10), Some(4)));
@@ -167,7 +167,7 @@ fn values_are_checked() {
         &["get", "x", "--port", "9-5"],
         &["get", "x", "--port", "5-"],
         &["get", "x", "--port", "-5"],
-        &["get", "x", "--bind", "eth0"],
+        &["get", "x", "--bind", "eth 0"],
         &["get", "x", "--peer", "localhost"],
         &["get", "x", "--peer", ":5"],
         &["get", "x", "--peer", "h:0"],

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mio::net::TcpStream;
+use swarmloop::reactor::egress::Egress;
 use swarmloop::reactor::net;
 
 /// The first source address on loopback; those below are left to clients and people.
@@ -39,7 +40,7 @@ impl Dialler {
         self.dialled = n.wrapping_add(1);
         let source = IpAddr::V4(source(n));
         let sources = if self.spread { std::slice::from_ref(&source) } else { &[] };
-        net::dial(self.target, sources, 0)
+        net::dial(self.target, &Egress::new(sources, None)?, 0)
     }
 }
 

@@ -36,6 +36,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::SockRef;
 use swarmloop::reactor::clock::Clock;
+use swarmloop::reactor::egress::Egress;
 use swarmloop::reactor::net;
 use swarmloop::rng::Rng;
 use swarmloop::time::{Duration, Instant};
@@ -123,7 +124,8 @@ pub(crate) fn run(options: &Options, payload: &Payload) -> io::Result<Outcome> {
 impl<'a> Load<'a> {
     fn new(options: &'a Options, payload: &'a Payload) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut listener = options.listen.map(net::listen).transpose()?;
+        let mut listener =
+            options.listen.map(|addr| net::listen(addr, &Egress::any())).transpose()?;
         if let Some(listener) = &mut listener {
             poll.registry().register(listener, LISTENER, Interest::READABLE)?;
         }

@@ -178,6 +178,7 @@ mod tests {
 
     use swarmloop::id::PieceIndex;
     use swarmloop::proto::message::Message;
+    use swarmloop::reactor::egress::Egress;
 
     use super::*;
 
@@ -195,7 +196,7 @@ mod tests {
         let payload = Payload::sample(4 << 20, 1 << 20);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         let addr = listener.local_addr().expect("bound");
-        let mut socket = swarmloop::reactor::net::dial(addr, &[], 0).expect("dialled");
+        let mut socket = swarmloop::reactor::net::dial(addr, &Egress::any(), 0).expect("dialled");
         let (mut far, _) = listener.accept().expect("a stream");
         let (mut outbox, mut expected) = (Outbox::default(), Vec::new());
         let (mut got, mut sum) = (Vec::new(), Flushed::default());
