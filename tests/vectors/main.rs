@@ -8,6 +8,7 @@
 //! | paths and metainfo, info-hashes of known torrents | `tests/metainfo_table/` |
 //! | messages of the DHT (BEP 5) | `src/proto/krpc.rs` |
 //! | secure ids of nodes (BEP 42) | `src/dht/secure.rs` |
+//! | priorities of peers (BEP 40), CRC-32C | `src/proto/priority.rs` |
 //! | allowed fast sets (BEP 6) | `src/peer/fast.rs` |
 //! | messages of `ut_metadata` and `ut_pex` (BEP 9, 11) | `src/proto/ut_metadata.rs`, `ut_pex.rs` |
 //! | handshakes of the extension protocol (BEP 10) | `src/proto/extended.rs`, [`extended`] |
