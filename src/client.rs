@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -84,10 +85,28 @@ pub struct Stopped {
     pub sync_errors: Vec<DiskError>,
 }
 
+/// Makes a graceful stop shorter while it goes on; made by [`Client::hurry`].
+#[derive(Clone, Debug)]
+pub struct Hurry {
+    is_asked: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Hurry {
+    /// Has [`Client::stop`], under way or to come, wait for the disk alone: trackers are not told
+    /// that we leave. Of no effect on a client that has ended. Returns at once.
+    pub fn skip_announces(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+        // Who cannot be woken looks at the flag when the deadline passes.
+        let _ = self.waker.wake();
+    }
+}
+
 /// The engine on a thread of its own. Dropping it ends the thread without waiting for it.
 pub struct Client {
     commands: mpsc::Sender<Command>,
     waker: Arc<Waker>,
+    is_hurried: Arc<AtomicBool>,
     events: mpsc::Receiver<Event>,
     listen_addrs: Vec<SocketAddr>,
     tracker_addrs: Vec<SocketAddr>,
@@ -112,7 +131,7 @@ enum Command {
     TrackerStatus(mpsc::Sender<Option<ServerStatus>>),
     TakeHistograms(Box<Histograms>, mpsc::Sender<Interval>),
     TakeTrace(Trace, mpsc::Sender<Option<Trace>>),
-    Shutdown(Duration, mpsc::Sender<Stopped>),
+    Shutdown(Duration, Arc<AtomicBool>, mpsc::Sender<Stopped>),
 }
 
 impl Client {
@@ -136,6 +155,7 @@ impl Client {
         Ok(Self {
             commands,
             waker,
+            is_hurried: Arc::default(),
             events,
             listen_addrs,
             tracker_addrs,
@@ -336,7 +356,9 @@ impl Client {
 
     /// Stops like [`Client::shutdown`], and tells what was left.
     pub fn stop(mut self, deadline: Duration) -> Stopped {
-        let mut stopped = self.ask(|reply| Command::Shutdown(deadline, reply)).unwrap_or_default();
+        let is_hurried = Arc::clone(&self.is_hurried);
+        let shutdown = |reply| Command::Shutdown(deadline, is_hurried, reply);
+        let mut stopped = self.ask(shutdown).unwrap_or_default();
         for event in self.events.try_iter() {
             match event {
                 Event::StateFailed { error, .. } => stopped.state_errors.push(error),
@@ -349,6 +371,11 @@ impl Client {
             let _ = thread.join();
         }
         stopped
+    }
+
+    /// Returns what makes a later [`Client::stop`] shorter while it goes on, from another thread.
+    pub fn hurry(&self) -> Hurry {
+        Hurry { is_asked: Arc::clone(&self.is_hurried), waker: Arc::clone(&self.waker) }
     }
 
     fn send(&self, command: Command) -> Result<(), ClientError> {
@@ -437,8 +464,8 @@ impl Outbox {
 fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, mut outbox: Outbox) {
     loop {
         match inbox.try_recv() {
-            Ok(Command::Shutdown(deadline, reply)) => {
-                let stopped = wind_down(reactor, &mut outbox, deadline);
+            Ok(Command::Shutdown(deadline, is_hurried, reply)) => {
+                let stopped = wind_down(reactor, &mut outbox, deadline, &is_hurried);
                 let _ = reply.send(stopped);
                 return;
             }
@@ -525,11 +552,19 @@ fn obey(reactor: &mut Reactor, command: Command) {
 }
 
 /// Ends the session in order, for as long as `deadline`.
-fn wind_down(mut reactor: Reactor, outbox: &mut Outbox, deadline: Duration) -> Stopped {
+fn wind_down(
+    mut reactor: Reactor,
+    outbox: &mut Outbox,
+    deadline: Duration,
+    is_hurried: &AtomicBool,
+) -> Stopped {
     let (session, now) = reactor.session_mut();
     session.shutdown(now);
     let until = now + deadline;
     loop {
+        if is_hurried.swap(false, Ordering::Relaxed) {
+            reactor.session_mut().0.skip_announces();
+        }
         let (session, now) = reactor.session();
         let idle = session.is_idle();
         if idle || now >= until {

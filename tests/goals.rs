@@ -318,3 +318,45 @@ fn whatever_keeps_a_download_waiting_is_named() {
         assert!(ran.err.lines().count() <= 8, "one line a condition: {}", ran.err);
     }
 }
+
+#[test]
+fn a_second_interrupt_leaves_trackers_untold_and_loses_nothing() {
+    let stage = Stage::new("127.7.21.9");
+    let tracker = TcpListener::bind((stage.ip, 0)).expect("a port");
+    let url = format!("http://{}/announce", tracker.local_addr().expect("it is bound"));
+    let mut seed = start(stage.seed(&["--limit-up", "256K", "--json"]));
+    wait_until_it_seeds(&mut seed);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_swarmloop"));
+    let peer = format!("{}:{}", stage.ip, stage.port);
+    command.args(["get", "data.torrent", "-d", "out", "--peer", &peer, "--tracker", &url]);
+    command.args(["--bind", stage.ip, "--port", "0", "--stop-timeout", "1h"]);
+    command.current_dir(stage.folder.path()).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command.env("SWARMLOOP_NO_CONFIG", "1").env("XDG_STATE_HOME", stage.path("state"));
+    let mut get = start(command);
+    let pid = Pid::from_child(&get.0);
+    let mut told = get.0.stderr.take().expect("it is piped");
+    let request = |tracker: &TcpListener| {
+        let (mut stream, _) = tracker.accept().expect("an announce");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("text");
+        if line.contains("event=started") {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\nd8:intervali60e5:peers0:e";
+            stream.write_all(answer).expect("sent");
+        }
+        (line, stream)
+    };
+    assert!(request(&tracker).0.contains("event=started"));
+    assert!(eventually(Duration::from_secs(30), || stage.path("out/data").exists()));
+    kill_process(pid, Signal::INT).expect("it runs");
+    // This one is never answered.
+    let (stopped, _silent) = request(&tracker);
+    assert!(stopped.contains("event=stopped"), "{stopped}");
+    // What comes sooner is taken for the first one once more.
+    std::thread::sleep(Duration::from_millis(150));
+    kill_process(pid, Signal::INT).expect("it waits for the tracker");
+    let mut err = String::new();
+    told.read_to_string(&mut err).expect("UTF-8");
+    assert_eq!(get.0.wait().expect("it ran").code(), Some(130), "{err}");
+    assert!(err.contains("verified and kept; the same command continues"), "{err}");
+}

@@ -64,6 +64,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     }
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, args.jobs, instruments.trace_records(), ui)?;
+    signals.hasten(&client);
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
     let mut watch = Watch::new(goal, lost, Instant::now());
     for Download { number, source, torrent, path, plan, is_moved } in downloads {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals as Incoming;
 
+use swarmloop::client::{Client, Hurry};
+
 use super::exit::Exit;
 
 /// What a signal asks for.
@@ -43,12 +45,15 @@ pub(crate) struct Signals {
     stop_timeout: Duration,
     /// When the first stopping signal came.
     first_stop: Arc<OnceLock<Instant>>,
+    /// What a second one hastens.
+    hurry: Arc<OnceLock<Hurry>>,
 }
 
 impl Signals {
-    /// Begins to listen. From now on a first SIGINT, SIGTERM or SIGHUP is a [`Notice::Stop`]; a
-    /// second one ends the process at once, and [`STOP_TIMEOUT`] in any case, whatever the main
-    /// thread does or waits for.
+    /// Begins to listen. From now on a first SIGINT, SIGTERM or SIGHUP is a [`Notice::Stop`]; one
+    /// more ends the process at once if there is nothing that it could [hasten](Signals::hasten),
+    /// else the one after it, and [`STOP_TIMEOUT`] in any case, whatever the main thread does or
+    /// waits for.
     ///
     /// Call it when everything that may wait for the user (stdin) has been read. A SIGHUP that was
     /// ignored when the process started stays ignored, as `nohup` expects; one that takes no
@@ -71,12 +76,21 @@ impl Signals {
         let (sender, notices) = mpsc::channel();
         let first_stop = Arc::new(OnceLock::new());
         let stopped_at: Arc<OnceLock<Instant>> = Arc::clone(&first_stop);
+        let hurry: Arc<OnceLock<Hurry>> = Arc::default();
+        let hastened = Arc::clone(&hurry);
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut is_hasty = false;
             for signal in incoming.forever().filter(|signal| *signal != SIGXFSZ) {
                 let notice = notice_of(signal, has_terminal);
                 match (notice, stopped_at.get().map(Instant::elapsed)) {
                     (Notice::Stop(_), Some(since)) if since < ECHO => continue,
-                    (Notice::Stop(exit), Some(_)) => std::process::exit(exit.code().into()),
+                    (Notice::Stop(exit), Some(_)) => match hastened.get() {
+                        Some(hurry) if !std::mem::replace(&mut is_hasty, true) => {
+                            hurry.skip_announces();
+                            continue;
+                        }
+                        _ => std::process::exit(exit.code().into()),
+                    },
                     (Notice::Stop(exit), None) => {
                         stopped_at.get_or_init(Instant::now);
                         end_after(stop_timeout, exit);
@@ -87,7 +101,14 @@ impl Signals {
                 let _ = sender.send(notice);
             }
         })?;
-        Ok(Self { notices, stop_timeout, first_stop })
+        Ok(Self { notices, stop_timeout, first_stop, hurry })
+    }
+
+    /// Has a second stopping signal hasten the end of a client, once, in place of ending the
+    /// process: what it knows is to be on the disk first.
+    pub(crate) fn hasten(&self, client: &Client) {
+        // A process has one client that it stops in order.
+        let _ = self.hurry.set(client.hurry());
     }
 
     /// Returns the next signal that has come, without waiting.
@@ -117,7 +138,8 @@ impl Signals {
         for notice in scripted {
             sender.send(*notice).expect("the receiver is here");
         }
-        Self { notices, stop_timeout: STOP_TIMEOUT, first_stop: Arc::default() }
+        let (first_stop, hurry) = Default::default();
+        Self { notices, stop_timeout: STOP_TIMEOUT, first_stop, hurry }
     }
 }
 

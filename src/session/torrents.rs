@@ -297,6 +297,23 @@ impl Session {
         }
     }
 
+    /// Has a session that is being ended wait for the disk alone: trackers are not told that it
+    /// leaves. Of no effect before [`Session::shutdown`]. O(torrents).
+    pub fn skip_announces(&mut self) {
+        self.input();
+        if !self.shutting_down {
+            return;
+        }
+        for at in 0..self.torrents.len() {
+            let id = TorrentId(u32::try_from(at).unwrap_or(u32::MAX));
+            self.give_up_announce(id);
+            if let Some(entry) = self.entry_mut(id) {
+                entry.announcer.abandon();
+            }
+            self.touch(id);
+        }
+    }
+
     fn stop(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
         let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return };
         entry.torrent.stop(None, &mut self.work.ctx(now));

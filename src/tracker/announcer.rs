@@ -210,6 +210,13 @@ impl Announcer {
         given_up.is_some()
     }
 
+    /// Announces nothing more, whatever trackers still believe: nobody waits for them. What is in
+    /// flight is given up as by [`stop`](Announcer::stop).
+    pub fn abandon(&mut self) {
+        self.in_flight = None;
+        self.phase = Phase::Stopped;
+    }
+
     /// Returns whether nothing is announced any more; true before the first start too.
     pub fn is_stopped(&self) -> bool {
         self.phase == Phase::Stopped

@@ -330,6 +330,20 @@ fn shutting_down_waits_for_a_silent_tracker_five_seconds() {
 }
 
 #[test]
+fn who_is_in_a_hurry_leaves_trackers_untold() {
+    let mut world = with_peer_from_tracker();
+    // Before the end it is of no effect.
+    world.session.skip_announces();
+    world.session.shutdown(world.now);
+    world.settle();
+    let (stream, request) = announced(&mut world);
+    assert!(request.contains("event=stopped") && !world.session.is_idle());
+    world.session.skip_announces();
+    world.settle();
+    assert!(world.session.is_idle() && !world.is_open(stream));
+}
+
+#[test]
 fn shutting_down_during_the_first_announce_says_nothing_more() {
     let mut world = world(&[&[ONE]]);
     let (stream, _) = announced(&mut world);

@@ -151,8 +151,9 @@ When a download is complete:
 /// What signals do to a run.
 pub(super) const SIGNALS: &str = "\
 Signals:
-  ^C and SIGTERM stop gracefully within --stop-timeout, a second one at once. So does SIGHUP if
-  there was a terminal; else it asks trackers again. SIGUSR1 prints the status.";
+  ^C and SIGTERM stop gracefully within --stop-timeout; a second one does not wait for trackers,
+  a third for nothing. SIGHUP stops, too, if there was a terminal; else it asks trackers again.
+  SIGUSR1 prints the status.";
 
 const EXAMPLES: &str = "\
 Examples:
