@@ -1,6 +1,5 @@
 //! Command lines, by tables.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::later::LATER;
