@@ -25,8 +25,7 @@ pub(crate) struct NetworkArgs {
     /// Port or range of ports to listen on [default: the first free one of 6881-6889, else any]
     #[arg(short, long, value_name = "N[-M]", value_parser = ports)]
     pub(crate) port: Option<RangeInclusive<u16>>,
-    /// Local address or interface that all traffic uses, looking up names included; if it goes,
-    /// traffic ends
+    /// Local address or interface for all traffic, looking up names too
     #[arg(long, value_name = "ADDR|INTERFACE", value_parser = bind)]
     pub(crate) bind: Option<Bind>,
     /// Use IPv4 only
