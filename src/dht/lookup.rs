@@ -33,6 +33,9 @@ pub const ALPHA: usize = 3;
 /// wanted: each names only so many of those that it knows, so that the furthest of them would be
 /// missed now and then (`tests/dht_network.rs`).
 const MUST_ANSWER: usize = K + K / 2;
+/// How many at the most: two more for each that has failed, because others have named it in the
+/// place of somebody who is there.
+const MAX_MUST_ANSWER: usize = 3 * K;
 /// Times that one node is asked by a lookup: with one datagram in ten lost, one node in some 150 is
 /// still missed, with one in fifty one in 15,000.
 pub const MAX_ATTEMPTS: u8 = 3;
@@ -164,7 +167,9 @@ impl Lookup {
     /// [carried out](Lookup::asked), and after everything that it is told. O(candidates).
     pub(super) fn next(&self) -> Step {
         let (mut is_open, mut fresh, mut again) = (false, None, None);
-        for candidate in self.closest(MUST_ANSWER) {
+        let is_failed = |node: &&Candidate| node.state == State::Failed;
+        let failed = self.candidates.iter().filter(is_failed).count();
+        for candidate in self.closest((MUST_ANSWER + 2 * failed).min(MAX_MUST_ANSWER)) {
             is_open |= candidate.state != State::Answered;
             match candidate.state {
                 State::Fresh => fresh = fresh.or(Some(candidate.addr)),
