@@ -55,7 +55,10 @@ impl Session {
     /// Tells whether a torrent knows somebody for whom there may be no place.
     fn is_crowded(&self, torrent: TorrentId) -> bool {
         let Some(entry) = self.entry(torrent) else { return false };
-        let is_near = |count: usize, most: usize| count * 100 >= most * CUTOFF_PERCENT;
+        // A limit of any size may be configured.
+        let is_near = |count: usize, most: usize| {
+            count.saturating_mul(100) >= most.saturating_mul(CUTOFF_PERCENT)
+        };
         let peers = entry.torrent.peers.len();
         let is_full = is_near(peers + entry.half_open, self.config.max_peers)
             || is_near(self.conns.len(), self.config.max_conns);
