@@ -197,7 +197,8 @@ fn piece_head(bytes: &[u8], len: u32) -> Result<Option<Head>, MessageError> {
 }
 
 /// Reads the start of an extended message; one that we do not hear is as good as one of an unknown
-/// id.
+/// id. Such messages are few: those that are many do not pay for it.
+#[cold]
 fn extended_head(bytes: &[u8], len: u32) -> Result<Option<Head>, MessageError> {
     let too_long = |max| MessageError::TooLong { id: EXTENDED_ID, len, max };
     match len {

@@ -300,14 +300,23 @@ impl RecvState {
             input.consume(more);
             return Ok(None);
         };
-        let (used, step) = match head {
-            Head::Message(message, used) => (used, Some(Step::Message(message))),
-            Head::Piece(block) => (PIECE_HEADER_LEN, Some(Step::PieceHeader(block))),
-            Head::Bitfield(_) | Head::Unknown { .. } => (5, None),
-            Head::Extended { .. } => (EXTENDED_HEADER_LEN, None),
-        };
-        input.consume(used - before);
-        self.stage = match head {
+        // Most messages are whole by now, and what is staged is not looked at again.
+        if let Head::Message(message, used) = head {
+            *len = 0;
+            input.consume(used - before);
+            return Ok(Some(Step::Message(message)));
+        }
+        input.consume(head_len(head) - before);
+        self.stage = self.body(head)?;
+        Ok(match head {
+            Head::Piece(block) => Some(Step::PieceHeader(block)),
+            _ => None,
+        })
+    }
+
+    /// Returns how to go on behind a head.
+    fn body(&self, head: Head) -> Result<Stage, MessageError> {
+        Ok(match head {
             Head::Message(..) => header(),
             Head::Piece(block) => Stage::Undecided(block),
             Head::Unknown { len, .. } => Stage::Discard { left: len },
@@ -319,8 +328,17 @@ impl RecvState {
                 return Err(MessageError::Length { name: "bitfield", len: len + 1 });
             }
             Head::Bitfield(len) => Stage::Bitfield { bytes: vec![0; index(len)], filled: 0 },
-        };
-        Ok(step)
+        })
+    }
+}
+
+/// Returns how many bytes of a message are its head, the length prefix included.
+const fn head_len(head: Head) -> usize {
+    match head {
+        Head::Message(_, used) => used,
+        Head::Piece(_) => PIECE_HEADER_LEN,
+        Head::Extended { .. } => EXTENDED_HEADER_LEN,
+        Head::Bitfield(_) | Head::Unknown { .. } => 5,
     }
 }
 
