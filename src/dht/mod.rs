@@ -2,9 +2,9 @@
 //! (BEP 42), read-only if it is told so (BEP 43), and answering `sample_infohashes` (BEP 51).
 //!
 //! A value that is told datagrams, wishes and the time, and answers with datagrams, events and one
-//! next deadline. Each address family is a DHT of its own with an id and a [`table`] of its own;
-//! they share who is asked ([`calls`]), what is looked for ([`lookup`]), what others have announced
-//! ([`store`]) and the limits on what is answered ([`answer`]).
+//! next deadline. Each address family is a DHT of its own with an id and a `table` of its own;
+//! they share who is asked (`calls`), what is looked for (`lookup`), what others have announced
+//! (`store`) and the limits on what is answered (`answer`).
 //!
 //! What a node with nothing to do costs: it looks for its own id each 10 minutes, and refreshes
 //! each bucket in which nothing happens each 15, a lookup of some 16 queries each time; `tests/dht`

@@ -4,7 +4,7 @@
 //! mDNS), and it blocks for as long as it likes: so it is asked on a few threads of its own, which
 //! nobody ever waits for. They are started when there is something to ask, and end when there is
 //! not. Where traffic is bound, the system would ask by any way: there the threads ask name servers
-//! themselves, over sockets that are bound as all others ([`stub`]).
+//! themselves, over sockets that are bound as all others (`stub`).
 
 mod conf;
 mod lookup;
