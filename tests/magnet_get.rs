@@ -1,14 +1,15 @@
 //! `get` with magnet links and info-hashes, through the program: what is on disk, what is printed,
 //! and what is refused.
 
+#[path = "common/files.rs"]
+mod files;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
-use sha1::{Digest, Sha1};
-use swarmloop::proto::bencode::Writer;
 
 const PIECE_LEN: usize = 32 << 10;
 
@@ -16,44 +17,12 @@ const PIECE_LEN: usize = 32 << 10;
 const FILES: [(&str, usize); 3] = [("a.bin", 100_000), ("dir/b.iso", 150_000), ("c.txt", 20_000)];
 
 fn content(file: usize) -> Vec<u8> {
-    (0..FILES[file].1)
-        .map(|at| u8::try_from((at * 7 + at / 251 + file * 31) % 256).expect("a byte"))
-        .collect()
+    files::content(file, FILES[file].1)
 }
 
 /// Writes the torrent, and its files below `seed`; returns its info-hash.
 fn write_torrent(folder: &Path, private: bool) -> String {
-    let mut all = Vec::new();
-    for (file, (path, _)) in FILES.iter().enumerate() {
-        let path = folder.join("seed/top").join(path);
-        fs::create_dir_all(path.parent().expect("it is in a folder")).expect("made");
-        fs::write(path, content(file)).expect("written");
-        all.extend(content(file));
-    }
-    let hashes: Vec<u8> = all.chunks(PIECE_LEN).flat_map(Sha1::digest).collect();
-    let mut info = Vec::new();
-    Writer::new(&mut info).dict(|info| {
-        info.key(b"files").list(|files| {
-            for (path, len) in FILES {
-                files.dict(|file| {
-                    file.key(b"length").int(i64::try_from(len).expect("small"));
-                    file.key(b"path").list(|names| {
-                        path.split('/').for_each(|name| names.bytes(name.as_bytes()));
-                    });
-                });
-            }
-        });
-        info.key(b"name").bytes(b"top");
-        info.key(b"piece length").int(i64::try_from(PIECE_LEN).expect("small"));
-        info.key(b"pieces").bytes(&hashes);
-        if private {
-            info.key(b"private").int(1);
-        }
-    });
-    let mut torrent = Vec::new();
-    Writer::new(&mut torrent).dict(|root| root.key(b"info").raw(&info));
-    fs::write(folder.join("top.torrent"), torrent).expect("written");
-    swarmloop::id::InfoHash(Sha1::digest(&info).into()).to_string()
+    files::write_torrent(folder, &FILES, PIECE_LEN, private)
 }
 
 fn swarmloop(folder: &Path, state: &str) -> Command {
