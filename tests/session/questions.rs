@@ -2,6 +2,7 @@
 //! and what servers may do to it: each bound that is named here is held.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -235,6 +236,16 @@ fn so_many_questions_are_under_way_and_the_others_wait() {
     assert!(ids.iter().all(|id| answer(&world, *id).is_some()));
 }
 
+/// Answers the connect of a UDP tracker, and returns where that is.
+fn connected(world: &mut World) -> SocketAddr {
+    let (route, bytes) = world.datagrams.pop_front().expect("a connect");
+    let Ok(Request::Connect { transaction }) = parse_request(&bytes) else { panic!("{bytes:?}") };
+    let mut out = Vec::new();
+    write_connected(&mut out, transaction, 9);
+    world.datagram(route.remote, &out);
+    route.remote
+}
+
 #[test]
 fn a_swarm_is_asked_for_where_the_announce_says() {
     let url = |text| AnnounceUrl::parse(text).expect("a url");
@@ -259,18 +270,14 @@ fn a_swarm_is_asked_for_where_the_announce_says() {
 
     let id = ask(&mut world, scrape("udp://t.example:6969"));
     world.resolve(&[SITE]);
-    let (route, bytes) = world.datagrams.pop_front().expect("a connect");
-    let Ok(Request::Connect { transaction }) = parse_request(&bytes) else { panic!("{bytes:?}") };
-    let mut out = Vec::new();
-    write_connected(&mut out, transaction, 9);
-    world.datagram(route.remote, &out);
+    let remote = connected(&mut world);
     let (_, bytes) = world.datagrams.pop_front().expect("a scrape");
     let Ok(Request::Scrape { transaction, .. }) = parse_request(&bytes) else {
         panic!("{bytes:?}")
     };
-    out.clear();
+    let mut out = Vec::new();
     write_scraped(&mut out, transaction, [swarm]);
-    world.datagram(route.remote, &out);
+    world.datagram(remote, &out);
     assert_eq!(answer(&world, id), Some(Ok(Answer::Scraped(vec![Some(swarm)]))));
 }
 
@@ -282,19 +289,15 @@ fn one_announce_is_made_and_a_refusal_is_told() {
     let mut world = world();
     let id = ask(&mut world, Question::Announce { url, info_hash, left: 5, event });
     world.resolve(&[SITE]);
-    let (route, bytes) = world.datagrams.pop_front().expect("a connect");
-    let Ok(Request::Connect { transaction }) = parse_request(&bytes) else { panic!("{bytes:?}") };
-    let mut out = Vec::new();
-    write_connected(&mut out, transaction, 9);
-    world.datagram(route.remote, &out);
+    let remote = connected(&mut world);
     let (_, bytes) = world.datagrams.pop_front().expect("an announce");
     let Ok(Request::Announce { transaction, announce, .. }) = parse_request(&bytes) else {
         panic!("{bytes:?}")
     };
     assert_eq!((announce.info_hash, announce.left, announce.event), (info_hash, 5, event));
-    out.clear();
+    let mut out = Vec::new();
     write_failed(&mut out, transaction, "not\x1bhere");
-    world.datagram(route.remote, &out);
+    world.datagram(remote, &out);
     assert_eq!(why(&world, id), "refused: not\\x1bhere");
 }
 
