@@ -18,10 +18,10 @@
 //!                     └───────────────┬────────────────────────┘
 //!  L5                              session                ← the value
 //!  L4                              torrent
-//!  L3     peer   picker   choker   tracker   tracker_server   dht  (no arrows between these)
+//!  L3     peer  picker  choker  tracker  tracker_server  dht  lsd  (no arrows between these)
 //!  L2                  wire, disk, filter, rate, stats
 //!  L1                            proto
-//!  L0         bitfield, geometry, id, net_policy, rng, text, time
+//!  L0         bitfield, geometry, id, net_policy, rng, subnet, text, time
 //! ```
 //!
 //! # The turn
@@ -122,6 +122,7 @@ pub mod geometry;
 pub mod id;
 pub mod net_policy;
 pub mod rng;
+pub mod subnet;
 pub mod text;
 pub mod time;
 // L1: codecs.
@@ -135,6 +136,7 @@ pub mod wire;
 // L3: machines.
 pub mod choker;
 pub mod dht;
+pub mod lsd;
 pub mod peer;
 pub mod picker;
 pub mod tracker;

@@ -24,13 +24,13 @@ fn the_source_tree_is_tidy() {
 /// where `siblings` says so.
 const LAYERS: [Layer; 8] = [
     Layer {
-        modules: &["bitfield", "geometry", "id", "net_policy", "rng", "text", "time"],
+        modules: &["bitfield", "geometry", "id", "net_policy", "rng", "subnet", "text", "time"],
         siblings: true,
     },
     Layer { modules: &["proto"], siblings: true },
     Layer { modules: &["wire", "disk", "filter", "rate", "stats"], siblings: true },
     Layer {
-        modules: &["peer", "picker", "choker", "tracker", "tracker_server", "dht", "utp"],
+        modules: &["peer", "picker", "choker", "tracker", "tracker_server", "dht", "lsd", "utp"],
         siblings: false,
     },
     Layer { modules: &["torrent"], siblings: true },
