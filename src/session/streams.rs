@@ -325,8 +325,11 @@ impl Session {
                 self.add_dht_nodes([addr], now);
                 continue;
             }
-            // Both may lead to others, sooner or later.
-            let may_lead = matches!(event, PeerEvent::Exchanged(_) | PeerEvent::Introduced);
+            // These may lead to others, sooner or later.
+            let may_lead = matches!(
+                event,
+                PeerEvent::Exchanged(_) | PeerEvent::Introduced | PeerEvent::Metadata(_)
+            );
             let ctx = &mut self.work.ctx(now);
             let useless = entry.torrent.on_peer_event(id, peer, event, ctx);
             if peer.is_interested() && entry.rechoke_at().is_none() {

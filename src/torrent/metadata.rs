@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Nobody knows how long the metadata is; peers claim it. Blocks of one claim are put together and
-//! never mixed with those of another. **Invariant:** what is held never exceeds
-//! [`MAX_METADATA_LEN`], for all claims together, and grows only with what has arrived.
+//! never mixed with those of another. **Invariant:** what is held never exceeds [`MAX_HELD`], for
+//! all claims together, and grows only with what has arrived.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -32,6 +33,9 @@ const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// row (libtorrent rests 20 to 70 s, at once).
 const FIRST_REST: Duration = Duration::from_secs(5);
 const MAX_REST: Duration = Duration::from_secs(60);
+/// The most bytes of blocks that are held for one torrent, of all claims together: two of the
+/// longest, each of which the whole metadata may be.
+const MAX_HELD: u32 = 2 * MAX_METADATA_LEN;
 /// The most bytes in which is kept what peers claim to have before the number of pieces is known:
 /// of 200 peers, bitfields of 160 000 pieces each.
 pub(super) const MAX_CLAIM_BYTES: usize = 4 << 20;
@@ -45,12 +49,15 @@ pub(super) struct Fetch {
     sources: BTreeMap<ConnId, Source>,
     /// What is here of each claim, by its length. Invariant: only lengths that are in `open`.
     assemblies: BTreeMap<u32, Assembly>,
-    /// The lengths that are fetched now. Invariant: together at most [`MAX_METADATA_LEN`].
+    /// The lengths that are fetched now. Invariant: together at most [`MAX_HELD`].
     open: BTreeSet<u32>,
     stage: FetchStage,
     blame: Blame,
     /// Whether a copy of several peers was wrong: each is of one peer alone from then on.
     is_careful: bool,
+    /// Whether blocks came free which peers could be asked for that wait for nothing else: nobody
+    /// would ask them otherwise.
+    came_free: bool,
     /// The pieces that we have: none.
     nothing: Bitfield,
 }
@@ -116,40 +123,40 @@ pub struct MetadataStatus {
 impl Fetch {
     /// Takes in what a peer claims the length to be; `None` if it has no metadata.
     pub(super) fn claim(&mut self, conn: ConnId, addr: SocketAddr, len: Option<u32>, now: Instant) {
-        let new = || Source {
+        let source = self.source(conn, addr);
+        if source.len != len {
+            source.len = len;
+            let had_asked = !std::mem::take(&mut source.asked).is_empty();
+            self.came_free |= had_asked || self.is_careful;
+            self.plan(now);
+        }
+    }
+
+    fn source(&mut self, conn: ConnId, addr: SocketAddr) -> &mut Source {
+        self.sources.entry(conn).or_insert_with(|| Source {
             addr,
             len: None,
             asked: Vec::new(),
             rests_until: None,
             rests: 0,
             claim_bytes: 0,
-        };
-        let source = self.sources.entry(conn).or_insert_with(new);
-        if source.len != len {
-            source.len = len;
-            source.asked.clear();
-            self.plan(now);
-        }
+        })
     }
 
     /// Takes in how many bytes it takes to remember what a peer claims to have; tells whether there
     /// is room for that.
     pub(super) fn remember(&mut self, conn: ConnId, addr: SocketAddr, bytes: usize) -> bool {
-        if !self.sources.contains_key(&conn) {
-            self.claim(conn, addr, None, Instant::ZERO);
-        }
         let others = self.sources.iter().filter(|(other, _)| **other != conn);
         let others: usize = others.map(|(_, source)| source.claim_bytes).sum();
         let fits = others + bytes <= MAX_CLAIM_BYTES;
-        if let Some(source) = self.sources.get_mut(&conn) {
-            source.claim_bytes = if fits { bytes } else { 0 };
-        }
+        self.source(conn, addr).claim_bytes = if fits { bytes } else { 0 };
         fits
     }
 
     /// Takes a peer out whose connection ended.
     pub(super) fn left(&mut self, conn: ConnId, now: Instant) {
-        if self.sources.remove(&conn).is_some() {
+        if let Some(source) = self.sources.remove(&conn) {
+            self.came_free |= !source.asked.is_empty() || self.is_careful;
             self.plan(now);
         }
     }
@@ -274,27 +281,30 @@ impl Fetch {
         };
         let late: Vec<ConnId> =
             self.sources.iter().filter(|(_, source)| is_late(source)).map(|(it, _)| *it).collect();
-        let mut changed = !late.is_empty();
         for conn in late {
             self.rest(conn, now);
         }
+        let mut is_awake = false;
         for source in self.sources.values_mut() {
             if source.rests_until.is_some_and(|until| until <= now) {
                 source.rests_until = None;
                 source.asked.clear();
-                changed = true;
+                is_awake = true;
             }
         }
-        if changed {
+        if is_awake {
             self.plan(now);
         }
-        changed
+        std::mem::take(&mut self.came_free) || is_awake
     }
 
-    /// Returns when [`Fetch::handle_timeout`] is to be called next.
+    /// Returns when [`Fetch::handle_timeout`] is to be called next; [`Instant::ZERO`] is at once.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         if !matches!(self.stage, FetchStage::Fetching) {
             return None;
+        }
+        if self.came_free {
+            return Some(Instant::ZERO);
         }
         let due = |source: &Source| {
             let late = source.asked.iter().map(|(_, at)| *at + BLOCK_TIMEOUT).min();
@@ -331,12 +341,15 @@ impl Fetch {
         let rest = (FIRST_REST * 2_u32.saturating_pow(source.rests.min(8))).min(MAX_REST);
         source.rests += 1;
         source.rests_until = Some(now + rest);
+        self.came_free = true;
         self.plan(now);
     }
 
-    /// Decides which claims are fetched: those that most peers stand up for, of equals the shorter,
-    /// because a lie costs less then; as many as there is room for. What is here of others is
-    /// dropped.
+    /// Decides which claims are fetched. What is here of others is dropped.
+    ///
+    /// One half of the room is for the shortest, so that no crowd of liars with long ones shuts
+    /// them out, the other for those that most peers stand up for, so that no swarm of short lies
+    /// shuts out a long truth.
     fn plan(&mut self, now: Instant) {
         let mut claims: BTreeMap<u32, usize> = BTreeMap::new();
         for source in self.sources.values() {
@@ -345,17 +358,22 @@ impl Fetch {
             *claims.entry(len).or_default() += usize::from(is_awake);
         }
         let mut claims: Vec<(u32, usize)> = claims.into_iter().collect();
-        claims.sort_by_key(|(len, peers)| (std::cmp::Reverse(*peers), *len));
-        let mut room = MAX_METADATA_LEN;
-        self.open.clear();
-        for (len, _) in claims {
-            if len <= room {
-                room -= len;
-                self.open.insert(len);
-            }
-        }
-        self.assemblies.retain(|len, _| self.open.contains(len));
+        let mut open: BTreeSet<u32> = fitting(&claims).collect();
+        claims.sort_by_key(|(len, peers)| (Reverse(*peers), *len));
+        open.extend(fitting(&claims));
+        self.came_free |= !open.is_subset(&self.open);
+        self.assemblies.retain(|len, _| open.contains(len));
+        self.open = open;
     }
+}
+
+/// Returns the lengths of those claims, in their order, for which half of the room is enough.
+fn fitting(claims: &[(u32, usize)]) -> impl Iterator<Item = u32> + '_ {
+    let mut room = MAX_HELD / 2;
+    claims.iter().filter_map(move |(len, _)| {
+        room = room.checked_sub(*len)?;
+        Some(*len)
+    })
 }
 
 #[cfg(test)]
@@ -380,6 +398,7 @@ mod tests {
         for (peer, len) in claims {
             fetch.claim(conn(*peer), addr(*peer), Some(*len), at(0));
         }
+        assert!(fetch.handle_timeout(at(0)), "they can be asked");
         fetch
     }
 
@@ -501,8 +520,52 @@ mod tests {
         assert_eq!(fetch.ask(conn(3), at(0)), Some(1));
         assert!(fetch.handle_timeout(at(3_000)));
         assert_eq!(fetch.ask(conn(1), at(3_000)), Some(0));
-        assert_eq!(fetch.open, BTreeSet::from([MAX_METADATA_LEN]));
-        assert!(fetch.assemblies.keys().all(|len| *len == MAX_METADATA_LEN));
+        for (peer, len) in (4..).zip([LEN - 1, LEN - 2, MAX_METADATA_LEN - 1]) {
+            fetch.claim(conn(peer), addr(peer), Some(len), at(3_000));
+            assert!(fetch.open.iter().sum::<u32>() <= MAX_HELD);
+        }
+    }
+
+    #[test]
+    fn a_crowd_with_long_lies_and_a_swarm_with_short_ones_shut_nobody_out() {
+        let mut fetch = fetch(&[(1, LEN)]);
+        assert_eq!(fetch.ask(conn(1), at(0)), Some(0));
+        let kept = fetch.arrived(conn(1), (0, None), &block(1, 0, LEN), at(0));
+        assert_eq!(kept, Arrived::Kept);
+        assert_eq!(fetch.ask(conn(1), at(0)), Some(1));
+        fetch.rejected(conn(1), 1, at(0));
+        for liar in 2..9 {
+            fetch.claim(conn(liar), addr(liar), Some(MAX_METADATA_LEN), at(0));
+        }
+        assert!(fetch.handle_timeout(at(5_000)));
+        assert_eq!(fetch.ask(conn(1), at(5_000)), Some(1), "what is here of it stays");
+        let long = MAX_METADATA_LEN - 1;
+        let mut fetch = super::tests::fetch(&[(1, long), (2, long)]);
+        for liar in 3..40 {
+            fetch.claim(conn(liar), addr(liar), Some(long / 20 - liar), at(0));
+        }
+        assert_eq!(fetch.ask(conn(1), at(0)), Some(0));
+    }
+
+    #[test]
+    fn it_is_told_when_others_can_be_asked_for_what_came_free() {
+        let mut fetch = fetch(&[(1, 5), (2, 5)]);
+        let is_free = |fetch: &mut Fetch| {
+            assert_eq!(fetch.next_timeout(), Some(Instant::ZERO));
+            assert!(fetch.handle_timeout(at(0)) && !fetch.handle_timeout(at(0)));
+        };
+        assert_eq!((fetch.ask(conn(1), at(0)), fetch.ask(conn(2), at(0))), (Some(0), None));
+        fetch.rejected(conn(1), 0, at(0));
+        is_free(&mut fetch);
+        assert_eq!(fetch.ask(conn(2), at(0)), Some(0));
+        assert_eq!(fetch.arrived(conn(2), (0, None), &[7; 4], at(0)), Arrived::Useless);
+        is_free(&mut fetch);
+        fetch.claim(conn(3), addr(3), Some(5), at(0));
+        assert_eq!(fetch.ask(conn(3), at(0)), Some(0));
+        fetch.claim(conn(4), addr(4), Some(5), at(0));
+        assert_eq!(fetch.next_timeout(), Some(at(3_000)), "nothing came free");
+        fetch.left(conn(3), at(0));
+        is_free(&mut fetch);
     }
 
     #[test]
@@ -513,6 +576,7 @@ mod tests {
         assert_eq!(fetch.arrived(conn(1), (0, None), &block(1, 0, LEN), at(0)), Arrived::Useless);
         assert_eq!(fetch.ask(conn(1), at(0)), Some(0));
         fetch.claim(conn(1), addr(1), None, at(0));
+        assert!(fetch.handle_timeout(at(0)), "others may offer it");
         assert_eq!((fetch.ask(conn(1), at(0)), fetch.next_timeout()), (None, None));
     }
 

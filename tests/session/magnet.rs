@@ -2,7 +2,7 @@
 //! becomes of the peers when it is here.
 
 use swarmloop::id::PieceIndex;
-use swarmloop::proto::extended::{self, Handshake, MAX_METADATA_LEN};
+use swarmloop::proto::extended::{self, Extension, Handshake, MAX_METADATA_LEN};
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
 use swarmloop::proto::metainfo::Metainfo;
@@ -57,7 +57,7 @@ fn wishes(world: &mut World, remote: Remote) -> Vec<u32> {
 
 fn data(block: u32, info: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    ut_metadata::encode_data(extended::Extension::Metadata.id(), block, info, &mut out);
+    ut_metadata::encode_data(Extension::Metadata.id(), block, info, &mut out);
     out
 }
 
@@ -283,6 +283,30 @@ fn a_peer_that_refuses_is_asked_again_later_and_not_at_once() {
     assert!(wishes(&mut world, seed).is_empty());
     world.advance_s(60);
     assert!(!wishes(&mut world, seed).is_empty());
+}
+
+#[test]
+fn a_block_that_comes_free_is_asked_of_another_at_once() {
+    let refusal = |world: &mut World, peer| {
+        let mut out = Vec::new();
+        ut_metadata::encode_reject(Extension::Metadata.id(), 0, &mut out);
+        world.send(peer, &out);
+    };
+    let short = |world: &mut World, peer| {
+        let bytes = data(0, b"not it");
+        world.send(peer, &bytes);
+    };
+    let leaving = |world: &mut World, peer| world.hang_up(peer);
+    let says_otherwise = |world: &mut World, peer| world.send(peer, &offer(7));
+    let ends: [fn(&mut World, Remote); 4] = [refusal, short, leaving, says_otherwise];
+    for (at, end) in ends.into_iter().enumerate() {
+        let mut world = Setup { magnet: Some(Vec::new()), ..Setup::default() }.build();
+        let len = len_of(&world);
+        let (first, second) = (join(&mut world, len), join(&mut world, len));
+        assert_eq!((wishes(&mut world, first), wishes(&mut world, second)), (vec![0], vec![]));
+        end(&mut world, first);
+        assert_eq!(wishes(&mut world, second), [0], "end {at}: it has waited for nobody else");
+    }
 }
 
 #[test]
