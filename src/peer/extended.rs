@@ -48,12 +48,16 @@ pub(super) struct Extras {
     ids: Ids,
     /// Its client's name. Foreign text.
     version: Option<Box<str>>,
+    /// Bytes of the metadata, as it claims; 0 if it has not said.
+    metadata_len: u32,
+    /// Requests of ours for metadata that it may still answer.
+    metadata_asked: u16,
     /// The port that it listens on; 0 if it has not said.
     port: u16,
     /// Whether it wants nothing any more, by its own word.
     upload_only: bool,
-    /// Bytes of the metadata, as it claims.
-    metadata_len: Option<u32>,
+    /// Whether it has introduced itself.
+    is_introduced: bool,
     wishes: Option<Box<Wishes>>,
     pex: Option<Box<Pex>>,
 }
@@ -137,7 +141,7 @@ impl Peer {
     /// Returns the bytes of the metadata, as the remote claims; `None` if it does not offer any.
     pub fn metadata_len(&self) -> Option<u32> {
         let extras = self.extras.as_ref()?;
-        extras.metadata_len.filter(|_| self.speaks(Extension::Metadata))
+        Some(extras.metadata_len).filter(|len| *len > 0 && self.speaks(Extension::Metadata))
     }
 
     /// Tells whether the remote says that it wants nothing any more (BEP 21).
@@ -149,6 +153,8 @@ impl Peer {
     pub fn request_metadata(&mut self, block: u32) {
         if let Some(id) = self.id_of(Extension::Metadata) {
             self.say_extended(id, |out| ut_metadata::encode_request(id, block, out));
+            let extras = self.extras_mut();
+            extras.metadata_asked = extras.metadata_asked.saturating_add(1);
         }
     }
 
@@ -256,7 +262,7 @@ impl Peer {
         said: Handshake,
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
-        if self.extras.as_ref().is_some_and(|extras| extras.ids != Ids::default()) {
+        if std::mem::replace(&mut self.extras_mut().is_introduced, true) {
             // It may say more later, but not for ever.
             self.count_useless(now)?;
         }
@@ -271,27 +277,45 @@ impl Peer {
         extras.version = said.version.or(extras.version.take());
         extras.port = said.port.unwrap_or(extras.port);
         extras.upload_only = said.upload_only.unwrap_or(extras.upload_only);
-        extras.metadata_len = said.metadata_len.or(extras.metadata_len);
+        extras.metadata_len = said.metadata_len.unwrap_or(extras.metadata_len);
         Ok(Some(PeerEvent::Introduced))
     }
 
     fn on_metadata(&mut self, body: Vec<u8>, now: Instant) -> Result<Option<PeerEvent>, PeerError> {
         let event = match MetadataMessage::decode(&body).map_err(Invalid::from)? {
             MetadataMessage::Request(block) => {
-                let wishes = self.extras.as_mut().and_then(|extras| extras.wishes.as_mut());
-                if wishes.is_some_and(|wishes| !wishes.may_grow(now)) {
-                    self.reject_metadata(block);
-                    return self.count_useless(now);
+                match self.extras_mut().wishes.as_mut().map(|wishes| wishes.may_grow(now)) {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.reject_metadata(block);
+                        return self.count_useless(now);
+                    }
+                    // Nothing that it asked for was there so far.
+                    None => _ = self.count_useless(now)?,
                 }
                 MetadataEvent::Request(block)
+            }
+            MetadataMessage::Data { at, .. } if !self.takes_answer() => {
+                self.count_unrequested((body.len() - at) as u64)?;
+                return self.count_useless(now);
             }
             MetadataMessage::Data { block, total_len, at } => {
                 MetadataEvent::Data { block, total_len, bytes: Bytes::from(body).slice(at..) }
             }
+            MetadataMessage::Reject(_) if !self.takes_answer() => return self.count_useless(now),
             MetadataMessage::Reject(block) => MetadataEvent::Reject(block),
             MetadataMessage::Unknown => return self.count_useless(now),
         };
         Ok(Some(PeerEvent::Metadata(event)))
+    }
+
+    /// Tells whether metadata was asked for that has not been answered, which it is now. Which
+    /// block it was is for the torrent to know.
+    fn takes_answer(&mut self) -> bool {
+        let asked = &mut self.extras_mut().metadata_asked;
+        let was_asked = *asked > 0;
+        *asked -= u16::from(was_asked);
+        was_asked
     }
 
     fn on_pex(&mut self, body: &[u8], now: Instant) -> Result<Option<PeerEvent>, PeerError> {

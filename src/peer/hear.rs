@@ -156,10 +156,7 @@ impl Peer {
         match pipeline.map_or(Arrival::Unrequested, |pipeline| pipeline.expects(block)) {
             Arrival::Unrequested => {
                 self.recv.discard();
-                self.traffic.unrequested += u64::from(block.len);
-                if self.traffic.unrequested > MAX_UNREQUESTED_BYTES {
-                    return Err(Misbehaviour::UnrequestedData.into());
-                }
+                self.count_unrequested(u64::from(block.len))?;
                 Ok(None)
             }
             arrival => Ok(Some(PeerEvent::Landing(block, arrival))),
@@ -227,6 +224,15 @@ impl Peer {
         // Few, and seldom: copying them costs less than room for more in every peer.
         *allowed = allowed.iter().copied().chain([piece]).collect();
         Ok(None)
+    }
+
+    /// Counts bytes of blocks that were not asked for.
+    pub(super) fn count_unrequested(&mut self, bytes: u64) -> Result<(), PeerError> {
+        self.traffic.unrequested = self.traffic.unrequested.saturating_add(bytes);
+        if self.traffic.unrequested > MAX_UNREQUESTED_BYTES {
+            return Err(Misbehaviour::UnrequestedData.into());
+        }
+        Ok(())
     }
 
     /// Counts a message that changes nothing.

@@ -151,6 +151,40 @@ fn a_remote_that_introduces_itself_over_and_over_is_closed() {
 }
 
 #[test]
+fn a_flood_of_what_leads_to_nothing_is_closed() {
+    let flood = "misbehaved: flooded with useless messages";
+    for (what, bytes) in [
+        ("empty handshakes", hello("d1:mdee")),
+        ("requests for no block", message(Extension::Metadata, b"d8:msg_typei0e5:piecei9ee")),
+        ("refusals", message(Extension::Metadata, b"d8:msg_typei2e5:piecei0ee")),
+        ("metadata", message(Extension::Metadata, b"d8:msg_typei1e5:piecei0eex")),
+    ] {
+        for magnet in [None, Some(Vec::new())] {
+            let mut world = Setup { magnet, ..Setup::default() }.build();
+            let remote = world.join(EXTENDED);
+            world.send(remote, &hello("d1:md11:ut_metadatai3eee"));
+            world.send(remote, &bytes.repeat(900));
+            assert!(world.is_open(remote), "{what}");
+            world.send(remote, &bytes.repeat(200));
+            assert_eq!(world.closed_with(remote).as_deref(), Some(flood), "{what}");
+        }
+    }
+}
+
+#[test]
+fn metadata_that_nobody_asked_for_is_held_against_its_sender_by_its_bytes() {
+    let mut world = Setup { magnet: Some(Vec::new()), ..Setup::default() }.build();
+    let remote = world.join(EXTENDED);
+    let block = [&b"d8:msg_typei1e5:piecei0ee"[..], &[7; 16_384]].concat();
+    let block = message(Extension::Metadata, &block);
+    world.send(remote, &block.repeat(63));
+    assert!(world.is_open(remote));
+    world.send(remote, &block.repeat(2));
+    let text = "misbehaved: sent more than 1024 KiB of blocks not requested";
+    assert_eq!(world.closed_with(remote).as_deref(), Some(text));
+}
+
+#[test]
 fn messages_that_we_have_not_asked_for_are_passed_over() {
     let mut world = World::leech();
     let remote = world.join(EXTENDED);
