@@ -2,7 +2,8 @@
 //! time, as libtorrent does (`peer_turnover`), so that a full house of idlers does not keep out the
 //! one who has what is missing.
 //!
-//! **Invariant:** who sends what we want stays, and so does who has just come.
+//! **Invariant:** who sends what we want stays, and so does who has just come. Of use is who gives
+//! what is missing; while the metadata is, who offers that; of who only takes, who takes.
 
 use crate::id::{ConnId, TorrentId};
 use crate::peer::Peer;
@@ -13,7 +14,7 @@ use super::Session;
 use super::conns::Kind;
 
 /// How often peers make room (libtorrent `peer_turnover_interval`: 300 s), and how often while
-/// nobody lets a download request anything.
+/// nobody lets a download request anything, or metadata is looked for.
 const TURNOVER_INTERVAL: Duration = Duration::from_secs(300);
 const TURNOVER_INTERVAL_STARVED: Duration = Duration::from_secs(60);
 /// How many of a hundred peers do each time, at least one (libtorrent `peer_turnover`).
@@ -37,7 +38,9 @@ impl Session {
             return;
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
-        let is_starved = entry.torrent.is_downloading() && entry.torrent.counts.unchoked_by == 0;
+        let of = &entry.torrent;
+        let is_starved =
+            of.is_fetching_metadata() || (of.is_downloading() && of.counts.unchoked_by == 0);
         let interval = if is_starved { TURNOVER_INTERVAL_STARVED } else { TURNOVER_INTERVAL };
         let at = *entry.turnover_at.get_or_insert(now + interval);
         if at.min(now + interval) > now {
@@ -62,7 +65,8 @@ impl Session {
         let peers = entry.torrent.peers.len();
         let is_full = is_near(peers + entry.half_open, self.config.max_peers)
             || is_near(self.conns.len(), self.config.max_conns);
-        let may_dial = entry.torrent.is_active() && !self.shutting_down;
+        let wants_any = entry.torrent.is_active() || entry.torrent.is_fetching_metadata();
+        let may_dial = wants_any && !self.shutting_down;
         may_dial && is_full && peers > 0 && entry.torrent.candidates.resting() > 0
     }
 
@@ -70,11 +74,18 @@ impl Session {
     /// each kind those with the lowest priority (BEP 40). O(peers).
     fn least_useful(&self, torrent: TorrentId, most: usize, now: Instant) -> Vec<ConnId> {
         let Some(entry) = self.entry(torrent).filter(|_| most > 0) else { return Vec::new() };
-        let is_downloading = entry.torrent.is_downloading();
+        let is_useless: fn(&Peer, Instant) -> bool = if entry.torrent.is_fetching_metadata() {
+            |peer, _| peer.metadata_len().is_none()
+        } else if entry.torrent.is_downloading() {
+            gives_nothing
+        } else {
+            |peer, _| !peer.is_interested()
+        };
         let mut useless: Vec<(bool, u32, ConnId)> = Vec::new();
         for id in entry.torrent.peers.values() {
             if let Some(Kind::Peer { peer, .. }) = self.conns.find(*id).map(|conn| &conn.kind)
-                && is_useless(peer, is_downloading, now)
+                && now - peer.connected_at >= TRIAL
+                && is_useless(peer, now)
             {
                 let is_fed = peer.is_interested() && !peer.is_choked();
                 useless.push((is_fed, self.vantage.priority(peer.addr), *id));
@@ -85,14 +96,8 @@ impl Session {
     }
 }
 
-/// Tells whether a peer had its time and neither gives nor, if we only give, takes.
-fn is_useless(peer: &Peer, is_downloading: bool, now: Instant) -> bool {
-    if now - peer.connected_at < TRIAL {
-        return false;
-    }
-    if !is_downloading {
-        return !peer.is_interested();
-    }
+/// Tells whether a peer gives nothing of what is missing.
+fn gives_nothing(peer: &Peer, now: Instant) -> bool {
     let kept_waiting = peer.waits_since().is_some_and(|since| now - since >= PATIENCE);
     !peer.am_interested() || peer.is_snubbed() || kept_waiting
 }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use swarmloop::proto::extended::{self, Extension};
 use swarmloop::proto::message::Message;
+use swarmloop::proto::ut_pex::{Exchange, Flags};
 
-use crate::common::{FAST, PLAIN, Remote, Setup, World};
+use crate::common::{EXTENDED, FAST, PLAIN, Remote, Setup, World};
 
 const MADE_ROOM: &str = "closed: made room for others";
 
@@ -105,4 +107,33 @@ fn a_seed_lets_go_of_who_wants_nothing() {
         }
     }
     assert_eq!((said_farewell(&world, &[idle]), said_farewell(&world, &[eager])), (1, 0));
+}
+
+#[test]
+fn while_metadata_is_looked_for_those_make_room_who_have_none() {
+    let mut world = Setup { magnet: Some(Vec::new()), ..Setup::default() }
+        .config(|config| config.max_peers = 3)
+        .build();
+    let offer = |len: usize| {
+        let mut out = Vec::new();
+        extended::message(0, &mut out, |out| {
+            let body = format!("d1:md11:ut_metadatai2e6:ut_pexi1ee13:metadata_sizei{len}ee");
+            out.extend(body.into_bytes());
+        });
+        out
+    };
+    let source = world.join(EXTENDED);
+    let len = world.metainfo.info.len();
+    world.send(source, &offer(len));
+    let idlers = [world.join(EXTENDED), world.join(FAST)];
+    let mut contact = Vec::new();
+    let added = vec![("10.9.9.9:6881".parse().expect("an address"), Flags(0))];
+    Exchange { added, dropped: Vec::new() }.encode(Extension::Pex.id(), &mut contact);
+    world.send(source, &contact);
+    world.advance_s(59);
+    assert_eq!(said_farewell(&world, &idlers), 0, "they may get it yet");
+    world.advance_s(10);
+    assert_eq!(said_farewell(&world, &idlers), 1, "there is one candidate");
+    assert_eq!(world.dials.len(), 1);
+    assert!(world.is_open(source));
 }
