@@ -73,6 +73,12 @@ impl Source {
             Self::Pex(from) => NamedBy::Remote(Reach::of(from)),
         }
     }
+
+    /// Tells whether peers of a private torrent may come from it (BEP 27); whom the user names is
+    /// his own business.
+    const fn is_for_private(self) -> bool {
+        matches!(self, Self::User | Self::Tracker(_))
+    }
 }
 
 /// How a dialled connection ended.
@@ -106,6 +112,8 @@ pub struct Candidates {
     ready: BTreeSet<(Rank, SocketAddr)>,
     /// Where we are, for the order of those.
     us: Vantage,
+    /// Whether the torrent is private: see [`Candidates::keep_to_trackers`].
+    is_private: bool,
     banned: BTreeSet<IpAddr>,
 }
 
@@ -169,7 +177,8 @@ impl Candidates {
     /// Adds an address, if it is new, [may be dialled](net_policy), and there is room.
     pub fn add(&mut self, addr: SocketAddr, source: Source, now: Instant) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let usable = net_policy(addr, source.named_by(), Purpose::Peer).is_ok()
+        let usable = (source.is_for_private() || !self.is_private)
+            && net_policy(addr, source.named_by(), Purpose::Peer).is_ok()
             && !self.banned.contains(&addr.ip());
         if !usable || self.known.contains_key(&addr) || !self.make_room() {
             return;
@@ -315,13 +324,14 @@ impl Candidates {
         MAX_DHT.saturating_sub(by_dht.count())
     }
 
-    /// Keeps to where peers of a private torrent may come from (BEP 27): forgets every other
-    /// address, and returns those of them that are in use.
+    /// Keeps from now on to where peers of a private torrent may come from (BEP 27): forgets every
+    /// other address, and returns those of them that are in use.
     pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
+        self.is_private = true;
         let mut in_use = Vec::new();
         let (resting, ready) = (&mut self.resting, &mut self.ready);
         self.known.retain(|addr, candidate| {
-            let is_foreign = !matches!(candidate.source, Source::User | Source::Tracker(_));
+            let is_foreign = !candidate.source.is_for_private();
             match candidate.state {
                 State::Resting(at) if is_foreign => _ = resting.remove(&(at, *addr)),
                 State::Ready(rank) if is_foreign => _ = ready.remove(&(rank, *addr)),
@@ -509,6 +519,12 @@ mod tests {
             (known.resting(), known.next(at(9)), known.next(at(9))),
             (1, Some(addr(1)), None)
         );
+        for source in [Source::Pex(from), Source::Link, Source::Dht] {
+            known.add(addr(5), source, at(9));
+            assert_eq!(known.resting(), 0, "{source:?} comes too late");
+        }
+        known.add(addr(5), Source::User, at(9));
+        assert_eq!(known.resting(), 1);
     }
 
     #[test]

@@ -398,6 +398,20 @@ fn a_private_torrent_lets_go_of_peers_that_its_link_has_named() {
 }
 
 #[test]
+fn a_host_of_the_link_that_is_found_too_late_is_not_dialled_if_the_torrent_is_private() {
+    let link = vec![("late.example".to_owned(), 6881), ("later.example".to_owned(), 6881)];
+    let mut world = Setup { magnet: Some(link), private: true, ..Setup::default() }.build();
+    let len = len_of(&world);
+    let seed = join(&mut world, len);
+    serve(&mut world, seed, false);
+    world.resolve(&["10.0.9.1"]);
+    assert!(world.dials.is_empty(), "{:?}", world.dials);
+    go_on(&mut world);
+    world.resolve(&["10.0.9.2"]);
+    assert!(world.dials.is_empty() && world.status().known == 0, "{:?}", world.dials);
+}
+
+#[test]
 fn what_is_right_and_of_no_use_stops_the_torrent() {
     // Well-formed metadata of a v2 torrent, by its hash.
     let info = b"d9:file treede12:meta versioni2e4:name1:a12:piece lengthi16384ee";
