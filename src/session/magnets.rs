@@ -77,7 +77,8 @@ impl Session {
         }
         let (id, hash) = (self.next_id(), new.info_hash);
         let choices = (self.config.unchoke_slots, self.config.pex);
-        let torrent = Torrent::seek(id, hash, choices, &mut self.work.ctx(now));
+        let mut torrent = Torrent::seek(id, hash, choices, &mut self.work.ctx(now));
+        torrent.candidates.set_vantage(self.vantage);
         let mut announcer = Announcer::new(&new.trackers, &mut self.work.rng);
         announcer.start(now);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, new.info_hash);

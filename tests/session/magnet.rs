@@ -1,6 +1,8 @@
 //! A torrent of which only the info-hash is known: its metadata from peers, good and bad, and what
 //! becomes of the peers when it is here.
 
+use std::net::SocketAddr;
+
 use swarmloop::id::PieceIndex;
 use swarmloop::proto::extended::{self, Extension, Handshake, MAX_METADATA_LEN};
 use swarmloop::proto::handshake::encode;
@@ -409,6 +411,16 @@ fn a_host_of_the_link_that_is_found_too_late_is_not_dialled_if_the_torrent_is_pr
     go_on(&mut world);
     world.resolve(&["10.0.9.2"]);
     assert!(world.dials.is_empty() && world.status().known == 0, "{:?}", world.dials);
+}
+
+#[test]
+fn who_is_dialled_first_does_not_depend_on_whether_the_metadata_is_here() {
+    let peers: Vec<_> = (1..=20).map(|host| (format!("10.9.{host}.1"), 6881)).collect();
+    let dialled = |setup: Setup| -> Vec<SocketAddr> {
+        setup.build().dials.iter().map(|(_, addr)| *addr).collect()
+    };
+    let known = dialled(Setup { peers: peers.clone(), ..Setup::default() });
+    assert_eq!((dialled(Setup { magnet: Some(peers), ..Setup::default() }), 20), (known, 20));
 }
 
 #[test]
