@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::id::{ConnId, InfoHash, TorrentId};
 use crate::peer::Peer;
 use crate::peer::error::{CloseReason, PeerError};
-use crate::proto::extended::Hello;
+use crate::proto::extended::{Hello, MAX_METADATA_LEN};
 use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::tracker::Announcer;
@@ -44,7 +44,8 @@ pub(super) struct Us {
 
 /// Introduces us to a peer of a torrent, if it speaks BEP 10.
 pub(super) fn introduce(us: Us, torrent: &Torrent, peer: &mut Peer) {
-    let metadata_len = u32::try_from(torrent.info().len()).ok().filter(|len| *len > 0);
+    let metadata_len = u32::try_from(torrent.info().len()).ok();
+    let metadata_len = metadata_len.filter(|len| (1..=MAX_METADATA_LEN).contains(len));
     peer.introduce(&Hello {
         pex: torrent.may_exchange_peers(),
         version: CLIENT,
