@@ -404,6 +404,7 @@ impl Session {
             After::Started => {
                 self.start_announcing(torrent, now);
                 self.take_in_kept(torrent, now);
+                self.tell_upload_only(torrent, now);
             }
             After::Known => self.metadata_is_known(torrent, now),
             After::AskAgain => self.mark_peers_of(torrent),

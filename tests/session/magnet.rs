@@ -424,6 +424,26 @@ fn who_is_dialled_first_does_not_depend_on_whether_the_metadata_is_here() {
 }
 
 #[test]
+fn a_torrent_that_turns_out_to_be_all_here_says_to_who_stayed_that_it_only_uploads() {
+    let have = (0..8).collect();
+    let mut world = Setup { magnet: Some(Vec::new()), have, ..Setup::default() }.build();
+    let watcher = world.join(EXTENDED);
+    let mut hello = Vec::new();
+    extended::message(0, &mut hello, |out| out.extend(b"d1:md11:upload_onlyi9eee"));
+    world.send(watcher, &hello);
+    let len = len_of(&world);
+    let seed = join(&mut world, len);
+    serve(&mut world, seed, false);
+    let metainfo = told(&world).expect("the metadata is here");
+    let new = NewTorrent::new(metainfo, "/downloads".into(), Mode::Seed);
+    world.session.add_torrent(new, world.now).expect("it is gone on with");
+    world.settle();
+    assert_eq!(world.status().phase, Phase::Seeding);
+    let said = |said: &Said| matches!(said, Said::Extended(9, body) if *body == [1]);
+    assert!(world.hear(watcher).iter().any(said));
+}
+
+#[test]
 fn what_is_right_and_of_no_use_stops_the_torrent() {
     // Well-formed metadata of a v2 torrent, by its hash.
     let info = b"d9:file treede12:meta versioni2e4:name1:a12:piece lengthi16384ee";
