@@ -276,6 +276,24 @@ fn who_begins_while_another_connects_waits_for_the_same_answer() {
     assert_eq!(transactions.len(), 100, "each has its own transaction");
 }
 
+/// With thousands of torrents at one tracker somebody always asks, each for half a minute.
+#[test]
+fn who_joins_a_long_wait_for_a_connection_waits_no_longer_than_alone() {
+    let mut talk = Talk::new();
+    let mut asks = vec![talk.ask(TRACKER, announce(0))];
+    for n in 1..40 {
+        talk.at(20 * u64::from(n));
+        asks.push(talk.ask(TRACKER, announce(n)));
+        talk.udp.give_up(asks.remove(0));
+    }
+    let times: Vec<u64> = talk.times().iter().map(|(at, _)| *at).collect();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.clone().all(|gap| (15..=30).contains(&gap)), "{times:?}");
+    // It is back, and whoever asks now is answered in time.
+    talk.connected(TRACKER, 5);
+    talk.last(&Sent::Announce(hash(39), 5));
+}
+
 #[test]
 fn nothing_is_sent_for_what_was_given_up() {
     let mut talk = Talk::new();

@@ -310,7 +310,11 @@ impl UdpTrackers {
             ask.is_reached = true;
         } else {
             ask.step = Step::Connecting;
-            if link.connecting.is_none() {
+            if let Some(connecting) = &mut link.connecting {
+                // Whoever joins in waits no longer than alone: else a tracker that was down would
+                // be asked ever less often while there is always somebody who asks.
+                connecting.repeat = connecting.repeat.or_sooner(repeat);
+            } else {
                 let transaction = self.draw();
                 let connecting = Some(Connecting { transaction, repeat });
                 self.links.entry(to).or_default().connecting = connecting;
@@ -444,6 +448,11 @@ impl Link {
 impl Repeat {
     fn first(now: Instant) -> Self {
         Self { doublings: 0, at: now + FIRST_REPEAT }
+    }
+
+    /// Returns whichever is due first.
+    fn or_sooner(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
     }
 
     fn next(self, now: Instant) -> Self {
