@@ -1,6 +1,10 @@
 //! The conversation with trackers: whom a torrent announces to, what follows from the answers, and
 //! how it takes its leave.
 
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+
+use swarmloop::proto::priority::canonical_priority;
 use swarmloop::session::io::Event;
 use swarmloop::time::Duration;
 use swarmloop::tracker::TrackerEvent;
@@ -109,6 +113,29 @@ fn peers_of_the_answer_are_dialled() {
     let handshake = swarmloop::proto::handshake::encode(FAST, world.info_hash, peer_id(1));
     world.send(remote, &handshake);
     assert_eq!(world.status().peers, 1);
+}
+
+/// Magnets too, whose candidates are there before anything is known of the torrent.
+#[test]
+fn peers_are_dialled_in_the_order_of_their_priority_as_others_see_us() {
+    let us: SocketAddr = "203.0.113.200:6881".parse().expect("an address");
+    let hosts = [1, 2, 77, 130, 254].map(|last| [198, 51, last, 7]);
+    let mut expected = hosts.map(|host| SocketAddr::from((host, 6881)));
+    expected.sort_by_key(|peer| Reverse(canonical_priority(us, *peer)));
+    let peers = hosts.map(|host| [&host[..], &6881_u16.to_be_bytes()].concat()).concat();
+    let body = [&b"d8:intervali1800e5:peers30:"[..], &peers, b"e"].concat();
+    for magnet in [None, Some(Vec::new())] {
+        let setup = Setup { magnet, trackers: vec![vec![ONE.to_owned()]], ..Setup::default() };
+        let setup = setup.config(|config| {
+            config.announce_ip = Some(us.ip());
+            config.announce_port = us.port();
+        });
+        let mut world = setup.build();
+        let (stream, _) = announced(&mut world);
+        answer(&mut world, stream, &body);
+        let dialled: Vec<SocketAddr> = world.dials.iter().map(|dial| dial.1).collect();
+        assert_eq!(dialled, expected);
+    }
 }
 
 #[test]
