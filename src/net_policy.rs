@@ -19,7 +19,8 @@ pub enum Reach {
     /// The same link (RFC 3927, RFC 4291): also where clouds keep the secrets of their machines.
     LinkLocal,
     /// A network that the internet does not route: private (RFC 1918, RFC 4193), shared (RFC 6598),
-    /// for protocols and benchmarks (RFC 6890), site-local (RFC 3879).
+    /// for protocols and benchmarks (RFC 6890), site-local (RFC 3879), behind a translator of its
+    /// own (RFC 8215).
     Private,
     /// The internet. What is set apart for documents (RFC 5737, RFC 3849) counts as that: nobody
     /// answers there.
@@ -95,7 +96,7 @@ pub fn net_policy(
     if let Purpose::HttpTracker(target) = purpose
         && reach <= Reach::LinkLocal
         && named_by != NamedBy::User
-        && !TRACKER_PATHS.iter().any(|path| target.starts_with(path))
+        && !is_of_tracker(target)
     {
         return Err(Forbidden::NotATracker);
     }
@@ -105,6 +106,14 @@ pub fn net_policy(
 /// Returns whether `ip` is of this machine or of a network that the internet does not route.
 pub fn is_local(ip: IpAddr) -> bool {
     Reach::of(ip) < Reach::Global
+}
+
+/// Tells whether a path and query are those of a tracker, however a server reads them: some take
+/// `..` and what is encoded for another path than it begins with.
+fn is_of_tracker(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or(target);
+    let is_plain = !path.contains("..") && !path.contains('%');
+    is_plain && TRACKER_PATHS.iter().any(|beginning| path.starts_with(beginning))
 }
 
 /// Ports at which nobody is dialled whom others have named: a swarm could be made to knock at
@@ -151,7 +160,7 @@ impl Reach {
             // 6to4 (RFC 3056).
             [0x2002, high, low, ..] => Self::of_embedded(high, low),
             [0xfe80..=0xfebf, ..] => Self::LinkLocal,
-            [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Self::Private,
+            [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
             // Multicast, and what is to be thrown away (RFC 6666).
             [0xff00..=0xffff, ..] | [0x100, 0, 0, 0, ..] => Self::Martian,
             _ => Self::Global,
@@ -235,7 +244,10 @@ mod tests {
             ("::ffff:8.8.8.8", Global),
             ("64:ff9b::a00:1", Private),
             ("64:ff9b::808:808", Global),
-            ("64:ff9b:1::1", Global),
+            ("64:ff9b:0:ffff::1", Global),
+            ("64:ff9b:1::", Private),
+            ("64:ff9b:1:ffff::7f00:1", Private),
+            ("64:ff9b:2::1", Global),
             ("100::1", Martian),
             ("100:0:0:1::", Global),
             ("2001:db8::1", Global),
@@ -328,6 +340,12 @@ mod tests {
             ("127.0.0.1", "/scrape?info_hash=x", Ok(())),
             ("127.0.0.1", "/admin", refused),
             ("127.0.0.1", "/x/announce", refused),
+            ("127.0.0.1", "/announce/0123abc?from=../x%2e", Ok(())),
+            ("127.0.0.1", "/announce/../admin", refused),
+            ("127.0.0.1", "/announce/..;/admin", refused),
+            ("127.0.0.1", "/announce/%2e%2E/admin", refused),
+            ("127.0.0.1", "/announce%2f..%5Cadmin", refused),
+            ("127.0.0.1", "/announce/%252e%252e/admin", refused),
             ("::1", "/", refused),
             ("0.0.0.0", "/admin", refused),
             ("169.254.169.254", "/latest/meta-data", refused),

@@ -94,9 +94,9 @@ pub enum UrlError {
     /// to other services (as libtorrent's `ssrf_mitigation`).
     #[error("the url already has announce parameters")]
     AnnounceParameters,
-    /// A loopback or link-local address whose path is not `/announce` or the like: not a tracker,
-    /// but some other service of this machine.
-    #[error("a tracker on the loopback address must have a path that starts with /announce")]
+    /// A loopback or link-local address whose path is not `/announce` or the like, or may lead
+    /// elsewhere: not a tracker, but some other service of this machine.
+    #[error("a tracker on the loopback address must have a plain path that starts with /announce")]
     LoopbackPath,
     /// A server sent us to an address that is nearer than its own: the internet to a local network,
     /// or that to this machine.
