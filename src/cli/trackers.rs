@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use swarmloop::client::Question;
 use swarmloop::id::InfoHash;
-use swarmloop::proto::magnet::Magnet;
 use swarmloop::proto::tracker_http::AnnounceReply;
 use swarmloop::proto::tracker_serve::SwarmCounts;
 use swarmloop::proto::url::AnnounceUrl;
@@ -164,7 +163,7 @@ struct Subject {
 
 impl Subject {
     fn read(args: &AskArgs, route: &Route) -> Result<Self, Failure> {
-        let mut subject = if let Some(magnet) = named_by_hash(args)? {
+        let mut subject = if let Some(magnet) = input::magnet(&args.torrent)? {
             Self { info_hash: magnet.info_hash, left: UNKNOWN_LEFT, trackers: magnet.trackers }
         } else {
             let metainfo = input::load_by(&args.torrent, &Fetcher::new(route))?.metainfo;
@@ -183,21 +182,6 @@ impl Subject {
         }
         Ok(subject)
     }
-}
-
-/// Reads an argument that is a magnet link or an info-hash, if it is one.
-fn named_by_hash(args: &AskArgs) -> Result<Option<Magnet>, Failure> {
-    let Some(text) = args.torrent.to_str() else { return Ok(None) };
-    let is_link = text.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("magnet:"));
-    let link = match text.parse::<InfoHash>() {
-        Ok(_) => format!("magnet:?xt=urn:btih:{text}"),
-        Err(_) if is_link => text.to_owned(),
-        Err(_) => return Ok(None),
-    };
-    link.parse().map(Some).map_err(|error| {
-        let message = format!("bad magnet link '{}': {error}", Escaped(text));
-        Failure::new(Exit::Input, "bad_magnet", message)
-    })
 }
 
 /// Returns the peers of an answer as they are dialled. Safe to print.
@@ -233,6 +217,29 @@ fn announce_line(url: &str, reply: &AnnounceReply) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::ask::RouteArgs;
+
+    #[test]
+    fn what_is_asked_about_may_be_a_link_or_a_hash_in_either_form() {
+        let hex = "d2354010a3ca4ade5b7427bb093a62a3899ff381";
+        let own = format!("magnet:?xt=urn:btih:{hex}&tr=http://own/announce");
+        let named = vec!["udp://named:1".to_owned()];
+        for (torrent, urls, trackers) in [
+            (own.as_str(), vec![], Some("http://own/announce")),
+            (own.as_str(), named.clone(), Some("udp://named:1")),
+            (hex, named.clone(), Some("udp://named:1")),
+            ("2I2UAEFDZJFN4W3UE65QSOTCUOEZ744B", named, Some("udp://named:1")),
+            (hex, vec![], None),
+        ] {
+            let route = RouteArgs::default();
+            let args = AskArgs { torrent: torrent.into(), urls, timeout: None, route };
+            let subject = Subject::read(&args, &Route::from(&args.route));
+            let subject =
+                subject.map(|it| (it.info_hash.to_string(), it.left, it.trackers.join(" ")));
+            let expected = trackers.map(|urls| (hex.to_owned(), UNKNOWN_LEFT, urls.to_owned()));
+            assert_eq!(subject.map_err(|failure| failure.code), expected.ok_or("no_tracker"));
+        }
+    }
 
     #[test]
     fn what_trackers_say_is_a_line_each_and_safe_to_print() {
