@@ -186,7 +186,7 @@ fn without_answers(trackers: &[TrackerView]) -> Stall {
         let text = if trackers.is_empty() {
             "no peers known and no trackers to ask; --peer HOST:PORT names one"
         } else {
-            "no peers known, and no tracker speaks plain http, the only kind supported so far; \
+            "no peers known, and no tracker speaks a protocol that is supported; \
              --peer HOST:PORT names a peer"
         };
         return Stall { cause: Cause::NobodyToAsk, text: text.to_owned() };
@@ -404,7 +404,7 @@ mod tests {
             (
                 vec![unsupported()],
                 Cause::NobodyToAsk,
-                "no peers known, and no tracker speaks plain http, the only kind supported so far; \
+                "no peers known, and no tracker speaks a protocol that is supported; \
                  --peer HOST:PORT names a peer",
             ),
             (
