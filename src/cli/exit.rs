@@ -123,8 +123,7 @@ impl Failure {
         self
     }
 
-    /// A flag or kind of input that a later version will have; `what` brings its verb: "magnet
-    /// links are".
+    /// A flag that a later version will have; `what` brings its verb: "--proxy is".
     pub(crate) fn not_yet(what: &str) -> Self {
         Self::new(Exit::Usage, "not_yet_supported", format!("{what} not yet supported"))
     }

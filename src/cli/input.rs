@@ -69,8 +69,10 @@ pub(crate) fn read(argument: &OsStr) -> Result<(Bytes, &'static str), Failure> {
         let message = "only get, seed, show, scrape and announce take the URL of a torrent";
         return Err(Failure::new(Exit::Usage, "no_url", message));
     }
-    if let Some(kind) = later_kind(argument) {
-        return Err(Failure::not_yet(kind));
+    if names_a_hash(argument) {
+        let message = "only get, scrape and announce take magnet links and info-hashes";
+        let failure = Failure::new(Exit::Usage, "no_magnet", message);
+        return Err(failure.hint("`get --metadata-only` makes a torrent file of one"));
     }
     let (bytes, source) = if argument == "-" {
         (read_limited(io::stdin().lock(), MAX_TORRENT_BYTES), "stdin")
@@ -138,7 +140,7 @@ pub(crate) fn looks_like_torrent(argument: &OsStr) -> bool {
     let is_torrent_file = Path::new(argument)
         .extension()
         .is_some_and(|extension| extension.eq_ignore_ascii_case("torrent"));
-    argument == "-" || is_torrent_file || url(argument).is_some() || later_kind(argument).is_some()
+    argument == "-" || is_torrent_file || url(argument).is_some() || names_a_hash(argument)
 }
 
 /// Reads an argument that is a magnet link, or an info-hash by itself: 40 hexadecimal digits, or 32
@@ -161,16 +163,10 @@ pub(crate) fn magnet(argument: &OsStr) -> Result<Option<Magnet>, Failure> {
     Ok(Some(magnet))
 }
 
-/// Names the kinds of input that are not there yet, with their verb.
-fn later_kind(argument: &OsStr) -> Option<&'static str> {
-    let text = argument.to_str()?;
-    if has_scheme(text, "magnet:") {
-        Some("magnet links are")
-    } else if text.parse::<InfoHash>().is_ok() {
-        Some("bare info-hashes are")
-    } else {
-        None
-    }
+/// Tells whether an argument can only be meant as a magnet link or an info-hash.
+fn names_a_hash(argument: &OsStr) -> bool {
+    let is_one = |text: &str| has_scheme(text, "magnet:") || text.parse::<InfoHash>().is_ok();
+    argument.to_str().is_some_and(is_one)
 }
 
 /// Returns the folder that a torrent's files are below, given the path to its data: the folder
@@ -233,18 +229,18 @@ mod tests {
     use crate::cli::files::tests::metainfo;
 
     #[test]
-    fn kinds_that_are_not_there_yet_are_named() {
-        for (argument, kind) in [
-            ("magnet:?xt=urn:btih:0", Some("magnet links are")),
-            ("MAGNET:?", Some("magnet links are")),
-            ("722fe65b2aa26d14f35b4ad627d20236e481d924", Some("bare info-hashes are")),
-            ("722fe65b2aa26d14f35b4ad627d20236e481d92", None),
-            ("http:/h", None),
-            ("é", None),
-            ("x.torrent", None),
-            ("-", None),
+    fn what_names_a_hash_is_no_file() {
+        for (argument, is_one) in [
+            ("magnet:?xt=urn:btih:0", true),
+            ("MAGNET:?", true),
+            ("722fe65b2aa26d14f35b4ad627d20236e481d924", true),
+            ("722fe65b2aa26d14f35b4ad627d20236e481d92", false),
+            ("http:/h", false),
+            ("é", false),
+            ("x.torrent", false),
         ] {
-            assert_eq!(later_kind(OsStr::new(argument)), kind, "{argument}");
+            assert_eq!(names_a_hash(OsStr::new(argument)), is_one, "{argument}");
+            assert_eq!(read(OsStr::new(argument)).is_err_and(|it| it.code == "no_magnet"), is_one);
         }
     }
 
