@@ -1,4 +1,4 @@
-//! Who is told of pieces that came, and when (`have`, BEP 3).
+//! Who is told of pieces that came, and when (`have`, BEP 3); and of those that are lost (BEP 54).
 //!
 //! A piece that came is news for every peer that lacks it, and pieces may come by the hundred a
 //! second: with ten thousand peers, telling each at once would be most of the work. So each peer
@@ -8,11 +8,12 @@
 
 use std::ops::Bound;
 
-use crate::id::{ConnId, PeerId, TorrentId};
+use crate::id::{ConnId, PeerId, PieceIndex, TorrentId};
+use crate::proto::extended::Extension;
 use crate::time::{Duration, Instant};
 
 use super::Session;
-use super::conns::Kind;
+use super::conns::{Conn, Kind};
 
 /// Where a torrent is in telling its peers.
 #[derive(Debug, Default)]
@@ -35,7 +36,35 @@ const MAX_TOLD_AT_ONCE: usize = 64;
 const TELL_INTERVAL: Duration = Duration::from_millis(50);
 const TELL_PARTS: usize = 20;
 
+/// How many of the pieces that are lost at a time a peer is told of: 11 KiB of messages. A request
+/// for any other is refused, as it is for those who do not speak of it.
+const MAX_TOLD_LOST: usize = 1_024;
+
 impl Session {
+    /// Tells every peer that listens to it of pieces that are lost (BEP 54), but for those that it
+    /// has itself. O(peers) and rare.
+    ///
+    /// To all others nothing is said, as by libtorrent: BEP 3 has no word for it, and they still
+    /// get all other pieces of us.
+    pub(super) fn tell_lost(&mut self, torrent: TorrentId, pieces: &[PieceIndex]) {
+        let Some(Some(entry)) = self.torrents.get(torrent.0 as usize) else { return };
+        let peers: Vec<ConnId> = entry.torrent.peers.values().copied().collect();
+        for id in &peers {
+            let peer = self.conns.find_mut(*id).and_then(Conn::as_peer).map(|(_, peer)| peer);
+            let Some(peer) = peer.filter(|peer| peer.speaks(Extension::DontHave)) else { continue };
+            // What came and was not told yet must not be told after it.
+            entry.torrent.tell_completions(peer);
+            for piece in &pieces[..pieces.len().min(MAX_TOLD_LOST)] {
+                if !peer.remote().contains(piece.0) {
+                    peer.tell_lost(*piece);
+                }
+            }
+        }
+        for id in peers {
+            self.mark(id);
+        }
+    }
+
     /// Marks those peers that are to be told now of pieces that came.
     pub(super) fn mark_to_be_told(&mut self, now: Instant) {
         for at in 0..self.queues.touched.len() {

@@ -502,7 +502,11 @@ impl Session {
                     Event::Complete { torrent, elapsed: now - added_at, downloaded }
                 }
                 TorrentEvent::Disk(error) => Event::Disk { torrent, error },
-                TorrentEvent::Lost(pieces, error) => Event::PiecesLost { torrent, pieces, error },
+                TorrentEvent::Lost(pieces, error) => {
+                    self.tell_lost(torrent, &pieces);
+                    let pieces = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
+                    Event::PiecesLost { torrent, pieces, error }
+                }
                 TorrentEvent::SyncFailed(error, bytes) => {
                     Event::SyncFailed { torrent, error, bytes }
                 }

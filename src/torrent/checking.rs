@@ -341,10 +341,10 @@ impl Torrent {
         if let Some(keep) = &mut self.keep {
             keep.lost(&pieces);
         }
-        let count = u32::try_from(pieces.len()).unwrap_or(u32::MAX);
-        pieces.retain(|piece| self.is_wanted(*piece));
-        self.trouble.lost.extend(pieces);
-        ctx.events.push(TorrentEvent::Lost(count, error));
+        let wanted = pieces.iter().filter(|piece| self.is_wanted(**piece));
+        let wanted: Vec<PieceIndex> = wanted.copied().collect();
+        self.trouble.lost.extend(wanted);
+        ctx.events.push(TorrentEvent::Lost(pieces, error));
     }
 
     /// Counts a piece that came while others are hashed again.

@@ -99,7 +99,7 @@ impl Torrent {
                 return self.useless(peer);
             }
             PeerEvent::Request(block) => {
-                if self.have().contains(block.piece.0) && !self.is_withdrawn(block.piece) {
+                if self.serves(block.piece) {
                     peer.queue_upload(block, ctx.limits, ctx.now);
                 } else {
                     peer.reject(block);
@@ -506,7 +506,8 @@ impl Torrent {
                 ctx.pool.give_row(frames);
                 break;
             };
-            if self.is_withdrawn(piece) {
+            // It may have been lost since it was asked for.
+            if !self.serves(piece) {
                 bytes -= frames.iter().map(|frame| u64::from(frame.len())).sum::<u64>();
                 ctx.pool.release(Share::Uploads, frame::count(&frames));
                 peer.refuse_run(piece, begin, &frames);

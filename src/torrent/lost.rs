@@ -78,15 +78,16 @@ impl Torrent {
         };
         let lost = |piece: &PieceIndex| picker.lost(*piece, again);
         let lost: Vec<PieceIndex> = pieces.map(PieceIndex).filter(lost).collect();
-        let count = u32::try_from(lost.len()).unwrap_or(u32::MAX);
         if let Some(keep) = &mut self.keep {
             keep.lost(&lost);
         }
-        ctx.events.push(TorrentEvent::Lost(count, error));
+        if again {
+            self.trouble.lost.extend(lost.iter().copied());
+        }
+        ctx.events.push(TorrentEvent::Lost(lost, error));
         if !again {
             return After::Nothing;
         }
-        self.trouble.lost.extend(lost);
         self.stir(ctx.lines);
         After::LookAgain
     }

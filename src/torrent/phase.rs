@@ -100,8 +100,8 @@ pub enum TorrentEvent {
     Metadata(Box<Metainfo>),
     /// The disk failed.
     Disk(DiskError),
-    /// So many pieces cannot be read any more, for this reason.
-    Lost(u32, DiskError),
+    /// These pieces cannot be read any more, for this reason.
+    Lost(Vec<PieceIndex>, DiskError),
     /// So many bytes of payload could not be synced; they are hashed again.
     SyncFailed(DiskError, u64),
     /// The torrent's state cannot be loaded or saved.

@@ -35,6 +35,11 @@ pub(super) struct Recheck {
 }
 
 impl Torrent {
+    /// Tells whether a piece may be sent to a peer.
+    pub(super) fn serves(&self, piece: PieceIndex) -> bool {
+        self.have().contains(piece.0) && !self.is_withdrawn(piece)
+    }
+
     /// Tells whether a piece is not served because it is to be hashed again.
     pub(super) fn is_withdrawn(&self, piece: PieceIndex) -> bool {
         self.trouble.recheck.as_ref().is_some_and(|recheck| recheck.pending.contains(piece.0))
@@ -126,8 +131,7 @@ impl Torrent {
             keep.touched_files();
         }
         if !recheck.lost.is_empty() {
-            let count = u32::try_from(recheck.lost.len()).unwrap_or(u32::MAX);
-            ctx.events.push(TorrentEvent::Lost(count, recheck.error));
+            ctx.events.push(TorrentEvent::Lost(recheck.lost, recheck.error));
         }
         After::Nothing
     }

@@ -2,10 +2,11 @@
 //! readers.
 
 use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
+use swarmloop::proto::extended;
 use swarmloop::proto::message::Message;
 use swarmloop::session::io::{Event, Phase, StopReason};
 
-use crate::common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield};
+use crate::common::{EXTENDED, FAST, PLAIN, Remote, Said, Setup, World, bitfield};
 
 fn requests(blocks: &[Block]) -> Vec<Message> {
     blocks.iter().copied().map(Message::Request).collect()
@@ -346,6 +347,68 @@ fn a_download_fetches_a_piece_again_that_cannot_be_read_once_but_not_twice() {
     world.disk.fails_reads = true;
     world.say(leech, &[Message::Request(bad)]);
     assert_eq!(world.status().phase, Phase::Stopped(Some(StopReason::Disk)));
+}
+
+#[test]
+fn who_speaks_of_it_is_told_of_a_piece_that_is_lost() {
+    let mut world = Setup::have([0, 1]).build();
+    let mut join = |ids: &str| {
+        let remote = world.join(EXTENDED);
+        let mut hello = Vec::new();
+        extended::message(0, &mut hello, |out| {
+            out.extend_from_slice(format!("d1:md{ids}ee").as_bytes());
+        });
+        world.send(remote, &hello);
+        remote
+    };
+    let (listens, owns, is_deaf) =
+        (join("11:lt_donthavei7e"), join("11:lt_donthavei7e"), join("6:ut_pexi7e"));
+    world.say(owns, &[Message::Have(PieceIndex(0))]);
+    let leech = world.join_leech(FAST);
+    world.disk.fails_reads = true;
+    let bad = world.block(0, 0);
+    for remote in [listens, owns, is_deaf, leech] {
+        world.hear(remote);
+    }
+    world.say(leech, &[Message::Request(bad)]);
+    let told = Said::Extended(7, vec![0, 0, 0, 0]);
+    assert_eq!(world.hear(listens), [told]);
+    assert_eq!(world.hear(owns), [Said::Message(Message::Interested)], "it has the piece");
+    assert_eq!(world.hear(is_deaf), []);
+    assert!(world.is_open(is_deaf) && world.is_open(leech));
+    // It is here again.
+    world.disk.fails_reads = false;
+    let seed = world.join_seed();
+    world.serve(seed);
+    assert!(world.messages(listens).contains(&Message::Have(PieceIndex(0))));
+}
+
+#[test]
+fn what_waits_to_be_read_of_a_piece_is_refused_once_that_is_lost() {
+    let mut world = Setup::seed().piece_blocks(64).build();
+    let (slow, leech) = (world.join_leech(FAST), world.join_leech(FAST));
+    world.hear(slow);
+    world.stall(slow);
+    let mut wanted = world.blocks_of(1);
+    wanted.push(world.block(0, 3));
+    world.say(slow, &requests(&wanted));
+    world.disk.fails_reads = true;
+    let bad = world.block(0, 0);
+    world.say(leech, &[Message::Request(bad)]);
+    assert_eq!(lost(&world).len(), 1);
+    world.disk.fails_reads = false;
+    let (mut given, mut rejected) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        world.read(slow, 1 << 20);
+        for said in world.hear(slow) {
+            match said {
+                Said::Piece(block) => given.push(block),
+                Said::Message(Message::RejectRequest(block)) => rejected.push(block),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((given.len(), rejected), (64, vec![wanted[64]]));
 }
 
 /// Returns how many pieces were lost at a time, and why.
