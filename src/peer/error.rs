@@ -141,6 +141,9 @@ pub enum CloseReason {
     /// There was no place for others, and it was of no use.
     #[error("made room for others")]
     MadeRoom,
+    /// All places were taken, somebody came, and it had proven nothing.
+    #[error("made way for a peer that came")]
+    Displaced,
     /// Its address is on the user's blocklist.
     #[error("on the blocklist")]
     Blocked,

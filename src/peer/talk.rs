@@ -405,6 +405,11 @@ impl Peer {
         self.upload.as_ref().map_or(0, |upload| upload.rate.bytes_per_s(now))
     }
 
+    /// Tells whether any payload has gone in either direction.
+    pub const fn has_exchanged(&self) -> bool {
+        self.traffic.downloaded > 0 || self.traffic.uploaded > 0
+    }
+
     /// Returns the payload sent since the remote was last unchoked, in bytes, and when that was.
     pub const fn since_unchoke(&self) -> (u64, Instant) {
         (self.traffic.uploaded - self.traffic.uploaded_at_unchoke, self.traffic.unchoked_at)

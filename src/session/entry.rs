@@ -47,6 +47,8 @@ pub(super) struct Entry {
     /// When peers of no use make room for candidates; `None` while there is room, or nobody to make
     /// it for.
     pub turnover_at: Option<Instant>,
+    /// When a peer may make way next for one that comes.
+    pub displaces_at: Instant,
     /// Whether it stands in line for a dial.
     pub turn: Turn,
     /// Why the last dial that failed did, since the last peer connected.
@@ -147,6 +149,7 @@ impl Entry {
             joining: BTreeSet::new(),
             half_open: 0,
             turnover_at: None,
+            displaces_at: Instant::ZERO,
             turn: Turn::Away,
             last_dial_error: None,
             unresolved: Vec::new(),

@@ -20,6 +20,7 @@ mod conns;
 mod datagrams;
 mod dht;
 mod dial;
+mod displace;
 mod entry;
 mod gate;
 pub mod io;
@@ -95,6 +96,8 @@ pub struct Session {
     dials_at: Option<Instant>,
     /// Torrents that wait for a place or a token to dial, each once ([`Entry::turn`]).
     dial_line: VecDeque<TorrentId>,
+    /// When a peer may make way next, of whatever torrent, while all connections are taken.
+    displaces_at: Instant,
     /// Dials and handshakes of ours that are under way. Invariant: the sum over the torrents.
     half_open: usize,
     /// Torrents whose announces are due and wait for a place, with the time since when.
@@ -263,6 +266,7 @@ impl Session {
             },
             dials_at: None,
             dial_line: VecDeque::new(),
+            displaces_at: Instant::ZERO,
             half_open: 0,
             announce_line: BTreeSet::new(),
             announces: 0,

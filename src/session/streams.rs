@@ -49,16 +49,15 @@ impl Session {
     }
 
     /// Returns what becomes of a stream that was accepted; `None` if it is not wanted.
-    fn welcome(&self, listener: Listener, addr: SocketAddr, now: Instant) -> Option<Kind> {
+    fn welcome(&mut self, listener: Listener, addr: SocketAddr, now: Instant) -> Option<Kind> {
         let deadline = now + self.config.handshake_timeout;
         match listener {
             Listener::Peers => {
                 let crowded = !hides_many_hosts(addr.ip())
                     && self.conns.of_addr(addr.ip()) >= self.config.max_conns_per_addr;
                 let pending = self.conns.pending_handshakes();
-                let full = self.conns.len() - self.conns.clients() >= self.config.max_conns;
                 let crowded = crowded || pending >= self.config.max_pending_handshakes;
-                if self.shutting_down || full || crowded {
+                if self.shutting_down || crowded || !self.make_way(now) {
                     return None;
                 }
                 let state = Handshaking::accepted();
@@ -193,11 +192,11 @@ impl Session {
                 let inherited = self.drop_duplicate(torrent, peer_id, (addr, incoming), now)?;
                 let both = reserved.and(self.offers(torrent));
                 let limit = self.config.max_outstanding_requests;
-                let Some(entry) = self.entry(torrent) else { return Ok(()) };
                 // Strangers that were answered together may come to their ends together.
-                if entry.torrent.peers.len() >= self.config.max_peers {
+                if !self.make_way_in(torrent, id, now) {
                     return Err(CloseReason::TooMany.into());
                 }
+                let Some(entry) = self.entry(torrent) else { return Ok(()) };
                 let geometry = &entry.torrent.geometry;
                 let mut peer = Peer::new(addr, peer_id, incoming, both, geometry, limit, now);
                 peer.dialled = peer.dialled.or(inherited);
@@ -218,14 +217,15 @@ impl Session {
     ) -> Result<(), PeerError> {
         let known = self.by_hash.get(&info_hash).copied();
         let Some(torrent) = known else { return Err(CloseReason::UnknownTorrent.into()) };
-        let (max_peers, reserved) = (self.config.max_peers, self.offers(torrent));
+        let may_join = self.may_join(torrent, id, now);
+        let reserved = self.offers(torrent);
         let Some(entry) = self.entry(torrent) else {
             return Err(CloseReason::UnknownTorrent.into());
         };
         if !entry.torrent.welcomes_peers() {
             return Err(CloseReason::TorrentStopped.into());
         }
-        if entry.torrent.peers.len() >= max_peers {
+        if !may_join {
             return Err(CloseReason::TooMany.into());
         }
         let ours = encode(reserved, info_hash, entry.peer_id);
@@ -579,7 +579,7 @@ const fn fate(error: &PeerError, worked: bool) -> Fate {
         PeerError::Closed(CloseReason::SelfConnect) => Fate::Ourselves,
         PeerError::Closed(CloseReason::BothSeeds | CloseReason::BothUploadOnly) => Fate::Useless,
         PeerError::Closed(CloseReason::Duplicate) => Fate::Duplicate,
-        PeerError::Closed(CloseReason::MadeRoom) => Fate::MadeRoom,
+        PeerError::Closed(CloseReason::MadeRoom | CloseReason::Displaced) => Fate::MadeRoom,
         _ if worked => Fate::Worked,
         _ => Fate::Failed,
     }

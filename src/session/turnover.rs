@@ -9,6 +9,7 @@ use crate::id::{ConnId, TorrentId};
 use crate::peer::Peer;
 use crate::peer::error::CloseReason;
 use crate::time::{Duration, Instant};
+use crate::torrent::Torrent;
 
 use super::Session;
 use super::conns::Kind;
@@ -74,18 +75,11 @@ impl Session {
     /// each kind those with the lowest priority (BEP 40). O(peers).
     fn least_useful(&self, torrent: TorrentId, most: usize, now: Instant) -> Vec<ConnId> {
         let Some(entry) = self.entry(torrent).filter(|_| most > 0) else { return Vec::new() };
-        let is_useless: fn(&Peer, Instant) -> bool = if entry.torrent.is_fetching_metadata() {
-            |peer, _| peer.metadata_len().is_none()
-        } else if entry.torrent.is_downloading() {
-            gives_nothing
-        } else {
-            |peer, _| !peer.is_interested()
-        };
         let mut useless: Vec<(bool, u32, ConnId)> = Vec::new();
         for id in entry.torrent.peers.values() {
             if let Some(Kind::Peer { peer, .. }) = self.conns.find(*id).map(|conn| &conn.kind)
                 && now - peer.connected_at >= TRIAL
-                && is_useless(peer, now)
+                && is_useless(peer, &entry.torrent, now)
             {
                 let is_fed = peer.is_interested() && !peer.is_choked();
                 useless.push((is_fed, self.vantage.priority(peer.addr), *id));
@@ -96,8 +90,14 @@ impl Session {
     }
 }
 
-/// Tells whether a peer gives nothing of what is missing.
-fn gives_nothing(peer: &Peer, now: Instant) -> bool {
+/// Tells whether a peer is of no use to a torrent as far as that is.
+pub(super) fn is_useless(peer: &Peer, torrent: &Torrent, now: Instant) -> bool {
+    if torrent.is_fetching_metadata() {
+        return peer.metadata_len().is_none();
+    }
+    if !torrent.is_downloading() {
+        return !peer.is_interested();
+    }
     let kept_waiting = peer.waits_since().is_some_and(|since| now - since >= PATIENCE);
     !peer.am_interested() || peer.is_snubbed() || kept_waiting
 }

@@ -363,6 +363,13 @@ impl Candidates {
         }
     }
 
+    /// Tells whether the user has named an address of this host.
+    pub fn is_named(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let mut of_host = self.known.range(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX));
+        of_host.any(|(_, candidate)| candidate.source == Source::User)
+    }
+
     /// Tells whether an IP address is banned.
     pub fn is_banned(&self, ip: IpAddr) -> bool {
         self.banned.contains(&ip.to_canonical())

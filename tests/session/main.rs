@@ -5,6 +5,7 @@ mod blocklist;
 #[allow(dead_code, reason = "shared with the fuzzer, which uses another part of it")]
 mod common;
 mod dht;
+mod displace;
 mod exchange;
 mod extended;
 mod handshake;

@@ -41,3 +41,27 @@ fn a_full_house_of_idlers_finds_the_one_seed() {
         assert!((1..=3).contains(&gone), "seed {seed}: {gone} made room");
     }
 }
+
+#[test]
+fn a_seed_that_comes_gets_into_a_house_that_is_full_of_idlers() {
+    for seed in 0..5 {
+        let mut sim = Sim::new(SimOptions::new(seed));
+        let source = Arc::new(Source::single(seed, 2_000_000, 64 << 10, None));
+        let mut small = peer();
+        small.config.max_peers = PLACES;
+        let leecher = sim.add_host(small);
+        sim.add_torrent(leecher, &source, AddOptions::default());
+        for _ in 0..PLACES {
+            let idler = sim.add_host(peer());
+            sim.add_torrent(idler, &source, AddOptions::from_peers(&[leecher]));
+        }
+        sim.run_until(MINUTE, |sim| sim.torrent(leecher, ONLY).unwrap().peers == PLACES);
+        // Nobody there knows of it: it has to be let in.
+        let seeder = sim.add_host(peer());
+        sim.put_files(seeder, &source);
+        let comes = AddOptions::from_peers(&[leecher]);
+        sim.add_torrent(seeder, &source, AddOptions { mode: AddOptions::seed().mode, ..comes });
+        sim.run_until_complete(&[leecher], 5 * MINUTE);
+        assert_eq!(farewells(&sim, leecher), 0, "nobody was dialled");
+    }
+}
