@@ -317,9 +317,8 @@ impl Session {
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         let reach = Reach::of(from.ip());
-        for addr in &reply.peers {
-            entry.torrent.candidates.add(*addr, Source::Tracker(reach), now);
-        }
+        let peers = reply.peers.iter().copied();
+        entry.torrent.candidates.add_all(peers, Source::Tracker(reach), now);
         let mut report = None;
         if announcing.leg == Leg::First {
             report = entry.announcer.handle_reply(&reply, now);

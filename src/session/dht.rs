@@ -238,10 +238,7 @@ impl Session {
     fn on_dht_peers(&mut self, info_hash: InfoHash, peers: &[SocketAddr], now: Instant) {
         let Some(id) = self.by_hash.get(&info_hash).copied() else { return };
         let Some(entry) = self.entry_mut(id).filter(|entry| entry.in_dht) else { return };
-        let room = entry.torrent.candidates.dht_room();
-        for peer in peers.iter().take(room) {
-            entry.torrent.candidates.add(*peer, Source::Dht, now);
-        }
+        entry.torrent.candidates.add_all(peers.iter().copied(), Source::Dht, now);
         self.touch(id);
     }
 }

@@ -3,6 +3,8 @@
 //! Knows nothing of connections but what it is told of their fate. A failed dial backs off and
 //! doubles; an address that is banned is neither dialled nor let in; our own is remembered as ours.
 
+mod room;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,9 +13,8 @@ use crate::net_policy::{NamedBy, Purpose, Reach, net_policy};
 use crate::proto::priority::Vantage;
 use crate::time::{Duration, Instant};
 
-/// The most addresses remembered for one torrent; more are dropped as they come (trackers repeat
-/// them).
-pub const MAX_CANDIDATES: usize = 2_000;
+pub use room::MAX_CANDIDATES;
+
 /// The most bans remembered for one torrent; beyond it the lowest address is forgotten.
 pub const MAX_BANS: usize = 4_096;
 
@@ -26,13 +27,6 @@ const MAX_PEX_FAILURES: u32 = 2;
 /// The same of one that the DHT named: some of those that announced it half an hour ago are gone,
 /// and what is alive is named again.
 const MAX_DHT_FAILURES: u32 = 3;
-/// The most addresses that the DHT named (security.md, row 40): trackers must find room for theirs.
-const MAX_DHT: usize = MAX_CANDIDATES / 2;
-/// The most contacts of one peer of which nobody knows whether there is anybody (security.md 2.2,
-/// row 25), and the most of all peers: trackers must find room for theirs.
-const MAX_UNTRIED_PEX: usize = 100;
-const MAX_PEX: usize = MAX_CANDIDATES / 2;
-
 /// How long an address rests after its first failed dial; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest rest.
@@ -120,7 +114,10 @@ pub struct Candidates {
 #[derive(Debug)]
 struct Candidate {
     source: Source,
+    /// How many dials in a row have failed.
     failures: u32,
+    /// Whether there was ever a connection.
+    worked: bool,
     state: State,
 }
 
@@ -174,29 +171,39 @@ impl Candidates {
         }
     }
 
-    /// Adds an address, if it is new, [may be dialled](net_policy), and there is room.
+    /// Adds an address: see [`Candidates::add_all`].
     pub fn add(&mut self, addr: SocketAddr, source: Source, now: Instant) {
-        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        let usable = (source.is_for_private() || !self.is_private)
-            && net_policy(addr, source.named_by(), Purpose::Peer).is_ok()
-            && !self.banned.contains(&addr.ip());
-        if !usable || self.known.contains_key(&addr) || !self.make_room() {
-            return;
-        }
-        self.known.insert(addr, Candidate { source, failures: 0, state: State::Resting(now) });
-        self.resting.insert((now, addr));
+        self.add_all([addr], source, now);
     }
 
-    /// Tells whether one more address may be remembered; forgets one that is of no use for it.
-    fn make_room(&mut self) -> bool {
-        if self.known.len() < MAX_CANDIDATES {
-            return true;
+    /// Adds those addresses that are new and [may be dialled](net_policy), the first ones, as far
+    /// as there is room for what the source names.
+    pub fn add_all(
+        &mut self,
+        addrs: impl IntoIterator<Item = SocketAddr>,
+        source: Source,
+        now: Instant,
+    ) {
+        if self.is_private && !source.is_for_private() {
+            return;
         }
-        let useless = |(_, known): &(&SocketAddr, &Candidate)| {
-            matches!(known.state, State::Never | State::Useless | State::Blocked)
+        let addrs = addrs.into_iter();
+        let addrs = addrs.map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+        let is_fresh = |addr: &SocketAddr| {
+            net_policy(*addr, source.named_by(), Purpose::Peer).is_ok()
+                && !self.banned.contains(&addr.ip())
+                && !self.known.contains_key(addr)
         };
-        let useless = self.known.iter().find(useless).map(|(addr, _)| *addr);
-        useless.is_some_and(|addr| self.known.remove(&addr).is_some())
+        let fresh: Vec<SocketAddr> = addrs.filter(is_fresh).take(MAX_CANDIDATES).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let room = self.make_room(fresh.len(), source);
+        for addr in fresh.into_iter().take(room) {
+            let state = State::Resting(now);
+            self.known.insert(addr, Candidate { source, failures: 0, worked: false, state });
+            self.resting.insert((now, addr));
+        }
     }
 
     /// Takes the best of those that may be dialled; it is in use from now on.
@@ -253,7 +260,7 @@ impl Candidates {
             }
             Fate::Ourselves => None,
             Fate::Worked => {
-                candidate.failures = 0;
+                (candidate.failures, candidate.worked) = (0, true);
                 Some(after)
             }
             Fate::MadeRoom => Some(MAX_BACK_OFF),
@@ -303,25 +310,6 @@ impl Candidates {
         self.known.retain(|_, candidate| matches!(candidate.source, Source::User | Source::Link));
         self.resting.retain(|(_, addr)| self.known.contains_key(addr));
         self.ready.retain(|(_, addr)| self.known.contains_key(addr));
-    }
-
-    /// Returns how many more contacts are taken of what a peer at `from` tells of others: few of
-    /// which nobody knows yet whether there is anybody.
-    pub fn pex_room(&self, from: IpAddr) -> usize {
-        let by_pex = self.known.values().filter(|known| matches!(known.source, Source::Pex(_)));
-        let (mut all, mut untried) = (0, 0);
-        for known in by_pex {
-            all += 1;
-            let is_untried = matches!(known.state, State::Resting(_) | State::Ready(_));
-            untried += usize::from(is_untried && known.source == Source::Pex(from));
-        }
-        MAX_UNTRIED_PEX.saturating_sub(untried).min(MAX_PEX.saturating_sub(all))
-    }
-
-    /// Returns how many more addresses are taken of what the DHT names.
-    pub fn dht_room(&self) -> usize {
-        let by_dht = self.known.values().filter(|known| known.source == Source::Dht);
-        MAX_DHT.saturating_sub(by_dht.count())
     }
 
     /// Keeps from now on to where peers of a private torrent may come from (BEP 27): forgets every
@@ -520,7 +508,6 @@ mod tests {
         known.add(addr(3), Source::Link, at(0));
         assert_eq!(known.peek(at(0)), Some(addr(3)), "a link is the user's choice");
         known.add(addr(4), Source::Pex(from), at(5));
-        assert_eq!(known.pex_room(from), MAX_UNTRIED_PEX - 2, "one has rested, one has not");
         assert_eq!(known.keep_to_trackers(), []);
         assert_eq!(
             (known.resting(), known.next(at(9)), known.next(at(9))),

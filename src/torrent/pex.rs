@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::id::ConnId;
-use crate::net_policy::{Purpose, net_policy};
 use crate::peer::Peer;
 use crate::peer::extended::Pex;
 use crate::proto::extended::Extension;
@@ -189,15 +188,11 @@ impl Torrent {
             return;
         }
         let from = peer.addr.ip().to_canonical();
-        let (room, source) = (self.candidates.pex_room(from), Source::Pex(from));
         let only_uploads = self.is_upload_only();
-        let is_of_use = |(addr, flags): &&(SocketAddr, Flags)| {
-            let is_useless = only_uploads && flags.has(Flags::SEED);
-            !is_useless && net_policy(*addr, source.named_by(), Purpose::Peer).is_ok()
-        };
-        for (addr, _) in exchange.added.iter().filter(is_of_use).take(room) {
-            self.candidates.add(*addr, source, ctx.now);
-        }
+        let is_of_use =
+            |(_, flags): &&(SocketAddr, Flags)| !(only_uploads && flags.has(Flags::SEED));
+        let added = exchange.added.iter().filter(is_of_use).map(|(addr, _)| *addr);
+        self.candidates.add_all(added, Source::Pex(from), ctx.now);
     }
 }
 
