@@ -3,12 +3,14 @@
 use serde_json::Value;
 
 use crate::{
-    client::{Client, Role},
-    payload::Payload,
-    process,
+    clients::{
+        Client, Role,
+        payload::Payload,
+        process,
+        tools::Tool,
+        tracker::{Tracker, TrackerKind},
+    },
     site::Site,
-    tools::Tool,
-    tracker::{Tracker, TrackerKind},
 };
 
 #[test]

@@ -1,11 +1,9 @@
 //! The harness without swarmloop: each client's seed and leech role against libtorrent.
 
 use crate::{
-    client::{Client, Role},
-    payload::Payload,
+    clients::{Client, Role, payload::Payload, tracker::TrackerKind},
     site::Site,
     swarm::mixed_swarm,
-    tracker::TrackerKind,
 };
 
 const OTHERS: [Client; 5] =

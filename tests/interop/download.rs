@@ -1,10 +1,8 @@
 //! `swarmloop get` from the seeds of others.
 
 use crate::{
-    client::{Client, Role},
-    payload::Payload,
+    clients::{Client, Role, payload::Payload, tracker::TrackerKind},
     site::Site,
-    tracker::TrackerKind,
 };
 
 #[test]

@@ -9,8 +9,8 @@ use swarmloop::stats::report::{Distribution, hlog};
 use swarmloop::stats::{Histograms, Metric};
 use tempfile::TempDir;
 
-use crate::process;
-use crate::tools::{Tool, have};
+use crate::clients::process;
+use crate::clients::tools::{Tool, have};
 
 #[test]
 fn pypi_reads_our_logs() {

@@ -1,10 +1,8 @@
 //! Magnet links: metadata from others to us and from us to others (BEP 9, 10).
 
 use crate::{
-    client::{Client, Role},
-    payload::Payload,
+    clients::{Client, Role, payload::Payload, tracker::TrackerKind},
     site::Site,
-    tracker::TrackerKind,
 };
 
 #[test]

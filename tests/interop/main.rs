@@ -4,7 +4,7 @@
 //! Every test runs the real programs: it starts them on addresses of their own, waits for the
 //! download and compares it with the source byte for byte. A test whose programs are not here
 //! says `skipped: X not found` and passes; with `SWARMLOOP_REQUIRE_PEERS=1` it fails.
-//! `.ci/run` installs them all; `tools.rs` says where they are looked for.
+//! `.ci/run` installs them all; `clients/tools.rs` says where they are looked for.
 //!
 //! The ignored tests are controls: the same harness with no swarmloop in it. When one of those
 //! fails (`cargo test --test interop -- --ignored`), the harness or the other client is to blame.
@@ -14,18 +14,14 @@
 #![allow(clippy::print_stdout, reason = "libtest shows a failed test's logs from its stdout")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../common/clients/mod.rs"]
+mod clients;
 #[path = "../common/port.rs"]
 mod port;
 #[path = "../common/wait.rs"]
 mod wait;
 
-mod client;
-mod net;
-mod payload;
-mod process;
 mod site;
-mod tools;
-mod tracker;
 
 mod asking;
 mod controls;

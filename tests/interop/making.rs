@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process;
-use crate::tools::{Tool, have};
+use crate::clients::process;
+use crate::clients::tools::{Tool, have};
 
 /// Names and lengths. Of those kinds that all programs take and bring into the same order:
 /// transmission-create leaves out hidden and empty files and sorts by letters in lower case.

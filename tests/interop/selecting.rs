@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::{
-    client::{Client, Role, Running},
-    payload::Payload,
+    clients::{Client, Role, Running, payload::Payload, tools::Tool},
     site::Site,
-    tools::Tool,
 };
 
 /// The second and the fourth file of [`Payload::Multi`]: both share their first and last pieces

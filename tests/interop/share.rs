@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    client::{Client, Role},
-    payload::Payload,
-    process::eventually,
+    clients::{Client, Role, payload::Payload, process::eventually},
     site::Site,
 };
 

@@ -10,8 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{
-    client::{Client, Job, Role, Running},
+use crate::clients::{
+    Client, Job, Role, Running,
     net::Block,
     payload::Payload,
     process::{Process, eventually},
@@ -136,7 +136,7 @@ impl Site {
         let scratch = self.scratch("share");
         self.payload.write(&scratch);
         let listen = self.block.endpoint();
-        let tracker = SocketAddrV4::new(*listen.ip(), crate::net::free_port());
+        let tracker = SocketAddrV4::new(*listen.ip(), crate::clients::net::free_port());
         self.promised = dials.then(|| self.block.endpoint());
         let process = Process::start("share", &scratch, &Tool::Swarmloop.path(), |command| {
             command.arg("share").arg(scratch.join(self.payload.name()));
@@ -157,7 +157,8 @@ impl Site {
         let url = log.split_once("curl -s http://").and_then(|(_, rest)| rest.split_once(' '));
         let target = url.and_then(|(url, _)| url.strip_prefix(&tracker.to_string()));
         let target = target.unwrap_or_else(|| panic!("share names no URL: {log}"));
-        let torrent = crate::net::http_get_bytes(tracker, target).expect("it serves the torrent");
+        let torrent =
+            crate::clients::net::http_get_bytes(tracker, target).expect("it serves the torrent");
         fs::write(&self.torrent, torrent).unwrap();
         self.is_tracked = true;
         process
@@ -176,7 +177,7 @@ impl Site {
             self.payload.write(&folder);
         }
         let listen = self.promised.take().unwrap_or_else(|| self.block.endpoint());
-        let control = SocketAddrV4::new(*listen.ip(), crate::net::free_port());
+        let control = SocketAddrV4::new(*listen.ip(), crate::clients::net::free_port());
         let peers: Vec<_> = peers.iter().map(|peer| peer.address()).collect();
         let job = Job {
             role,

@@ -1,10 +1,8 @@
 //! Several clients at once, and our own tracker between them.
 
 use crate::{
-    client::{Client, Role, Running},
-    payload::Payload,
+    clients::{Client, Role, Running, payload::Payload, tracker::TrackerKind},
     site::Site,
-    tracker::TrackerKind,
 };
 
 #[test]

@@ -1,6 +1,9 @@
 //! `swarmloop seed` to the downloads of others.
 
-use crate::{client::Client, payload::Payload, site::Site, tracker::TrackerKind};
+use crate::{
+    clients::{Client, payload::Payload, tracker::TrackerKind},
+    site::Site,
+};
 
 #[test]
 fn libtorrent_downloads_from_swarmloop_seed() {

@@ -267,4 +267,4 @@ fn rqbit(job: &Job<'_>) -> Process {
 const CREEP_KIB_S: u32 = 20;
 
 /// libtorrent's driver, the one of the other tests.
-const LIBTORRENT_DRIVER: &str = "tests/interop/drivers/libtorrent_peer.py";
+const LIBTORRENT_DRIVER: &str = "tests/common/clients/libtorrent_peer.py";

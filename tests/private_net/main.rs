@@ -20,13 +20,13 @@ mod netns;
 mod wait;
 
 #[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../interop/payload.rs"]
+#[path = "../common/clients/payload.rs"]
 mod payload;
 #[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../interop/process.rs"]
+#[path = "../common/clients/process.rs"]
 mod process;
 #[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../interop/tools.rs"]
+#[path = "../common/clients/tools.rs"]
 mod tools;
 
 mod client;

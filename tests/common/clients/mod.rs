@@ -2,9 +2,14 @@
 
 mod aria2;
 mod libtorrent;
+pub(crate) mod net;
+pub(crate) mod payload;
+pub(crate) mod process;
 mod qbittorrent;
 mod rqbit;
 mod swarmloop;
+pub(crate) mod tools;
+pub(crate) mod tracker;
 mod transmission;
 
 use std::{
@@ -14,12 +19,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    net,
-    payload::Payload,
-    process::{Process, eventually},
-    tools::Tool,
-};
+use payload::Payload;
+use process::{Process, eventually};
+use tools::Tool;
 
 /// A program that speaks `BitTorrent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

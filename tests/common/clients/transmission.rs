@@ -1,10 +1,10 @@
 //! Transmission 3.00: the daemon, and its remote control to add the torrent and to ask.
 
-use super::{Client, Done, Job, write_settings};
-use crate::{
-    net,
+use super::{
+    Client, Done, Job, net,
     process::{self, Process, eventually},
     tools::Tool,
+    write_settings,
 };
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {

@@ -1,10 +1,10 @@
 //! qBittorrent 4.5 without a window: a settings file, and its Web API to dial and to ask.
 
-use super::{Client, Done, Job, write_settings};
-use crate::{
-    net,
+use super::{
+    Client, Done, Job, net,
     process::{Process, eventually},
     tools::Tool,
+    write_settings,
 };
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {

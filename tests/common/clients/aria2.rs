@@ -1,7 +1,6 @@
 //! aria2c: all is on the command line; ends when complete because its seed time is zero.
 
-use super::{Client, Done, Job, Role};
-use crate::{process::Process, tools::Tool};
+use super::{Client, Done, Job, Role, process::Process, tools::Tool};
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let process =

@@ -11,7 +11,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::process;
+use super::process;
 
 /// A program, module or package that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
+use super::{
     net,
     payload::Payload,
     process::{Process, eventually},
@@ -131,7 +131,7 @@ fn hex(hash: [u8; 20], before: &str) -> String {
     hash.iter().fold(String::new(), |out, byte| format!("{out}{before}{byte:02x}"))
 }
 
-const NPM_DRIVER: &str = "tests/interop/drivers/npm_tracker.mjs";
+const NPM_DRIVER: &str = "tests/common/clients/npm_tracker.mjs";
 
 /// Node takes half a second to start on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(15);

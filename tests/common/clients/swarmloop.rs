@@ -1,7 +1,6 @@
 //! Ours: `get` ends when complete, `seed` on a signal.
 
-use super::{Client, Done, Job, Role};
-use crate::{process::Process, tools::Tool};
+use super::{Client, Done, Job, Role, process::Process, tools::Tool};
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let process = Process::start(

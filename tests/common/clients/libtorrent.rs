@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::{Client, Done, Job, Role};
-use crate::{process::Process, tools::Tool};
+use super::{Client, Done, Job, Role, process::Process, tools::Tool};
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join(DRIVER);
@@ -26,4 +25,4 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     (process, Done::Line("\nDONE\n"))
 }
 
-const DRIVER: &str = "tests/interop/drivers/libtorrent_peer.py";
+const DRIVER: &str = "tests/common/clients/libtorrent_peer.py";

@@ -1,7 +1,6 @@
 //! rqbit: `download`, which seeds after it has found or fetched everything.
 
-use super::{Client, Done, Job, Role};
-use crate::{net, process::Process, tools::Tool};
+use super::{Client, Done, Job, Role, net, process::Process, tools::Tool};
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let process =
