@@ -16,6 +16,8 @@
 
 #[path = "../common/clients/mod.rs"]
 mod clients;
+#[path = "../common/netns.rs"]
+mod netns;
 #[path = "../common/port.rs"]
 mod port;
 #[path = "../common/wait.rs"]

@@ -1,28 +1,26 @@
 //! Everything that one test has for itself: a folder, a block of addresses, a torrent.
 
 use std::{
-    env, fs,
+    fs,
     net::SocketAddrV4,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
-use tempfile::TempDir;
-
 use crate::clients::{
-    Client, Job, Role, Running,
-    net::Block,
+    Client, Job, Role, Running, Ways,
+    host::Host,
+    logs::Scratch,
+    net::{self, Block},
     payload::Payload,
     process::{Process, eventually},
     tools::{self, Tool},
     tracker::{Tracker, TrackerKind},
 };
 
-/// One test's place. Declare it before the clients: it prints their logs when the test fails,
+/// One test's place. Declare it before the clients: their logs are printed when the test fails,
 /// after they have ended.
 pub(crate) struct Site {
-    folder: TempDir,
     block: Block,
     payload: Payload,
     torrent: PathBuf,
@@ -31,7 +29,7 @@ pub(crate) struct Site {
     is_tracked: bool,
     /// Where the next client listens, if that was told to somebody before.
     promised: Option<SocketAddrV4>,
-    started: usize,
+    scratch: Scratch,
 }
 
 impl Site {
@@ -49,24 +47,15 @@ impl Site {
         if !tools::have(&needed) {
             return None;
         }
-        let folder = TempDir::with_prefix("swarmloop-interop-").expect("a temporary folder");
-        let torrent = folder.path().join("payload.torrent");
-        let block = Block::claim();
-        let (is_tracked, promised) = (tracker.is_some(), None);
-        let mut site = Self {
-            folder,
-            block,
-            payload,
-            torrent,
-            tracker: None,
-            is_tracked,
-            promised,
-            started: 0,
-        };
-        site.tracker = tracker.map(|kind| {
-            let scratch = site.scratch(&format!("{kind:?}-tracker"));
-            kind.start(&scratch, site.block.endpoint(), payload)
+        let mut scratch = Scratch::new();
+        let torrent = scratch.path().join("payload.torrent");
+        let mut block = Block::claim();
+        let tracker = tracker.map(|kind| {
+            let folder = scratch.folder(&format!("{kind:?}-tracker"));
+            kind.start(Host::machine(), &folder, block.endpoint(), payload)
         });
+        let (is_tracked, promised) = (tracker.is_some(), None);
+        let site = Self { block, payload, torrent, tracker, is_tracked, promised, scratch };
         let url = site.tracker.as_ref().map(Tracker::announce_url);
         fs::write(&site.torrent, payload.metainfo(url.as_deref())).unwrap();
         Some(site)
@@ -136,9 +125,9 @@ impl Site {
         let scratch = self.scratch("share");
         self.payload.write(&scratch);
         let listen = self.block.endpoint();
-        let tracker = SocketAddrV4::new(*listen.ip(), crate::clients::net::free_port());
+        let tracker = SocketAddrV4::new(*listen.ip(), net::free_port());
         self.promised = dials.then(|| self.block.endpoint());
-        let process = Process::start("share", &scratch, &Tool::Swarmloop.path(), |command| {
+        let process = Host::machine().start(&scratch, Tool::Swarmloop, |command| {
             command.arg("share").arg(scratch.join(self.payload.name()));
             command.arg("--bind").arg(listen.ip().to_string());
             command.arg("--port").arg(listen.port().to_string());
@@ -157,8 +146,7 @@ impl Site {
         let url = log.split_once("curl -s http://").and_then(|(_, rest)| rest.split_once(' '));
         let target = url.and_then(|(url, _)| url.strip_prefix(&tracker.to_string()));
         let target = target.unwrap_or_else(|| panic!("share names no URL: {log}"));
-        let torrent =
-            crate::clients::net::http_get_bytes(tracker, target).expect("it serves the torrent");
+        let torrent = net::http_get_bytes(tracker, target).expect("it serves the torrent");
         fs::write(&self.torrent, torrent).unwrap();
         self.is_tracked = true;
         process
@@ -177,19 +165,19 @@ impl Site {
             self.payload.write(&folder);
         }
         let listen = self.promised.take().unwrap_or_else(|| self.block.endpoint());
-        let control = SocketAddrV4::new(*listen.ip(), crate::clients::net::free_port());
         let peers: Vec<_> = peers.iter().map(|peer| peer.address()).collect();
         let job = Job {
             role,
             torrent: &self.torrent,
             folder: &folder,
             scratch: &scratch,
+            host: Host::machine(),
             listen,
-            control,
+            control: SocketAddrV4::new(*listen.ip(), net::free_port()),
+            ways: Ways { trackers: self.is_tracked, pex: true, dht: None },
             peers: &peers,
-            tracked: self.is_tracked,
         };
-        client.start(&job, self.payload)
+        client.start(job, self.payload)
     }
 
     /// The torrent file.
@@ -197,51 +185,11 @@ impl Site {
         &self.torrent
     }
 
-    /// A new folder; numbered, because a test may start a client twice.
+    /// A new folder.
     pub(crate) fn scratch(&mut self, name: &str) -> PathBuf {
-        self.started += 1;
-        let path = self.folder.path().join(format!("{}-{name}", self.started));
-        fs::create_dir(&path).unwrap();
-        path
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if !thread::panicking() {
-            return;
-        }
-        let mut folders: Vec<_> =
-            fs::read_dir(self.folder.path()).into_iter().flatten().flatten().collect();
-        folders.sort_by_key(fs::DirEntry::file_name);
-        for folder in folders {
-            print_logs(&folder.path());
-        }
-        if env::var_os("SWARMLOOP_KEEP").is_some() {
-            self.folder.disable_cleanup(true);
-            println!("kept: {}", self.folder.path().display());
-        }
-    }
-}
-
-/// The end of every log in `folder`, to libtest's record of the failed test.
-fn print_logs(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            let text = fs::read(&path).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
-            let lines: Vec<_> = text.lines().collect();
-            println!("---- {}", path.display());
-            for line in &lines[lines.len().saturating_sub(MAX_LOG_LINES)..] {
-                println!("{line}");
-            }
-        }
+        self.scratch.folder(name)
     }
 }
 
 /// From its start until it says what a receiver types; it hashes 24 MiB before.
 const SHARED_WITHIN: Duration = Duration::from_secs(15);
-
-/// Of each log; the cause is nearly always at its end.
-const MAX_LOG_LINES: usize = 60;

@@ -1,9 +1,12 @@
 //! Magnet links without a tracker, by the DHT alone (BEP 5).
 
 use crate::{
-    client::Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
-    payload::Payload,
-    swarm::{Member, Swarm, Way},
+    clients::{
+        Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
+        Running,
+        payload::Payload,
+    },
+    swarm::{Swarm, Way},
 };
 
 /// Those that everybody enters by, of the kind that answers from its first second.
@@ -37,7 +40,7 @@ fn a_magnet_is_resolved_through_a_dht_of_twenty_nodes_by_others_from_us_and_by_u
     };
     ENTRIES.into_iter().chain(BYSTANDERS).for_each(|client| swarm.bystander(client));
     let _seeds = [swarm.seed(Swarmloop, Payload::Multi), swarm.seed(Libtorrent, Payload::Single)];
-    let mut leeches: Vec<Member> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
+    let mut leeches: Vec<Running> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
     leeches.push(swarm.leech(Swarmloop, Payload::Single));
     assert!(swarm.nodes() >= 20, "{} nodes", swarm.nodes());
     swarm.wait_complete(&mut leeches);
@@ -50,7 +53,7 @@ fn others_resolve_a_magnet_from_libtorrent_through_the_dht() {
     let bystanders = BYSTANDERS.map(|client| if client == Swarmloop { Libtorrent } else { client });
     ENTRIES.into_iter().chain(bystanders).for_each(|client| swarm.bystander(client));
     let _seed = swarm.seed(Libtorrent, Payload::Multi);
-    let mut leeches: Vec<Member> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
+    let mut leeches: Vec<Running> = OTHERS.map(|client| swarm.leech(client, Payload::Multi)).into();
     assert!(swarm.nodes() >= 20, "{} nodes", swarm.nodes());
     swarm.wait_complete(&mut leeches);
 }

@@ -14,22 +14,15 @@
 #![allow(clippy::print_stdout, reason = "libtest shows a failed test's logs from its stdout")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../common/clients/mod.rs"]
+mod clients;
 #[path = "../common/netns.rs"]
 mod netns;
+#[path = "../common/port.rs"]
+mod port;
 #[path = "../common/wait.rs"]
 mod wait;
 
-#[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../common/clients/payload.rs"]
-mod payload;
-#[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../common/clients/process.rs"]
-mod process;
-#[allow(dead_code, reason = "the other tests of real clients use the rest")]
-#[path = "../common/clients/tools.rs"]
-mod tools;
-
-mod client;
 mod swarm;
 
 mod dht;

@@ -8,8 +8,10 @@
 //! not, the leech has it from the seed, of which it can know from the hub only.
 
 use crate::{
-    client::Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
-    payload::Payload,
+    clients::{
+        Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
+        payload::Payload,
+    },
     swarm::{Swarm, Way},
 };
 

@@ -1,34 +1,47 @@
 //! aria2c: all is on the command line; ends when complete because its seed time is zero.
 
-use super::{Client, Done, Job, Role, process::Process, tools::Tool};
+use super::{CREEP_KIB_S, Done, Job, Role, process::Process, tools::Tool};
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
-    let process =
-        Process::start(&Client::Aria2.name(), job.scratch, &Tool::Aria2.path(), |command| {
-            // For connections, announces and the listener alike.
-            command.arg(format!("--interface={}", job.listen.ip()));
-            command.arg(format!("--listen-port={}", job.listen.port()));
-            command.arg("--dir").arg(job.folder);
-            command.args(QUIET);
-            command.args(match job.role {
-                Role::Leech => ["--seed-time=0", "--file-allocation=none"],
-                Role::Stay => ["--seed-ratio=0.0", "--file-allocation=none"],
-                Role::Seed | Role::SuperSeed => ["--seed-ratio=0.0", "--check-integrity=true"],
-            });
-            command.arg(job.torrent);
-        });
+    let process = job.run(Tool::Aria2, |command| {
+        let port = job.listen.port();
+        // For connections, announces and the listener alike.
+        command.arg(format!("--interface={}", job.listen.ip()));
+        command.arg(format!("--listen-port={port}"));
+        command.arg("--dir").arg(job.folder);
+        command.args(QUIET);
+        command.arg(format!("--enable-peer-exchange={}", job.ways.pex));
+        command.arg(format!("--enable-dht={}", job.ways.dht.is_some()));
+        if let Some(entries) = job.ways.dht {
+            command.arg(format!("--dht-listen-port={port}"));
+            command.arg("--dht-file-path").arg(job.scratch.join("dht.dat"));
+            command.args(entries.first().map(|entry| format!("--dht-entry-point={entry}")));
+        }
+        match job.role {
+            Role::Leech => command.arg("--seed-time=0"),
+            Role::Stay => command.arg("--seed-ratio=0.0"),
+            Role::Seed | Role::SuperSeed => {
+                command.args(["--seed-ratio=0.0", "--check-integrity=true"])
+            }
+            Role::Creep => {
+                command.args(["--seed-ratio=0.0", "--bt-tracker-interval=1"]);
+                command.arg(format!("--max-download-limit={CREEP_KIB_S}K"))
+            }
+        };
+        command.arg(job.torrent);
+    });
     let done = match job.role {
         Role::Leech => Done::Exit,
         // The status line, which is also printed when nobody looks.
-        Role::Seed | Role::SuperSeed | Role::Stay => Done::Line(" SEED("),
+        _ => Done::Line(" SEED("),
     };
     (process, done)
 }
 
-/// No settings of the user, no look beyond loopback, one status line a second.
+/// No settings of the user, no look beyond the test's network, one status line a second.
 const QUIET: [&str; 9] = [
     "--no-conf",
-    "--enable-dht=false",
+    "--file-allocation=none",
     "--enable-dht6=false",
     "--bt-enable-lpd=false",
     "--disable-ipv6=true",

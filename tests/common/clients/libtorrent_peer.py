@@ -53,6 +53,7 @@ def arguments():
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--super-seed", action="store_true")
+    parser.add_argument("--limit-down", metavar="KIB_S", type=int)
     parser.add_argument("--dht", metavar="HOST:PORT")
     parser.add_argument("--no-pex", action="store_true")
     return parser.parse_args()
@@ -71,7 +72,11 @@ def add(session, args):
         params.flags |= lt.torrent_flags.super_seeding
     if args.no_pex:
         params.flags |= lt.torrent_flags.disable_pex
-    return session.add_torrent(params)
+    handle = session.add_torrent(params)
+    if args.limit_down is not None:
+        # The torrent's own limit: the session's leaves out what is in the local network.
+        handle.set_download_limit(args.limit_down * 1024)
+    return handle
 
 
 def main():

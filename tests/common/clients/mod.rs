@@ -1,7 +1,16 @@
 //! The clients, behind one face: start as seed, start as leech, say when ready or complete.
+//!
+//! They run on the loopback of the machine, each on an address of its own, or in network
+//! namespaces: see [`host`]. The test crate that includes this also includes `netns`, `port` and
+//! `wait`, its neighbours.
+
+// Each test crate takes from here what it needs.
+#![allow(dead_code, reason = "no single test uses all of a harness")]
 
 mod aria2;
+pub(crate) mod host;
 mod libtorrent;
+pub(crate) mod logs;
 pub(crate) mod net;
 pub(crate) mod payload;
 pub(crate) mod process;
@@ -16,9 +25,11 @@ use std::{
     fs,
     net::SocketAddrV4,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
+use host::Host;
 use payload::Payload;
 use process::{Process, eventually};
 use tools::Tool;
@@ -52,6 +63,20 @@ pub(crate) enum Role {
     Leech,
     /// As [`Role::Leech`], but uploads for ever once complete.
     Stay,
+    /// As [`Role::Leech`], but at [`CREEP_KIB_S`]: it is there, and will not be complete. Not
+    /// qBittorrent.
+    Creep,
+}
+
+/// How a client finds others, besides those whom it is told to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ways<'a> {
+    /// Whether it asks the torrent's tracker.
+    pub(crate) trackers: bool,
+    /// Whether it exchanges peers (BEP 11). rqbit does in any case.
+    pub(crate) pex: bool,
+    /// If it is a node of the DHT, the nodes that it enters by; none for the first one.
+    pub(crate) dht: Option<&'a [SocketAddrV4]>,
 }
 
 /// One start of one client.
@@ -62,16 +87,25 @@ pub(crate) struct Job<'a> {
     pub(crate) torrent: &'a Path,
     /// Holds, or will hold, the content.
     pub(crate) folder: &'a Path,
-    /// For settings and the log; empty, and the client's own.
+    /// For settings and the log; the client's own.
     pub(crate) scratch: &'a Path,
+    /// Where it runs.
+    pub(crate) host: Host,
     /// Where peers reach it.
     pub(crate) listen: SocketAddrV4,
-    /// For a remote control, on the same address.
+    /// For a remote control.
     pub(crate) control: SocketAddrV4,
+    /// How it finds others.
+    pub(crate) ways: Ways<'a>,
     /// Peers to dial. [`Client::dials`] says who can.
     pub(crate) peers: &'a [SocketAddrV4],
-    /// Whether the torrent has a tracker; without one, none is to be asked.
-    pub(crate) tracked: bool,
+}
+
+impl Job<'_> {
+    /// Starts `tool` where the job is.
+    fn run(&self, tool: Tool, configure: impl FnOnce(&mut Command)) -> Process {
+        self.host.start(self.scratch, tool, configure)
+    }
 }
 
 impl Client {
@@ -107,23 +141,20 @@ impl Client {
     }
 
     /// Starts it. Returns at once: [`Running::wait_ready`] and [`Running::wait_complete`] wait.
-    pub(crate) fn start(self, job: &Job<'_>, payload: Payload) -> Running {
+    pub(crate) fn start(self, job: Job<'_>, payload: Payload) -> Running {
         assert!(job.peers.is_empty() || self.dials(), "{self:?} cannot be told whom to dial");
         assert!(job.role != Role::SuperSeed || self == Self::Libtorrent, "{self:?} cannot");
+        assert!(job.role != Role::Creep || self != Self::Qbittorrent, "{self:?} is not slow");
         let (process, done) = match self {
-            Self::Swarmloop => swarmloop::start(job),
-            Self::Libtorrent => libtorrent::start(job),
-            Self::Transmission => transmission::start(job),
-            Self::Aria2 => aria2::start(job),
-            Self::Qbittorrent => qbittorrent::start(job),
-            Self::Rqbit => rqbit::start(job),
+            Self::Swarmloop => swarmloop::start(&job),
+            Self::Libtorrent => libtorrent::start(&job),
+            Self::Transmission => transmission::start(&job),
+            Self::Aria2 => aria2::start(&job),
+            Self::Qbittorrent => qbittorrent::start(&job),
+            Self::Rqbit => rqbit::start(&job),
         };
-        let folder = job.folder.to_owned();
-        Running { client: self, process, done, listen: job.listen, folder, payload }
-    }
-
-    fn name(self) -> String {
-        format!("{self:?}").to_lowercase()
+        let Job { folder, host, listen, .. } = job;
+        Running { client: self, process, done, host, listen, folder: folder.to_owned(), payload }
     }
 }
 
@@ -134,7 +165,7 @@ enum Done {
     /// It prints this.
     Line(&'static str),
     /// Its remote control says so.
-    Ask(Box<dyn Fn() -> bool>),
+    Ask(Box<dyn Fn(&Host) -> bool>),
 }
 
 /// A client at work. Dropping it ends it.
@@ -142,65 +173,90 @@ pub(crate) struct Running {
     client: Client,
     process: Process,
     done: Done,
+    // After the process, which runs there.
+    host: Host,
     listen: SocketAddrV4,
     folder: PathBuf,
     payload: Payload,
 }
 
 impl Running {
+    /// Which one it is.
+    pub(crate) fn client(&self) -> Client {
+        self.client
+    }
+
     /// Where peers reach it.
     pub(crate) fn address(&self) -> SocketAddrV4 {
         self.listen
     }
 
+    /// What it has printed up to now.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Waits until peers can connect; for a seed, also until it has checked its content, if
     /// the client has a way to show that.
     pub(crate) fn wait_ready(mut self, role: Role) -> Self {
-        let name = self.process.name().to_owned();
         let ready = eventually(READY_WITHIN, || {
-            let status = self.process.exit_status();
-            assert!(status.is_none(), "{name} ended before it was ready: {status:?}");
-            net::accepts(self.listen) && (matches!(role, Role::Leech | Role::Stay) || self.done())
+            self.expect_running();
+            let listen = self.listen;
+            let is_seed = matches!(role, Role::Seed | Role::SuperSeed);
+            self.host.within(|| net::accepts(listen)) && (!is_seed || self.done())
         });
-        assert!(ready, "{name} is not ready after {READY_WITHIN:?}");
+        assert!(ready, "{:?} is not ready after {READY_WITHIN:?}", self.client);
         self
     }
 
     /// Waits until the download is complete by the client's own word, then compares it with the
     /// source byte for byte.
     pub(crate) fn wait_complete(&mut self) {
-        let name = self.process.name().to_owned();
-        let complete = eventually(COMPLETE_WITHIN, || {
-            if matches!(self.done, Done::Exit) {
-                let Some(status) = self.process.exit_status() else { return false };
-                assert!(status.success(), "{name} gave up: {status}");
-                return true;
-            }
-            let status = self.process.exit_status();
-            assert!(status.is_none(), "{name} ended before it was complete: {status:?}");
-            self.done()
-        });
-        assert!(complete, "{name} is not complete after {COMPLETE_WITHIN:?}");
+        let complete = eventually(COMPLETE_WITHIN, || self.is_complete());
+        assert!(complete, "{:?} is not complete after {COMPLETE_WITHIN:?}", self.client);
+        self.expect_content();
+    }
+
+    /// Whether it says that it has everything; one that was to end when complete has ended.
+    pub(crate) fn is_complete(&mut self) -> bool {
+        if !matches!(self.done, Done::Exit) {
+            self.expect_running();
+            return self.done();
+        }
+        let status = self.process.exit_status();
+        let is_well = status.is_none_or(|status| status.success());
+        assert!(is_well, "{:?} gave up: {status:?}", self.client);
+        status.is_some()
+    }
+
+    /// Compares what is on its disk with the source, byte for byte.
+    pub(crate) fn expect_content(&self) {
         let mut difference = Ok(());
         let same = eventually(FLUSHED_WITHIN, || {
             difference = self.payload.compare(&self.folder, self.client.makes_empty_files());
             difference.is_ok()
         });
-        assert!(same, "{name} says that it is complete, but: {}", difference.unwrap_err());
+        assert!(same, "{:?} is complete, but: {}", self.client, difference.unwrap_err());
+    }
+
+    /// Checks that it has not ended.
+    pub(crate) fn expect_running(&mut self) {
+        let status = self.process.exit_status();
+        assert!(status.is_none(), "{:?} ended: {status:?}", self.client);
     }
 
     /// Asks it to end and returns its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        let name = self.process.name().to_owned();
         let status = self.process.terminate(STOPPED_WITHIN);
-        status.unwrap_or_else(|| panic!("{name} ignores SIGTERM for {STOPPED_WITHIN:?}")).code()
+        let ignores = || panic!("{:?} ignores SIGTERM for {STOPPED_WITHIN:?}", self.client);
+        status.unwrap_or_else(ignores).code()
     }
 
     fn done(&self) -> bool {
         match &self.done {
             Done::Exit => true,
             Done::Line(line) => self.process.log().contains(line),
-            Done::Ask(ask) => ask(),
+            Done::Ask(ask) => ask(&self.host),
         }
     }
 }
@@ -213,6 +269,9 @@ fn write_settings(path: &Path, text: &str) {
 
 /// From start to listening and checked. The slowest, qBittorrent, takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// KiB a second of one that is to be slow: 20 minutes for the content, a few pieces in a test.
+const CREEP_KIB_S: u32 = 20;
 
 /// For 24 MiB over loopback. The bound of a test (40 s) less its start.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(30);

@@ -17,7 +17,6 @@ pub(crate) use crate::wait::eventually;
 
 /// A running child with its log file. Dropping it kills the child and all that it started.
 pub(crate) struct Process {
-    name: String,
     child: Child,
     log: PathBuf,
 }
@@ -56,12 +55,7 @@ impl Process {
             command.env_remove(variable);
         }
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        Self { name: name.to_owned(), child, log }
-    }
-
-    /// The name that it was started under, the same as its log's.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+        Self { child, log }
     }
 
     /// All that it has printed up to now.

@@ -1,7 +1,7 @@
 //! qBittorrent 4.5 without a window: a settings file, and its Web API to dial and to ask.
 
 use super::{
-    Client, Done, Job, net,
+    Done, Host, Job, net,
     process::{Process, eventually},
     tools::Tool,
     write_settings,
@@ -10,37 +10,35 @@ use super::{
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let conf = job.scratch.join("qBittorrent/config/qBittorrent.conf");
     write_settings(&conf, &settings(job));
-    let process = Process::start(
-        &Client::Qbittorrent.name(),
-        job.scratch,
-        &Tool::Qbittorrent.path(),
-        |command| {
-            command.arg(format!("--profile={}", job.scratch.display()));
-            command.arg(format!("--save-path={}", job.folder.display()));
-            command.args(["--skip-dialog=true", "--add-paused=false"]);
-            command.arg(job.torrent);
-        },
-    );
+    let process = job.run(Tool::Qbittorrent, |command| {
+        command.arg(format!("--profile={}", job.scratch.display()));
+        command.arg(format!("--save-path={}", job.folder.display()));
+        command.args(["--skip-dialog=true", "--add-paused=false"]);
+        command.arg(job.torrent);
+    });
     let control = job.control;
-    let torrents = move || net::http_get(control, "/api/v2/torrents/info");
+    let torrents =
+        move |host: &Host| host.within(|| net::http_get(control, "/api/v2/torrents/info"));
     if !job.peers.is_empty() {
         let mut hash = None;
         eventually(super::READY_WITHIN, || {
-            hash = torrents().as_deref().and_then(hash_of).map(str::to_owned);
+            hash = torrents(&job.host).as_deref().and_then(hash_of).map(str::to_owned);
             hash.is_some()
         });
         let hash = hash.expect("qBittorrent has added the torrent");
         let peers: Vec<_> = job.peers.iter().map(ToString::to_string).collect();
         let form = format!("hashes={hash}&peers={}", peers.join("|"));
         assert!(
-            net::http_post(control, "/api/v2/torrents/addPeers", &form).is_some(),
+            job.host
+                .within(|| net::http_post(control, "/api/v2/torrents/addPeers", &form))
+                .is_some(),
             "qBittorrent does not take the peers"
         );
     }
-    let done = Done::Ask(Box::new(move || {
+    let done = Done::Ask(Box::new(move |host| {
         let complete = r#""progress":1,"#;
         let checking = r#""state":"checking"#;
-        torrents().is_some_and(|list| list.contains(complete) && !list.contains(checking))
+        torrents(host).is_some_and(|list| list.contains(complete) && !list.contains(checking))
     }));
     (process, done)
 }

@@ -74,7 +74,8 @@ impl Tool {
         self.locate().unwrap_or_else(|| panic!("{} not found", self.name()))
     }
 
-    fn name(self) -> &'static str {
+    /// What it is called; for most, the program's name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Swarmloop => "swarmloop",
             Self::LibtorrentPython => "libtorrent",

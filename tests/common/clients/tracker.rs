@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    host::Host,
     net,
     payload::Payload,
     process::{Process, eventually},
@@ -42,50 +43,62 @@ impl TrackerKind {
     }
 
     /// Starts it and waits until it answers. It serves `payload`; `scratch` is its own.
-    pub(crate) fn start(self, scratch: &Path, listen: SocketAddrV4, payload: Payload) -> Tracker {
+    pub(crate) fn start(
+        self,
+        host: Host,
+        scratch: &Path,
+        listen: SocketAddrV4,
+        payload: Payload,
+    ) -> Tracker {
+        let process = self.run(&host, scratch, listen, payload);
+        let scheme = match self {
+            Self::Opentracker | Self::Npm | Self::Swarmloop => "http",
+            Self::OpentrackerUdp | Self::NpmUdp | Self::SwarmloopUdp => "udp",
+        };
+        let mut tracker = Tracker { kind: self, process, host, scheme, listen, payload };
+        let ready = eventually(READY_WITHIN, || {
+            let status = tracker.process.exit_status();
+            assert!(status.is_none(), "{self:?} ended before it was ready: {status:?}");
+            tracker.host.within(|| net::accepts(listen))
+        });
+        assert!(ready, "{self:?} is not ready after {READY_WITHIN:?}");
+        tracker
+    }
+
+    fn run(self, host: &Host, scratch: &Path, listen: SocketAddrV4, payload: Payload) -> Process {
         let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
-        let name = format!("{self:?}-tracker").to_lowercase();
-        let process = match self {
+        match self {
             Self::Opentracker | Self::OpentrackerUdp => {
                 // Debian's build serves listed torrents only. Started by root, it locks itself
                 // into its folder and becomes `nobody` before it reads the list.
                 let list = format!("{}\n", hex(payload.info_hash(), ""));
                 fs::write(scratch.join("whitelist"), list).unwrap();
-                Process::start(&name, scratch, &Tool::Opentracker.path(), |command| {
+                host.start(scratch, Tool::Opentracker, |command| {
                     command.arg("-d").arg(scratch).args(["-w", "whitelist"]);
                     command.args(["-i", &ip, "-p", &port, "-P", &port]);
                 })
             }
             Self::Npm | Self::NpmUdp => {
                 let driver = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(NPM_DRIVER);
-                Process::start(&name, scratch, &Tool::Node.path(), |command| {
+                host.start(scratch, Tool::Node, |command| {
                     command.arg(driver).arg(Tool::NpmTracker.path()).args([&ip, &port]);
                 })
             }
             Self::Swarmloop | Self::SwarmloopUdp => {
-                Process::start(&name, scratch, &Tool::Swarmloop.path(), |command| {
+                host.start(scratch, Tool::Swarmloop, |command| {
                     command.arg("tracker").arg("--listen").arg(listen.to_string());
                 })
             }
-        };
-        let scheme = match self {
-            Self::Opentracker | Self::Npm | Self::Swarmloop => "http",
-            Self::OpentrackerUdp | Self::NpmUdp | Self::SwarmloopUdp => "udp",
-        };
-        let mut tracker = Tracker { process, scheme, listen, payload };
-        let ready = eventually(READY_WITHIN, || {
-            let status = tracker.process.exit_status();
-            assert!(status.is_none(), "{name} ended before it was ready: {status:?}");
-            net::accepts(listen)
-        });
-        assert!(ready, "{name} is not ready after {READY_WITHIN:?}");
-        tracker
+        }
     }
 }
 
 /// A tracker at work. Dropping it ends it.
 pub(crate) struct Tracker {
+    kind: TrackerKind,
     process: Process,
+    // After the process, which runs there.
+    host: Host,
     scheme: &'static str,
     listen: SocketAddrV4,
     payload: Payload,
@@ -102,14 +115,14 @@ impl Tracker {
     pub(crate) fn wait_for_seeds(&self, count: u64) {
         let seeds = || self.scraped("complete");
         let known = eventually(ANNOUNCED_WITHIN, || seeds().is_some_and(|n| n >= count));
-        assert!(known, "{} knows {:?} seeds, not {count}", self.process.name(), seeds());
+        assert!(known, "{:?} knows {:?} seeds, not {count}", self.kind, seeds());
     }
 
     /// Waits until the tracker knows somebody who misses something.
     pub(crate) fn wait_for_a_leech(&self) {
         let leeches = || self.scraped("incomplete");
         let known = eventually(ANNOUNCED_WITHIN, || leeches().is_some_and(|n| n > 0));
-        assert!(known, "{} knows no leech", self.process.name());
+        assert!(known, "{:?} knows no leech", self.kind);
     }
 
     /// What it has printed up to now.
@@ -120,7 +133,8 @@ impl Tracker {
     /// A count of its scrape (BEP 48).
     fn scraped(&self, key: &str) -> Option<u64> {
         let escaped = hex(self.payload.info_hash(), "%");
-        let reply = net::http_get(self.listen, &format!("/scrape?info_hash={escaped}"))?;
+        let target = format!("/scrape?info_hash={escaped}");
+        let reply = self.host.within(|| net::http_get(self.listen, &target))?;
         let key = format!("{}:{key}i", key.len());
         reply.split_once(&key)?.1.split('e').next()?.parse().ok()
     }

@@ -1,36 +1,37 @@
 //! Transmission 3.00: the daemon, and its remote control to add the torrent and to ask.
 
+use std::fmt::Write as _;
+
 use super::{
-    Client, Done, Job, net,
-    process::{self, Process, eventually},
+    CREEP_KIB_S, Done, Job, READY_WITHIN, Role,
+    process::{Process, eventually},
     tools::Tool,
     write_settings,
 };
 
 pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     write_settings(&job.scratch.join("settings.json"), &settings(job));
-    let process = Process::start(
-        &Client::Transmission.name(),
-        job.scratch,
-        &Tool::TransmissionDaemon.path(),
-        |command| {
-            command.arg("--foreground").arg("--log-info").arg("--config-dir").arg(job.scratch);
-        },
-    );
-    let control = job.control;
-    assert!(eventually(super::READY_WITHIN, || net::accepts(control)), "no remote control");
-    let remote = move |configure: &dyn Fn(&mut std::process::Command)| {
-        process::output(&Tool::TransmissionRemote.path(), |command| {
-            configure(command.arg(control.to_string()));
+    // It knows its first nodes from a file, not from its settings.
+    let entries = job.ways.dht.into_iter().flatten().fold(String::new(), |mut lines, entry| {
+        let _ = writeln!(lines, "{} {}", entry.ip(), entry.port());
+        lines
+    });
+    write_settings(&job.scratch.join("dht.bootstrap"), &entries);
+    let process = job.run(Tool::TransmissionDaemon, |command| {
+        command.arg("--foreground").arg("--log-info").arg("--config-dir").arg(job.scratch);
+    });
+    let add = || {
+        job.host.output(Tool::TransmissionRemote, |command| {
+            command.arg(job.control.to_string()).arg("--add").arg(job.torrent);
         })
     };
-    let added = remote(&|command| {
-        command.arg("--add").arg(job.torrent).arg("--download-dir").arg(job.folder);
-    });
-    assert!(added.is_some(), "transmission-remote cannot add the torrent");
-    let done = Done::Ask(Box::new(move || {
-        let info = remote(&|command| {
-            command.args(["--torrent", "all", "--info"]);
+    // The remote control comes up a moment after it.
+    let added = eventually(READY_WITHIN, || add().is_some());
+    assert!(added, "transmission-remote cannot add the torrent");
+    let control = job.control;
+    let done = Done::Ask(Box::new(move |host| {
+        let info = host.output(Tool::TransmissionRemote, |command| {
+            command.arg(control.to_string()).args(["--torrent", "all", "--info"]);
         });
         info.is_some_and(|info| info.contains("Percent Done: 100%") && !info.contains("Verifying"))
     }));
@@ -39,19 +40,27 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
 
 /// `settings.json`; what is not here keeps its default.
 fn settings(job: &Job<'_>) -> String {
+    let is = |condition: bool| if condition { "true" } else { "false" };
     let ip = format!("\"{}\"", job.listen.ip());
     let peer_port = job.listen.port().to_string();
+    let control_ip = format!("\"{}\"", job.control.ip());
     let control_port = job.control.port().to_string();
+    let folder = format!("{:?}", job.folder.display().to_string());
+    let creep = CREEP_KIB_S.to_string();
     let settings = [
         ("bind-address-ipv4", ip.as_str()),
         ("peer-port", &peer_port),
-        ("rpc-bind-address", &ip),
+        ("rpc-bind-address", &control_ip),
         ("rpc-port", &control_port),
         // The remote control comes from 127.0.0.1 and asks for 127.x.y.z.
         ("rpc-whitelist-enabled", "false"),
         ("rpc-host-whitelist-enabled", "false"),
-        // No look beyond loopback.
-        ("dht-enabled", "false"),
+        ("download-dir", &folder),
+        ("dht-enabled", is(job.ways.dht.is_some())),
+        ("pex-enabled", is(job.ways.pex)),
+        ("speed-limit-down", &creep),
+        ("speed-limit-down-enabled", is(job.role == Role::Creep)),
+        // No look beyond the test's network.
         ("lpd-enabled", "false"),
         ("port-forwarding-enabled", "false"),
         ("utp-enabled", "false"),
