@@ -10,6 +10,7 @@
 use crate::{
     clients::{
         Client::{self, Aria2, Libtorrent, Rqbit, Swarmloop, Transmission},
+        Running,
         payload::Payload,
     },
     swarm::{Swarm, Way},
@@ -35,15 +36,48 @@ fn rqbit_learns_of_a_seed_from_us() {
     learns_from_us(Rqbit);
 }
 
-/// The others are tried over loopback, where Transmission takes no part.
+#[test]
+fn we_learn_of_a_seed_from_libtorrent() {
+    learn_from(Libtorrent);
+}
+
+#[test]
+fn we_learn_of_a_seed_from_rqbit() {
+    learn_from(Rqbit);
+}
+
+/// Transmission cannot be told whom to dial, but tells of those, too, that have dialled it.
 #[test]
 fn we_learn_of_a_seed_from_transmission() {
     let Some(mut swarm) = Swarm::open(Way::Pex, &[Transmission, Swarmloop]) else { return };
-    let mut hub = swarm.hub(Transmission, Payload::Single, &[]);
+    let hub = swarm.hub(Transmission, Payload::Single, &[]);
     let _seed = swarm.seed_that_dials(Swarmloop, Payload::Single, &[&hub]);
-    let mut leech = [swarm.leech_that_dials(Swarmloop, Payload::Single, &[&hub])];
-    swarm.wait_complete(&mut leech);
-    assert!(!hub.is_complete(), "the hub was to be slow");
+    let leech = swarm.leech_that_dials(Swarmloop, Payload::Single, &[&hub]);
+    complete_before(&mut swarm, leech, hub);
+}
+
+/// aria2 tells a peer a minute after it came, of those alone whom it has itself dialled within that
+/// minute: it has to hear of the seed, from a tracker, when the leech is there already.
+#[test]
+fn we_learn_of_a_seed_from_aria2() {
+    let Some(mut swarm) = Swarm::open(Way::Pex, &[Aria2, Swarmloop]) else { return };
+    swarm.track(Payload::Single);
+    let hub = swarm.hub(Aria2, Payload::Single, &[]);
+    let leech = swarm.leech_that_dials(Swarmloop, Payload::Single, &[&hub]);
+    leech.wait_for("\"type\":\"metadata\"");
+    let _seed = swarm.seed(Swarmloop, Payload::Single);
+    complete_before(&mut swarm, leech, hub);
+}
+
+/// The hub is theirs, and dials the seed: both tell of whom they have dialled, libtorrent at once
+/// and rqbit ten seconds after a peer came. Seed and leech are ours.
+fn learn_from(client: Client) {
+    let Some(mut swarm) = Swarm::open(Way::Pex, &[client, Swarmloop]) else { return };
+    let payload = Payload::Single;
+    let seed = swarm.seed(Swarmloop, payload);
+    let hub = swarm.hub(client, payload, &[&seed]);
+    let leech = swarm.leech_that_dials(Swarmloop, payload, &[&hub]);
+    complete_before(&mut swarm, leech, hub);
 }
 
 /// Seed and hub are ours.
@@ -51,7 +85,7 @@ fn learns_from_us(client: Client) {
     let Some(mut swarm) = Swarm::open(Way::Pex, &[client, Swarmloop]) else { return };
     let payload = Payload::Single;
     let seed = swarm.seed(Swarmloop, payload);
-    let (mut hub, leech) = if client.dials() {
+    let (hub, leech) = if client.dials() {
         let hub = swarm.hub(Swarmloop, payload, &[&seed]);
         let leech = swarm.leech_that_dials(client, payload, &[&hub]);
         (hub, leech)
@@ -59,6 +93,10 @@ fn learns_from_us(client: Client) {
         let leech = swarm.leech(client, payload);
         (swarm.hub(Swarmloop, payload, &[&seed, &leech]), leech)
     };
+    complete_before(&mut swarm, leech, hub);
+}
+
+fn complete_before(swarm: &mut Swarm, leech: Running, mut hub: Running) {
     swarm.wait_complete(&mut [leech]);
     assert!(!hub.is_complete(), "the hub was to be slow");
 }

@@ -15,6 +15,7 @@ use crate::{
         payload::Payload,
         process::eventually,
         tools::{self, Tool},
+        tracker::{Tracker, TrackerKind},
     },
     netns::{self, Network},
 };
@@ -39,6 +40,8 @@ pub(crate) struct Swarm {
     nodes: usize,
     /// Where to enter the DHT: the first nodes.
     entries: Vec<SocketAddrV4>,
+    /// Those who are handed the torrent's file ask it.
+    tracker: Option<Tracker>,
     scratch: Scratch,
 }
 
@@ -50,13 +53,29 @@ impl Swarm {
         if !tools::have(&needed) || !netns::have() {
             return None;
         }
-        let (network, bystanders, entries) = (Network::new(), Vec::new(), Vec::new());
-        Some(Self { way, network, bystanders, nodes: 0, entries, scratch: Scratch::new() })
+        Some(Self {
+            way,
+            network: Network::new(),
+            bystanders: Vec::new(),
+            nodes: 0,
+            entries: Vec::new(),
+            tracker: None,
+            scratch: Scratch::new(),
+        })
     }
 
     /// How many nodes there are.
     pub(crate) fn nodes(&self) -> usize {
         self.nodes
+    }
+
+    /// Adds a tracker, ours, that seeds and hubs to come will ask. Leeches do not hear of it.
+    pub(crate) fn track(&mut self, payload: Payload) {
+        let node = self.network.node();
+        let listen = SocketAddrV4::new(node.v4(), PORT);
+        let folder = self.scratch.folder("tracker");
+        let kind = TrackerKind::Swarmloop;
+        self.tracker = Some(kind.start(Host::node(node), &folder, listen, payload));
     }
 
     /// Adds a node that wants nothing that anybody has. The first ones are where all others enter.
@@ -107,10 +126,11 @@ impl Swarm {
         self.start(client, Role::Creep, &torrent, payload, peers).wait_ready(Role::Creep)
     }
 
-    /// The file of a torrent without trackers.
+    /// The torrent's file, with the tracker if there is one.
     fn torrent(&self, payload: Payload) -> PathBuf {
         let path = self.scratch.path().join(format!("{payload:?}.torrent"));
-        fs::write(&path, payload.metainfo(None)).unwrap();
+        let url = self.tracker.as_ref().map(Tracker::announce_url);
+        fs::write(&path, payload.metainfo(url.as_deref())).unwrap();
         path
     }
 
@@ -158,7 +178,7 @@ impl Swarm {
             listen: SocketAddrV4::new(node.v4(), PORT),
             host: Host::node(node),
             control: CONTROL,
-            ways: Ways { trackers: false, pex: self.way == Way::Pex, dht },
+            ways: Ways { trackers: self.tracker.is_some(), pex: self.way == Way::Pex, dht },
             peers: &peers,
         };
         client.start(job, payload)

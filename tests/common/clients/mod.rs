@@ -209,6 +209,12 @@ impl Running {
         self
     }
 
+    /// Waits until it has printed `text`.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let printed = eventually(READY_WITHIN, || self.process.log().contains(text));
+        assert!(printed, "{:?} has not printed {text} after {READY_WITHIN:?}", self.client);
+    }
+
     /// Waits until the download is complete by the client's own word, then compares it with the
     /// source byte for byte.
     pub(crate) fn wait_complete(&mut self) {
