@@ -66,9 +66,9 @@ impl Drop for Seed {
 fn get(folder: &Path, args: &[&str]) -> Output {
     swarmloop(folder, "state")
         .arg("get")
-        .args(args)
         .args(["--bind", "127.0.0.1", "--port", "0", "--no-trackers", "--progress", "never"])
         .args(["--timeout", "20s"])
+        .args(args)
         .output()
         .expect("the binary was built")
 }
@@ -137,6 +137,22 @@ fn metadata_only_is_a_torrent_file_and_nothing_else() {
     assert!(saved == fs::read(folder.path().join("top.torrent")).expect("it is there"));
     assert!(!folder.path().join("out/top").exists());
     assert!(!folder.path().join("state/swarmloop/metadata").exists(), "--no-resume keeps nothing");
+}
+
+#[test]
+fn peers_of_the_link_are_dialled_although_the_metadata_was_kept_unless_it_is_private() {
+    for private in [false, true] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hash = write_torrent(folder.path(), private);
+        let seed = Seed::start(folder.path());
+        let link = format!("magnet:?xt=urn:btih:{hash}&x.pe={}", seed.1);
+        let first = get(folder.path(), &[&link, "--metadata-only", "--peer", &seed.1]);
+        assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+        let wait = if private { "1s" } else { "20s" };
+        let second = get(folder.path(), &[&link, "-d", "out", "--timeout", wait]);
+        let code = if private { 5 } else { 0 };
+        assert_eq!(second.status.code(), Some(code), "{}", text(&second.stderr));
+    }
 }
 
 #[test]

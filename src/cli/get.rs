@@ -155,7 +155,7 @@ fn name(
     };
     seek::adopt_link(&mut metainfo, &magnet);
     let selection = seek::chosen(args, &metainfo, &magnet)?;
-    let torrent = Loaded { metainfo, source: "magnet" };
+    let torrent = seek::loaded(metainfo, magnet);
     match seek::save(args, &torrent)? {
         Some(path) if args.metadata_only => Ok(Named::Saved(path)),
         _ => Ok(Named::Here(Box::new(torrent), selection)),
@@ -272,6 +272,7 @@ fn to_add(args: &GetArgs, dir: Option<&Path>, torrent: Loaded, selection: Select
         use_trackers: !args.network.no_trackers,
         resume: state::resume(args.state, torrent.metainfo.info_hash, &dir),
         peers: args.network.peers.clone(),
+        link_peers: torrent.link_peers,
         limits: args.network.limits.of_torrent(),
         ..AddTorrent::new(torrent.metainfo, dir, Mode::Download { overwrite: args.overwrite })
     }
@@ -285,8 +286,8 @@ mod tests {
     #[test]
     fn the_result_is_named_as_the_user_named_the_folder() {
         let files = [("pad", 5, true), ("top/a/b", 25, false), ("top/c", 1, false)];
-        let many = Loaded { metainfo: metainfo(&files), source: "file" };
-        let one = Loaded { metainfo: metainfo(&[("a.iso", 25, false)]), source: "file" };
+        let many = Loaded::new(metainfo(&files), "file");
+        let one = Loaded::new(metainfo(&[("a.iso", 25, false)]), "file");
         for (dir, torrent, path) in [
             (None, &many, "top"),
             (Some("."), &many, "./top"),

@@ -22,11 +22,18 @@ pub(crate) const MAX_TORRENT_BYTES: u64 = 32 << 20;
 pub(crate) struct Loaded {
     /// What it is.
     pub(crate) metainfo: Metainfo,
-    /// Where it came from: `file`, `stdin` or `url`.
+    /// Where it came from: `file`, `stdin`, `url`, `share` or `magnet`.
     pub(crate) source: &'static str,
+    /// Peers that its link names (BEP 9, `x.pe`): host names or addresses, and ports.
+    pub(crate) link_peers: Vec<(String, u16)>,
 }
 
 impl Loaded {
+    /// Returns a torrent that comes from `source`, which is no link.
+    pub(crate) const fn new(metainfo: Metainfo, source: &'static str) -> Self {
+        Self { metainfo, source, link_peers: Vec::new() }
+    }
+
     /// Returns the torrent's file or top folder as it is named on disk.
     pub(crate) fn top(&self) -> &OsStr {
         let first = self.metainfo.files.iter().find(|file| !file.pad);
@@ -48,7 +55,7 @@ pub(crate) fn load_by(argument: &OsStr, fetcher: &Fetcher<'_>) -> Result<Loaded,
 
 fn parse(argument: &OsStr, (bytes, source): (Bytes, &'static str)) -> Result<Loaded, Failure> {
     let metainfo = Metainfo::parse(&bytes).map_err(|error| bad_torrent(argument, &error))?;
-    Ok(Loaded { metainfo, source })
+    Ok(Loaded::new(metainfo, source))
 }
 
 /// Refuses arguments that name stdin more than once.
@@ -285,7 +292,7 @@ mod tests {
 
     fn loaded(files: &[(&str, u64, bool)], multi_file: bool) -> Loaded {
         let metainfo = Metainfo { multi_file, ..metainfo(files) };
-        Loaded { metainfo, source: "file" }
+        Loaded::new(metainfo, "file")
     }
 
     #[test]

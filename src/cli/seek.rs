@@ -78,7 +78,8 @@ pub(crate) fn found(
     {
         ui.warning("metadata_not_kept", &failure.message, Some(number));
     }
-    let torrent = Loaded { metainfo, source: "magnet" };
+    let selection = chosen(args, &metainfo, &magnet);
+    let torrent = loaded(metainfo, magnet);
     if let Some(path) = save(args, &torrent)? {
         if args.metadata_only {
             return Ok(Found::Saved(path));
@@ -86,8 +87,7 @@ pub(crate) fn found(
         let shown = input::escaped_path(&path);
         ui.say(&format!("saved  {shown}"));
     }
-    let selection = chosen(args, &torrent.metainfo, &magnet)?;
-    let download = Download::new(args, number, named, torrent, selection, ui);
+    let download = Download::new(args, number, named, torrent, selection?, ui);
     Ok(Found::Ready(Box::new(download)))
 }
 
@@ -122,6 +122,11 @@ pub(crate) fn chosen(
 pub(crate) fn adopt_link(metainfo: &mut Metainfo, magnet: &Magnet) {
     metainfo.trackers = magnet.trackers.iter().map(|url| vec![url.clone()]).collect();
     metainfo.web_seeds.clone_from(&magnet.web_seeds);
+}
+
+/// Returns a torrent whose metadata is that of a link.
+pub(crate) fn loaded(metainfo: Metainfo, magnet: Magnet) -> Loaded {
+    Loaded { link_peers: magnet.peers, ..Loaded::new(metainfo, "magnet") }
 }
 
 /// Returns the metadata that an earlier run has kept, if any has and it is sound.
@@ -232,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let info = [&b"d6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces20:"[..], &[7; 20], b"e"];
         let metainfo = Metainfo::from_info(Bytes::from(info.concat())).expect("right");
-        let torrent = Loaded { metainfo, source: "magnet" };
+        let torrent = Loaded::new(metainfo, "magnet");
         let dir = folder.path().join("new/dir");
         let dir = dir.to_str().expect("text");
         let saved = |words: &[&str]| save(&args(words), &torrent);

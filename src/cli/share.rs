@@ -74,7 +74,7 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     if let (Some(_), Some(path)) = (&args.output, hashed.output().path()) {
         put(path, &offer.torrent, false)?;
     }
-    let torrent = Loaded { metainfo: offer.metainfo.clone(), source: "share" };
+    let torrent = Loaded::new(offer.metainfo.clone(), "share");
     let dir = data_dir(&args.path, &torrent)?;
     let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now());
     let to_add = AddTorrent {

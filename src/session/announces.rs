@@ -109,6 +109,25 @@ impl Session {
         id
     }
 
+    /// Looks up the peers of a torrent that the user and its link name; of the latter none if peers
+    /// may come from its trackers only (BEP 27).
+    pub(super) fn look_up_peers(
+        &mut self,
+        torrent: TorrentId,
+        by_user: Vec<(String, u16)>,
+        by_link: Vec<(String, u16)>,
+        now: Instant,
+    ) {
+        for (host, port) in by_user {
+            self.look_up(LookupFor::UserPeer(torrent), host, port, now);
+        }
+        if self.entry(torrent).is_some_and(|entry| !entry.torrent.is_private()) {
+            for (host, port) in by_link {
+                self.look_up(LookupFor::LinkPeer(torrent), host, port, now);
+            }
+        }
+    }
+
     /// Looks up a peer's host name, or takes it for the address that it is.
     pub(super) fn look_up(&mut self, purpose: LookupFor, host: String, port: u16, now: Instant) {
         let (torrent, source) = match purpose {

@@ -12,10 +12,10 @@ use crate::time::Instant;
 use crate::torrent::Torrent;
 use crate::tracker::Announcer;
 
+use super::Session;
 use super::conns::{Conn, Kind};
 use super::entry::{Entry, identity};
 use super::torrents::{AddTorrentError, NewTorrent};
-use super::{LookupFor, Session};
 
 /// What our client is called in the extension handshake.
 const CLIENT: &str = concat!("swarmloop ", env!("CARGO_PKG_VERSION"));
@@ -85,12 +85,7 @@ impl Session {
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, new.info_hash);
         self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
         self.by_hash.insert(new.info_hash, id);
-        for (host, port) in new.link_peers {
-            self.look_up(LookupFor::LinkPeer(id), host, port, now);
-        }
-        for (host, port) in new.peers {
-            self.look_up(LookupFor::UserPeer(id), host, port, now);
-        }
+        self.look_up_peers(id, new.peers, new.link_peers, now);
         self.pass_on_news(id, now);
         self.touch(id);
         Ok(id)
@@ -116,13 +111,12 @@ impl Session {
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         self.set_trackers(id, tiers, now);
         self.set_dht_hosts(id, &new.metainfo);
-        for (host, port) in new.peers {
-            self.look_up(LookupFor::UserPeer(id), host, port, now);
-        }
-        self.set_torrent_limits(id, new.limits, now);
         if new.metainfo.private {
             self.keep_to_trackers(id, now);
         }
+        // Those of the link have been looked up; who is known is not added twice.
+        self.look_up_peers(id, new.peers, Vec::new(), now);
+        self.set_torrent_limits(id, new.limits, now);
         self.tell_sizes(id, now);
         self.pass_on_news(id, now);
         self.touch(id);
@@ -156,7 +150,7 @@ impl Session {
     }
 
     /// Lets go of peers of a private torrent that came from elsewhere than its trackers.
-    fn keep_to_trackers(&mut self, torrent: TorrentId, now: Instant) {
+    pub(super) fn keep_to_trackers(&mut self, torrent: TorrentId, now: Instant) {
         let Some(entry) = self.entry_mut(torrent) else { return };
         let foreign: BTreeSet<SocketAddr> =
             entry.torrent.candidates.keep_to_trackers().into_iter().collect();

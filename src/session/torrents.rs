@@ -20,11 +20,11 @@ use crate::torrent::{Torrent, TorrentParams};
 use crate::tracker::Announcer;
 use crate::wire::frame::{self, Share};
 
+use super::Session;
 use super::conns::{Conn, Kind};
 use super::entry::{Entry, identity};
 use super::io::{Action, Event};
 use super::trace::What;
-use super::{LookupFor, Session};
 
 /// A torrent to work on.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct NewTorrent {
     pub hashed: Option<Vec<Option<OnDisk>>>,
     /// Peers to dial besides those that trackers name: host names or addresses, and ports.
     pub peers: Vec<(String, u16)>,
+    /// Peers that its magnet link names (`x.pe`), as those; of no use if it is private (BEP 27).
+    pub link_peers: Vec<(String, u16)>,
 }
 
 impl NewTorrent {
@@ -78,6 +80,7 @@ impl NewTorrent {
             resume: None,
             hashed: None,
             peers: Vec::new(),
+            link_peers: Vec::new(),
         }
     }
 }
@@ -127,9 +130,10 @@ impl Session {
         self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
         self.by_hash.insert(info_hash, id);
         self.set_dht_hosts(id, &new.metainfo);
-        for (host, port) in new.peers {
-            self.look_up(LookupFor::UserPeer(id), host, port, now);
+        if new.metainfo.private {
+            self.keep_to_trackers(id, now);
         }
+        self.look_up_peers(id, new.peers, new.link_peers, now);
         self.set_torrent_limits(id, new.limits, now);
         self.look_or_wait(id, now);
         self.touch(id);

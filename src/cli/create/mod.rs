@@ -256,7 +256,7 @@ impl<'a> Plan<'a> {
             let text = format!("the name '{path}' is not UTF-8: others may see another one");
             ui.warning("name", &text, None);
         }
-        let loaded = Loaded { metainfo: metainfo.clone(), source: "file" };
+        let loaded = Loaded::new(metainfo.clone(), "file");
         warn_of_notes(1, &loaded, ui);
     }
 
