@@ -257,7 +257,7 @@ impl Session {
         (addr, incoming): (SocketAddr, bool),
         now: Instant,
     ) -> Result<Option<Box<SocketAddr>>, PeerError> {
-        let Some(entry) = self.entry(torrent) else { return Ok(None) };
+        let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { return Ok(None) };
         let ours = entry.peer_id;
         let Some(twin) = entry.torrent.peers.get(&peer_id).copied() else { return Ok(None) };
         let Some((_, peer)) = self.conns.find_mut(twin).and_then(Conn::as_peer) else {
@@ -266,8 +266,9 @@ impl Session {
         let same_host = peer.addr.ip() == addr.ip();
         let keep_new = same_host && incoming != peer.incoming && incoming == (peer_id < ours);
         if !keep_new {
-            if !incoming {
-                peer.dialled.get_or_insert_with(|| Box::new(addr));
+            // The one that is kept stands in for the other's candidate, if it has none.
+            if !incoming && **peer.dialled.get_or_insert_with(|| Box::new(addr)) != addr {
+                entry.torrent.candidates.ended(addr, Fate::Spare, now);
             }
             return Err(CloseReason::Duplicate.into());
         }

@@ -86,6 +86,9 @@ pub enum Fate {
     Useless,
     /// Another connection to the same peer was kept; it uses the address until it ends.
     Duplicate,
+    /// As that, but the connection that was kept uses another address already: this one is tried
+    /// again long after.
+    Spare,
     /// It was of no use, and there was no place for others.
     MadeRoom,
     /// It is ourselves.
@@ -263,7 +266,7 @@ impl Candidates {
                 (candidate.failures, candidate.worked) = (0, true);
                 Some(after)
             }
-            Fate::MadeRoom => Some(MAX_BACK_OFF),
+            Fate::MadeRoom | Fate::Spare => Some(MAX_BACK_OFF),
             Fate::Failed => {
                 let doubled = first * 2_u32.saturating_pow(candidate.failures.min(16));
                 candidate.failures += 1;

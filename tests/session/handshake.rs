@@ -344,3 +344,19 @@ fn a_stranger_with_the_id_of_a_peer_takes_its_place_from_the_same_address_only()
     let refused = "closed: already connected to this peer";
     assert_eq!(world.closed_with(thief).as_deref(), Some(refused));
 }
+
+#[test]
+fn another_address_of_a_peer_that_is_here_is_tried_again_long_after() {
+    let peers = vec![("10.9.9.1".to_owned(), 6881), ("10.9.9.2".to_owned(), 6881)];
+    let mut world = Setup { peers, ..Setup::default() }.build();
+    let hello = encode(FAST, world.info_hash, peer_id(9));
+    let (_, spare) = world.dials[1];
+    let (kept, other) = (world.answer_dial(), world.answer_dial());
+    world.send(kept, &hello);
+    world.send(other, &hello);
+    assert_eq!((world.is_open(kept), world.is_open(other)), (true, false));
+    world.advance_s(25 * 60);
+    assert!(world.dials.iter().all(|(_, addr)| *addr != spare));
+    world.advance_s(6 * 60);
+    assert!(world.dials.iter().any(|(_, addr)| *addr == spare), "{:?}", world.dials);
+}
