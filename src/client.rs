@@ -15,6 +15,7 @@ use mio::Waker;
 
 use crate::disk::job::DiskError;
 pub use crate::disk::selection::{FilePriority, Selection};
+use crate::filter::IpFilter;
 use crate::id::TorrentId;
 pub use crate::rate::RateLimits;
 /// What a client is started with: the same as a [`Reactor`], which it drives.
@@ -122,6 +123,7 @@ enum Command {
     Stop(TorrentId),
     Start(TorrentId),
     Reannounce,
+    SetBlocklist(Option<Arc<IpFilter>>),
     Question(Question, mpsc::Sender<Result<QuestionId, TrackerError>>),
     Statuses(Box<[TorrentId]>, mpsc::Sender<Vec<TorrentStatus>>),
     SetLimits(Option<TorrentId>, RateLimits),
@@ -274,6 +276,15 @@ impl Client {
         selection: Selection,
     ) -> Result<(), ClientError> {
         self.send(Command::Select(torrent, selection))
+    }
+
+    /// Neither dials nor lets in from now on the peers that a filter blocks, in the place of the one
+    /// before; connections to them are closed. Returns at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`]: the loop has ended.
+    pub fn set_blocklist(&self, blocklist: Option<Arc<IpFilter>>) -> Result<(), ClientError> {
+        self.send(Command::SetBlocklist(blocklist))
     }
 
     /// Asks the trackers of all torrents again, each as soon as it lets itself be asked. Returns at
@@ -509,6 +520,10 @@ fn obey(reactor: &mut Reactor, command: Command) {
         Command::Reannounce => {
             let (session, now) = reactor.session_mut();
             session.reannounce(now);
+        }
+        Command::SetBlocklist(blocklist) => {
+            let (session, now) = reactor.session_mut();
+            session.set_blocklist(blocklist, now);
         }
         Command::Question(question, reply) => {
             let (session, now) = reactor.session_mut();

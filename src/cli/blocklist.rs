@@ -62,6 +62,16 @@ pub(crate) fn load(paths: &[PathBuf], ui: &mut Ui) -> Result<Option<Arc<IpFilter
     Ok(Some(Arc::new(filter)))
 }
 
+/// Reads the lists once more; `None` if there are none. If one cannot be used it is told, and those
+/// that were read before stay in force.
+pub(crate) fn load_again(paths: &[PathBuf], ui: &mut Ui) -> Option<Arc<IpFilter>> {
+    load(paths, ui).unwrap_or_else(|failure| {
+        let text = format!("{}; what was read before stays in force", failure.message);
+        ui.warning("blocklist_not_reloaded", &text, None);
+        None
+    })
+}
+
 /// Reads a list of at most so many bytes, whole MiB.
 fn read(path: &Path, at_most: u64, builder: &mut FilterBuilder) -> io::Result<Lines> {
     let mut file = BufReader::new(File::open(path)?);
@@ -158,6 +168,25 @@ mod tests {
             }
             assert_eq!(told.matches("2 lines are left out as no range, first line 4").count(), 1);
         }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_used_any_more_is_told_and_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("list");
+        let (mut ui, _, err) = recorded(&plain());
+        assert!(load_again(&[], &mut ui).is_none());
+        std::fs::write(&path, "9.9.9.9").expect("written");
+        let paths = [path.clone()];
+        assert_eq!(load_again(&paths, &mut ui).map(|filter| filter.len()), Some(1));
+        std::fs::write(&path, "\n").expect("written");
+        assert!(load_again(&paths, &mut ui).is_none());
+        std::fs::remove_file(&path).expect("removed");
+        assert!(load_again(&paths, &mut ui).is_none());
+        let told = err.text();
+        let kept: Vec<&str> = told.lines().filter(|line| line.contains("warning")).collect();
+        assert_eq!(kept.len(), 2, "{told}");
+        assert!(kept.iter().all(|line| line.ends_with("; what was read before stays in force")));
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let client = network::start(&args.network, args.jobs, instruments.trace_records(), ui)?;
     signals.hasten(&client);
     let goal = Goal::Get { seeding: args.seeding(), patience: args.patience.patience() };
-    let mut watch = Watch::new(goal, lost, Instant::now());
+    let mut watch =
+        Watch::new(goal, lost, Instant::now()).with_blocklists(&args.network.blocklists);
     for Download { number, source, torrent, path, plan, is_moved } in downloads {
         if is_moved {
             watch.resume_move(ui, number, &torrent, &plan);

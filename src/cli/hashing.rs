@@ -108,7 +108,7 @@ pub(crate) fn hash_all(
                 Some(Notice::Stop(exit)) => break Err(Halt::Interrupted(exit)),
                 Some(Notice::Status) => ui.tell_work(&work, Instant::now()),
                 Some(Notice::GoOn) => ui.go_on(),
-                Some(Notice::Reannounce) | None => ui.draw_work(&work, Instant::now()),
+                Some(Notice::Renew) | None => ui.draw_work(&work, Instant::now()),
             }
         };
         shared.stopped.store(true, Ordering::Relaxed);

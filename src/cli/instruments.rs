@@ -2,10 +2,12 @@
 //! watched, written when it has ended.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use swarmloop::client::{AddTorrent, Client, ClientError};
+use swarmloop::filter::IpFilter;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::Event;
 
@@ -126,6 +128,10 @@ impl Engine for Watched<'_> {
 
     fn reannounce(&self) {
         Engine::reannounce(self.client);
+    }
+
+    fn set_blocklist(&self, blocklist: Arc<IpFilter>) {
+        Engine::set_blocklist(self.client, blocklist);
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {

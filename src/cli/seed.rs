@@ -35,7 +35,8 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, args.jobs, instruments.trace_records(), ui)?;
     signals.hasten(&client);
-    let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now());
+    let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now())
+        .with_blocklists(&args.network.blocklists);
     let source = torrent.source;
     watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
     let end = watch.run(&instruments.watched(&client), &signals, ui);

@@ -4,12 +4,14 @@
 //! file over HTTP, too. All of it is one client on one loop.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use swarmloop::client::{AddTorrent, Client, ClientConfig, ClientError, Mode};
+use swarmloop::filter::IpFilter;
 use swarmloop::id::{InfoHash, TorrentId};
 use swarmloop::proto::metainfo::Metainfo;
 use swarmloop::session::io::Event;
@@ -76,7 +78,8 @@ pub(crate) fn run(args: &ShareArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     }
     let torrent = Loaded::new(offer.metainfo.clone(), "share");
     let dir = data_dir(&args.path, &torrent)?;
-    let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now());
+    let mut watch = Watch::new(Goal::Seed(args.goal.goal()), Vec::new(), Instant::now())
+        .with_blocklists(&args.network.blocklists);
     let to_add = AddTorrent {
         use_trackers: !args.network.no_trackers,
         peers: args.network.peers.clone(),
@@ -246,6 +249,10 @@ impl Engine for Sharing<'_> {
 
     fn reannounce(&self) {
         Engine::reannounce(self.client);
+    }
+
+    fn set_blocklist(&self, blocklist: Arc<IpFilter>) {
+        Engine::set_blocklist(self.client, blocklist);
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {

@@ -20,8 +20,9 @@ pub(crate) enum Notice {
     Stop(Exit),
     /// Print the status to stderr (SIGUSR1).
     Status,
-    /// Ask trackers again (SIGHUP of a program that had no terminal to lose).
-    Reannounce,
+    /// Ask trackers again, and read files again that may have changed (SIGHUP of a program that had
+    /// no terminal to lose).
+    Renew,
     /// The process was stopped and goes on (SIGCONT).
     GoOn,
 }
@@ -57,7 +58,7 @@ impl Signals {
     ///
     /// Call it when everything that may wait for the user (stdin) has been read. A SIGHUP that was
     /// ignored when the process started stays ignored, as `nohup` expects; one that takes no
-    /// terminal away is a [`Notice::Reannounce`].
+    /// terminal away is a [`Notice::Renew`].
     pub(crate) fn listen() -> io::Result<Self> {
         Self::listen_for(STOP_TIMEOUT)
     }
@@ -95,7 +96,7 @@ impl Signals {
                         stopped_at.get_or_init(Instant::now);
                         end_after(stop_timeout, exit);
                     }
-                    (Notice::Status | Notice::Reannounce | Notice::GoOn, _) => {}
+                    (Notice::Status | Notice::Renew | Notice::GoOn, _) => {}
                 }
                 // A main thread that takes no notices any more is on its way out.
                 let _ = sender.send(notice);
@@ -120,7 +121,7 @@ impl Signals {
     pub(crate) fn stop(&self) -> Option<Exit> {
         std::iter::from_fn(|| self.take()).find_map(|notice| match notice {
             Notice::Stop(exit) => Some(exit),
-            Notice::Status | Notice::Reannounce | Notice::GoOn => None,
+            Notice::Status | Notice::Renew | Notice::GoOn => None,
         })
     }
 
@@ -160,7 +161,7 @@ fn end_after(stop_timeout: Duration, exit: Exit) {
 fn notice_of(signal: i32, has_terminal: bool) -> Notice {
     match (signal, u8::try_from(signal)) {
         (SIGCONT, _) => Notice::GoOn,
-        (SIGHUP, _) if !has_terminal => Notice::Reannounce,
+        (SIGHUP, _) if !has_terminal => Notice::Renew,
         (SIGINT | SIGTERM | SIGHUP, Ok(number)) => Notice::Stop(Exit::Signal(number)),
         _ => Notice::Status,
     }
@@ -189,7 +190,7 @@ mod tests {
             (SIGINT, true, Notice::Stop(Exit::Signal(2))),
             (SIGTERM, false, Notice::Stop(Exit::Signal(15))),
             (SIGHUP, true, Notice::Stop(Exit::Signal(1))),
-            (SIGHUP, false, Notice::Reannounce),
+            (SIGHUP, false, Notice::Renew),
             (SIGUSR1, true, Notice::Status),
             (SIGCONT, true, Notice::GoOn),
         ] {

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &TrackerArgs, ui: &mut Ui) -> Result<Exit, Failure> {
                 ui.tell(&format!("tracker: answering on {}: {}", urls.join(", "), line(&status)));
                 ui.record(|| json::tracker_status(&status));
             }
-            Some(Notice::Reannounce | Notice::GoOn) | None => {}
+            Some(Notice::Renew | Notice::GoOn) | None => {}
         }
     }
     let status = status(&client)?;

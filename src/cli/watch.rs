@@ -19,6 +19,7 @@ use swarmloop::id::TorrentId;
 use swarmloop::session::io::{Event, Phase, StopReason};
 
 use super::after::After;
+use super::blocklist;
 use super::exit::{Exit, Failure};
 use super::goals::{Goal, Met, SeedGoal};
 use super::json;
@@ -81,6 +82,8 @@ pub(crate) struct Watch {
     /// Places of the torrents whose data is being moved, by their numbers.
     moving: BTreeMap<usize, usize>,
     seeking: Seeking,
+    /// Lists of addresses that are read again when somebody says so (SIGHUP).
+    blocklists: Vec<PathBuf>,
 }
 
 impl Watch {
@@ -98,7 +101,13 @@ impl Watch {
             leaving: Vec::new(),
             moving: BTreeMap::new(),
             seeking: Seeking::default(),
+            blocklists: Vec::new(),
         }
+    }
+
+    /// Names the lists of addresses that are read again when somebody says so.
+    pub(crate) fn with_blocklists(self, blocklists: &[PathBuf]) -> Self {
+        Self { blocklists: blocklists.to_vec(), ..self }
     }
 
     /// Adds a torrent to the client and to the run. If the client refuses it, the run goes on
@@ -186,7 +195,7 @@ impl Watch {
             match signals.take() {
                 Some(Notice::Stop(exit)) => return End::Stopped(exit),
                 Some(Notice::Status) => self.status(ui),
-                Some(Notice::Reannounce) => engine.reannounce(),
+                Some(Notice::Renew) => self.renew(engine, ui),
                 Some(Notice::GoOn) => ui.go_on(),
                 None => {}
             }
@@ -200,6 +209,14 @@ impl Watch {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return End::EngineEnded,
             }
+        }
+    }
+
+    /// Asks trackers again, and reads what is to be read again.
+    fn renew(&self, engine: &impl Engine, ui: &mut Ui) {
+        engine.reannounce();
+        if let Some(blocklist) = blocklist::load_again(&self.blocklists, ui) {
+            engine.set_blocklist(blocklist);
         }
     }
 

@@ -152,8 +152,8 @@ When a download is complete:
 pub(super) const SIGNALS: &str = "\
 Signals:
   ^C and SIGTERM stop gracefully within --stop-timeout; a second one does not wait for trackers,
-  a third for nothing. SIGHUP stops, too, if there was a terminal; else it asks trackers again.
-  SIGUSR1 prints the status.";
+  a third for nothing. SIGHUP stops, too, if there was a terminal; else it asks trackers and reads
+  each --blocklist again. SIGUSR1 prints the status.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,9 +1,11 @@
 //! What a run asks of the engine, so that a test can answer.
 
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use swarmloop::client::{AddTorrent, Client, ClientError};
+use swarmloop::filter::IpFilter;
 use swarmloop::id::TorrentId;
 use swarmloop::session::io::Event;
 
@@ -18,6 +20,8 @@ pub(crate) trait Engine {
     fn snapshots(&self, torrents: &[TorrentId]) -> Result<Vec<(TorrentId, Snapshot)>, ClientError>;
     /// Asks the trackers of all torrents again, as soon as they let us.
     fn reannounce(&self);
+    /// Neither dials nor lets in from now on whom a filter blocks.
+    fn set_blocklist(&self, blocklist: Arc<IpFilter>);
     /// Returns a torrent's peers, busiest first.
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError>;
     /// Stops a torrent and takes it out.
@@ -45,6 +49,10 @@ impl Engine for Client {
     fn reannounce(&self) {
         // An engine that has ended is found out by the next question.
         let _ = Self::reannounce(self);
+    }
+
+    fn set_blocklist(&self, blocklist: Arc<IpFilter>) {
+        let _ = Self::set_blocklist(self, Some(blocklist));
     }
 
     fn peers(&self, torrent: TorrentId) -> Result<Vec<PeerView>, ClientError> {

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use swarmloop::disk::job::{DiskError, DiskErrorKind, DiskOp};
+use swarmloop::filter::IpFilter;
 use swarmloop::id::PieceIndex;
 use swarmloop::session::io::{DiskFull, FileInTheWay};
 
@@ -68,6 +70,8 @@ impl Engine for Script {
     fn reannounce(&self) {
         self.reannounced.set(true);
     }
+
+    fn set_blocklist(&self, _: Arc<IpFilter>) {}
 
     fn peers(&self, _: TorrentId) -> Result<Vec<PeerView>, ClientError> {
         Ok(Vec::new())
@@ -394,7 +398,7 @@ fn a_status_request_prints_a_line_and_goes_on() {
 #[test]
 fn a_hangup_without_a_terminal_asks_the_trackers_again() {
     let script = Script::new(vec![], sample());
-    let signals = [Notice::Reannounce, Notice::GoOn, INTERRUPT];
+    let signals = [Notice::Renew, Notice::GoOn, INTERRUPT];
     let (end, ..) = play(watch(GET, 1, &sample()), &script, &signals, &quiet());
     assert_eq!(end, End::Stopped(Exit::Signal(2)));
     assert!(script.reannounced.get());
