@@ -20,6 +20,8 @@ mod liar;
 mod lies;
 #[path = "sim_swarm/limits.rs"]
 mod limits;
+#[path = "sim_swarm/lsd.rs"]
+mod lsd;
 #[path = "sim_swarm/magnets.rs"]
 mod magnets;
 #[path = "sim_swarm/random.rs"]

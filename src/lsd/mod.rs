@@ -98,6 +98,15 @@ impl Lsd {
         }
     }
 
+    /// Announces a torrent, if it is announced at all, as soon as may be.
+    pub fn hasten(&mut self, torrent: InfoHash) {
+        if let Some(at) = self.torrents.get_mut(&torrent) {
+            self.due.remove(&(*at, torrent));
+            self.due.insert((Instant::ZERO, torrent));
+            *at = Instant::ZERO;
+        }
+    }
+
     /// Returns when [`Lsd::poll`] has something; `None` while nothing is to be announced.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let first = self.due.first().filter(|_| self.port != 0);

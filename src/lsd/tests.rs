@@ -62,6 +62,17 @@ fn a_torrent_is_announced_at_once_and_every_five_minutes_until_it_goes() {
 }
 
 #[test]
+fn who_is_asked_for_is_announced_sooner_but_not_twice_a_minute() {
+    let mut lsd = lsd(1);
+    lsd.add(hash(1), Instant::ZERO);
+    lsd.add(hash(2), Instant::ZERO);
+    assert_eq!(lsd.poll(at(1)).len(), 2);
+    lsd.hasten(hash(2));
+    lsd.hasten(hash(3));
+    assert_eq!(announcements(&mut lsd, at(302)), [(at(61), 1), (at(301), 1)]);
+}
+
+#[test]
 fn several_torrents_share_announcements_of_which_there_is_one_a_minute() {
     let mut lsd = lsd(1);
     for n in 0..60 {

@@ -45,6 +45,13 @@ impl Datagrams {
         sockets.find(|(_, socket)| is_right(socket)).map(|(at, (_, addr))| (at, addr.port()))
     }
 
+    /// Returns the sockets for announcements on the local network, with their groups.
+    pub(super) fn lsd_sockets(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> {
+        let sockets = (0..).map(SocketId).zip(&self.sockets);
+        let of_lsd = sockets.filter(|(_, (purpose, _))| *purpose == Listener::Lsd);
+        of_lsd.map(|(id, (_, group))| (id, *group))
+    }
+
     /// Appends what `write` writes, if it is anything, as a datagram for `route`.
     pub(super) fn push(&mut self, route: Route, write: impl FnOnce(&mut Vec<u8>)) {
         let len = self.waiting.push(route, write);
@@ -57,7 +64,8 @@ impl Datagrams {
 }
 
 impl Session {
-    /// Takes in that the driver has a datagram socket for `purpose` at `addr` and returns its name.
+    /// Takes in that the driver has a datagram socket for `purpose` at `addr` (one for
+    /// [`Listener::Lsd`]: of that group) and returns its name.
     /// To be called before the first turn, once for each.
     ///
     /// Sockets are numbered from zero in the order in which they are named here.
@@ -85,6 +93,7 @@ impl Session {
             Some(Listener::Peers) if !self.on_dht_datagram(route, datagram, now) => {
                 self.on_tracker_datagram(route, datagram, now);
             }
+            Some(Listener::Lsd) => self.on_lsd_datagram(route, datagram, now),
             Some(Listener::Peers) | None => {}
         }
     }

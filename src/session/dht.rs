@@ -82,15 +82,11 @@ impl Session {
         }
         let is_ending = self.shutting_down;
         let Some(entry) = self.entry_mut(id) else { return };
-        let torrent = &entry.torrent;
-        // A magnet whose files are looked at for a moment is not forgotten for that.
-        let goes_on = entry.in_dht && !torrent.is_stopped();
-        let is_public = (torrent.welcomes_peers() || goes_on) && !torrent.is_private();
-        let is_wanted = is_public && !entry.removing && !is_ending;
+        let is_wanted = entry.is_sought(entry.in_dht) && !is_ending;
         if std::mem::replace(&mut entry.in_dht, is_wanted) == is_wanted {
             return;
         }
-        let (info_hash, hosts) = (torrent.info_hash, entry.dht_hosts.to_vec());
+        let (info_hash, hosts) = (entry.torrent.info_hash, entry.dht_hosts.to_vec());
         if is_wanted {
             let port = self.config.announced().0;
             let announce = (port != 0).then_some(AnnouncedPort::Explicit(port));

@@ -67,6 +67,8 @@ pub(super) struct Entry {
     pub dht_hosts: Box<[(String, u16)]>,
     /// Whether it is searched for in the DHT.
     pub in_dht: bool,
+    /// Whether it is announced on the local network.
+    pub in_lsd: bool,
     /// Whether it is to be looked at in `end_turn`.
     pub touched: bool,
     /// Whether it leaves the session once the disk is done with it.
@@ -159,6 +161,7 @@ impl Entry {
             told_upload_only: false,
             dht_hosts: Box::default(),
             in_dht: false,
+            in_lsd: false,
             touched: false,
             removing: false,
             is_looked_at: false,
@@ -185,6 +188,15 @@ impl Entry {
     pub(super) fn is_quiet(&self) -> bool {
         let told = self.announcing.is_none() && self.announcer.is_stopped();
         told && self.torrent.is_settled()
+    }
+
+    /// Tells whether its peers are to be looked for wherever they may be: not those of a private
+    /// torrent, which its trackers name and nobody else (BEP 27). `is` says whether they are now:
+    /// a magnet whose files are looked at for a moment is not forgotten for that.
+    pub(super) fn is_sought(&self, is: bool) -> bool {
+        let goes_on = is && !self.torrent.is_stopped();
+        let is_active = self.torrent.welcomes_peers() || goes_on;
+        is_active && !self.torrent.is_private() && !self.removing
     }
 
     /// Returns when peers are to be ranked again.

@@ -122,6 +122,9 @@ pub enum Listener {
     Peers,
     /// Clients of the embedded tracker.
     Tracker,
+    /// Announcements on the local network (BEP 14), in datagrams alone. What is sent to the group
+    /// is to leave by every interface that we are reached by, and to be heard on this machine, too.
+    Lsd,
 }
 
 /// Why a driver reports a stream as gone.

@@ -174,6 +174,7 @@ impl Session {
             self.close(id, &CloseReason::Private.into(), now);
         }
         self.seek_in_dht(torrent, now);
+        self.seek_on_lan(torrent, now);
     }
 
     /// Tells the peers of a torrent, as values, how many pieces there are, and as a message, that

@@ -7,7 +7,7 @@
 //! `questions` what is asked of them and of others for no torrent, `dial` new connections,
 //! `blocklist` those that are not wanted, `turnover` peers that make room for others, `clients`
 //! those of the embedded tracker, `datagrams` what comes and goes without a connection,
-//! `udp_trackers` those who are asked so, `dht` the node of the DHT.
+//! `udp_trackers` those who are asked so, `dht` the node of the DHT, `lsd` the local network.
 //!
 //! **Invariant:** nothing in here touches a socket, file, clock, thread, environment variable or
 //! the system's entropy.
@@ -25,6 +25,7 @@ mod entry;
 mod gate;
 pub mod io;
 mod looks;
+mod lsd;
 mod magnets;
 mod questions;
 mod report;
@@ -68,6 +69,7 @@ use datagrams::Datagrams;
 use dht::DhtClient;
 use entry::Entry;
 use io::{Action, Closed, Event, Listener, QuestionId, ResolveId, Seeds};
+use lsd::LsdClient;
 use questions::Questions;
 use throttle::{Throttle, Way, clip};
 use tops::Tops;
@@ -121,6 +123,8 @@ pub struct Session {
     questions: Questions,
     /// `None` if the DHT is not used.
     dht: Option<Box<DhtClient>>,
+    /// `None` if peers are not looked for on the local network.
+    lsd: Option<Box<LsdClient>>,
     /// Where others see us.
     vantage: Vantage,
     /// What each lookup under way is for, and the host and port that it asks for.
@@ -191,6 +195,8 @@ enum WheelKey {
     Question(QuestionId),
     /// What the node of the DHT has to do next.
     Dht,
+    /// The next announcement on the local network.
+    Lsd,
 }
 
 /// What a name lookup is for.
@@ -289,6 +295,7 @@ impl Session {
             udp: UdpClient::new(seeds.secret),
             questions: Questions::default(),
             dht: None,
+            lsd: None,
             lookups: BTreeMap::new(),
             next_lookup: 0,
             queues: Queues::default(),
@@ -374,6 +381,7 @@ impl Session {
                 WheelKey::UdpTrackers => self.ask_again_by_datagram(at, now),
                 WheelKey::Question(question) => self.question_timeout(question, now),
                 WheelKey::Dht => self.dht_timeout(at, now),
+                WheelKey::Lsd => self.lsd_timeout(at, now),
             }
         }
     }

@@ -66,6 +66,8 @@ impl Session {
             }
             // To the end, so that whoever stops can say so: a seed that is its own tracker, too.
             Listener::Tracker => self.welcome_client(addr, deadline),
+            // Nothing comes there but datagrams.
+            Listener::Lsd => None,
         }
     }
 

@@ -263,7 +263,7 @@ impl Session {
     }
 
     /// Asks the trackers of all torrents again, each as soon as its `min interval` allows, and
-    /// looks for their peers in the DHT.
+    /// looks for their peers in the DHT and on the local network.
     /// O(torrents).
     pub fn reannounce(&mut self, now: Instant) {
         self.input();
@@ -274,6 +274,7 @@ impl Session {
                 entry.announcer.request_peers(now);
                 let info_hash = entry.torrent.info_hash;
                 self.hasten_in_dht(info_hash, now);
+                self.hasten_on_lan(info_hash, now);
             }
             self.touch(id);
         }

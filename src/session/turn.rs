@@ -225,6 +225,7 @@ impl Session {
             self.rechoke(torrent, now);
         }
         self.seek_in_dht(torrent, now);
+        self.seek_on_lan(torrent, now);
         self.look_for_metadata(torrent, now);
         self.look_for_contacts(torrent, now);
         if let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) {

@@ -1,6 +1,7 @@
 //! Datagrams between hosts: each on its own, late by chance, and some never or twice.
 //!
-//! **Invariant:** a datagram arrives whole or not at all; nothing tells its sender which.
+//! One to a group comes to every host of the sender's local network, itself included, each with its
+//! own luck. **Invariant:** a datagram arrives whole or not at all; nothing tells its sender which.
 
 use std::net::SocketAddr;
 
@@ -32,7 +33,7 @@ impl Sim {
         }
     }
 
-    /// Sends a datagram from a host: it arrives after a latency, unless it is lost.
+    /// Sends a datagram from a host to another, or to a group.
     pub(super) fn send_datagram(
         &mut self,
         id: HostId,
@@ -41,14 +42,27 @@ impl Sim {
         bytes: Vec<u8>,
     ) {
         self.note(id, Entry::DatagramSent, to.port().into(), bytes.len() as u64);
-        let Some(target) = self.by_ip.get(&to.ip().to_canonical()).copied() else { return };
+        let flying = Flying { from, to, bytes };
+        if to.ip().is_multicast() {
+            let hosts = (0..self.hosts.len()).map(HostId);
+            let is_near = |other: &HostId| self.hosts[id.0].shares_lan(&self.hosts[other.0]);
+            let near: Vec<HostId> = hosts.filter(is_near).collect();
+            for target in near {
+                self.launch(id, target, &flying);
+            }
+        } else if let Some(target) = self.by_ip.get(&to.ip().to_canonical()) {
+            self.launch(id, *target, &flying);
+        }
+    }
+
+    /// Has a datagram arrive after a latency, unless it is lost.
+    fn launch(&mut self, id: HostId, target: HostId, flying: &Flying) {
         let link = *self.net.link_mut(id);
         let lost = self.rng.below_u32(1_000) < link.lost_datagrams_per_mille;
         if lost || !self.net.is_reachable(id, target) {
             return;
         }
         let twice = self.rng.below_u32(1_000) < link.doubled_datagrams_per_mille;
-        let flying = Flying { from, to, bytes };
         for _ in 0..=u32::from(twice) {
             let late = link.datagram_jitter.mul_f64(self.rng.unit());
             let delay = self.net.latency(id, target) + late;

@@ -16,9 +16,11 @@ use crate::dht::DhtConfig;
 use crate::disk::job::Outcome;
 use crate::disk::selection::Selection;
 use crate::id::{ConnId, TorrentId};
+use crate::proto::lsd;
 use crate::session::Session;
 use crate::session::config::Config;
 use crate::session::io::{Event, Listener, Mode, ResolveId, Route, Seeds};
+use crate::subnet::Subnet;
 use crate::time::Instant;
 use crate::tracker_server::ServerConfig;
 
@@ -38,6 +40,10 @@ pub struct HostOptions {
     pub tracker: Option<ServerConfig>,
     /// How it takes part in the DHT; `None` if it does not.
     pub dht: Option<DhtConfig>,
+    /// The number of the local network that it is attached to, on which it announces its torrents
+    /// and hears of others' (BEP 14); `None` if it is on none and does not. Networks reach each
+    /// other, but for what is announced.
+    pub lan: Option<u8>,
     /// Whether it can be dialled by peers.
     pub listens: bool,
 }
@@ -158,10 +164,11 @@ impl Host {
     pub(super) fn new(id: HostId, options: HostOptions, seeds: Seeds) -> Self {
         let number = u16::try_from(id.0 + 1).expect("fewer than 2^16 hosts");
         let [high, low] = number.to_be_bytes();
+        let lan = options.lan.map_or(0, |lan| lan.checked_add(1).expect("fewer than 255 networks"));
         let ip = if options.ipv6 {
-            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number).into()
+            Ipv6Addr::new(0x2001, 0xdb8, lan.into(), 0, 0, 0, 0, number).into()
         } else {
-            Ipv4Addr::new(10, 0, high, low).into()
+            Ipv4Addr::new(10, lan, high, low).into()
         };
         Self {
             ip,
@@ -183,6 +190,16 @@ impl Host {
     /// Returns the address at which peers reach it.
     pub(super) const fn peer_addr(&self) -> SocketAddr {
         SocketAddr::new(self.ip, PEER_PORT)
+    }
+
+    /// Returns the network that it is attached to.
+    fn subnet(&self) -> Subnet {
+        Subnet::new(self.ip, if self.ip.is_ipv4() { 16 } else { 48 })
+    }
+
+    /// Tells whether what it sends to a group comes to `other`: to itself, too.
+    pub(super) fn shares_lan(&self, other: &Self) -> bool {
+        self.options.lan.is_some() && self.subnet().contains(other.ip)
     }
 
     /// Returns the address from which it dials next.
@@ -209,6 +226,13 @@ impl Host {
         }
         if let Some(dht) = &self.options.dht {
             session.use_dht(dht.clone(), Vec::new());
+        }
+        if self.options.lan.is_some() {
+            let socket = session.add_socket(Listener::Lsd, lsd::group(self.ip.is_ipv4()));
+            self.sockets.push(lsd::PORT);
+            debug_assert_eq!(usize::from(socket.0) + 1, self.sockets.len(), "named in order");
+            session.use_lsd(now);
+            session.set_networks(vec![self.subnet()]);
         }
         self.session = Some(Box::new(session));
         self.life += 1;

@@ -46,6 +46,9 @@ pub struct Counters {
     pub writes: u64,
     /// Datagrams that came.
     pub datagrams_received: u64,
+    /// Announcements of the local network (BEP 14) that were not looked at: those from networks
+    /// that this machine is not attached to, and those that were too many.
+    pub lsd_dropped: u64,
     /// Datagrams that were given to the driver.
     pub datagrams_sent: u64,
 }

@@ -27,6 +27,9 @@ const MAX_PEX_FAILURES: u32 = 2;
 /// The same of one that the DHT named: some of those that announced it half an hour ago are gone,
 /// and what is alive is named again.
 const MAX_DHT_FAILURES: u32 = 3;
+/// The same of one that has announced itself on the local network: if it is alive, it does again.
+const MAX_LSD_FAILURES: u32 = 2;
+
 /// How long an address rests after its first failed dial; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest rest.
@@ -53,6 +56,8 @@ pub enum Source {
     Dht,
     /// Another peer, at this address (BEP 11).
     Pex(IpAddr),
+    /// Itself, announced on the local network (BEP 14).
+    Lsd,
 }
 
 impl Source {
@@ -62,8 +67,9 @@ impl Source {
             Self::User => NamedBy::User,
             Self::Link => NamedBy::Torrent,
             Self::Tracker(reach) => NamedBy::Remote(reach),
-            // Held against who has named it when it came.
-            Self::Dht => NamedBy::Remote(Reach::Loopback),
+            // Held against who has named it when it came; and whoever names itself is not nearer
+            // than it is.
+            Self::Dht | Self::Lsd => NamedBy::Remote(Reach::Loopback),
             Self::Pex(from) => NamedBy::Remote(Reach::of(from)),
         }
     }
@@ -247,7 +253,7 @@ impl Candidates {
             Source::User | Source::Link => {
                 (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED, AFTER_CONNECTION_NAMED)
             }
-            Source::Tracker(_) | Source::Dht | Source::Pex(_) => {
+            Source::Tracker(_) | Source::Dht | Source::Pex(_) | Source::Lsd => {
                 (FIRST_BACK_OFF, MAX_BACK_OFF, AFTER_CONNECTION)
             }
         };
@@ -278,6 +284,7 @@ impl Candidates {
             Source::Tracker(_) => MAX_FAILURES,
             Source::Dht => MAX_DHT_FAILURES,
             Source::Pex(_) => MAX_PEX_FAILURES,
+            Source::Lsd => MAX_LSD_FAILURES,
         };
         if candidate.failures >= enough {
             self.known.remove(&addr);

@@ -13,6 +13,7 @@ mod hashed;
 mod haves;
 mod hostile;
 mod limits;
+mod lsd;
 mod magnet;
 mod malformed;
 mod measures;

@@ -17,6 +17,9 @@ pub const MAX_CANDIDATES: usize = 2_000;
 const MAX_LINK: usize = 128;
 /// The most addresses that the DHT named (security.md, row 40): trackers must find room for theirs.
 const MAX_DHT: usize = MAX_CANDIDATES / 2;
+/// The most that have announced themselves on the local network: there are few clients on one, and
+/// whoever makes them up there takes nobody's place.
+const MAX_LSD: usize = MAX_CANDIDATES / 8;
 /// The most contacts of one peer of which nobody knows whether there is anybody (security.md 2.2,
 /// row 25), and the most of all peers: trackers must find room for theirs.
 const MAX_UNTRIED_PEX: usize = 100;
@@ -38,6 +41,7 @@ impl Source {
             Self::Link => (MAX_LINK, MAX_LINK),
             Self::Dht => (MAX_DHT, MAX_DHT),
             Self::Pex(_) => (MAX_UNTRIED_PEX, MAX_PEX),
+            Self::Lsd => (MAX_LSD, MAX_LSD),
         };
         Bound { untried, all }
     }
@@ -46,9 +50,10 @@ impl Source {
     /// is believed less.
     const fn trust(self) -> u8 {
         match self {
-            Self::User => 4,
-            Self::Link => 3,
-            Self::Tracker(_) => 2,
+            Self::User => 5,
+            Self::Link => 4,
+            Self::Tracker(_) => 3,
+            Self::Lsd => 2,
             Self::Dht => 1,
             Self::Pex(_) => 0,
         }
@@ -194,6 +199,7 @@ mod tests {
             (TRACKER, 2_000),
             (Source::Link, 128),
             (Source::Dht, 1_000),
+            (Source::Lsd, 250),
             (pex(1), 100),
         ] {
             let mut known = Candidates::default();

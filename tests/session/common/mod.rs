@@ -9,7 +9,7 @@ mod disk;
 mod driver;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -18,6 +18,7 @@ use swarmloop::disk::job::OnDisk;
 use swarmloop::geometry::Geometry;
 use swarmloop::id::{BLOCK_LEN, Block, ConnId, InfoHash, PeerId, PieceIndex, TorrentId};
 use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
+use swarmloop::proto::lsd;
 use swarmloop::proto::message::{
     EXTENDED_ID, Head, Message, PIECE_HEADER_LEN, decode_head, piece_header,
 };
@@ -28,12 +29,17 @@ use swarmloop::session::io::{Closed, Event, Listener, Mode, ResolveId, Route, Se
 use swarmloop::session::status::{PeerStatus, TorrentStatus};
 use swarmloop::session::{NewMagnet, NewTorrent, Session};
 use swarmloop::stats::Interval;
+use swarmloop::subnet::Subnet;
 use swarmloop::time::Instant;
 
 use disk::Disk;
 
 /// Blocks of every piece but the last, which has one and a half.
 pub(crate) const PIECE_BLOCKS: u32 = 4;
+
+/// The networks that it is attached to: a /16 and a /64.
+pub(crate) const LAN_V4: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 0);
+pub(crate) const LAN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0x14, 0, 0, 0, 0);
 
 /// A remote, by the name of its connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -71,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) padding: usize,
     /// How it takes part in the DHT.
     pub(crate) dht: Option<DhtConfig>,
+    /// Whether it announces itself on [`LAN_V4`] and [`LAN_V6`]: sockets 2 and 3.
+    pub(crate) lsd: bool,
 }
 
 /// The world of one session.
@@ -131,6 +139,7 @@ impl Default for Setup {
             private: false,
             padding: 0,
             dht: None,
+            lsd: false,
         }
     }
 }
@@ -183,6 +192,14 @@ impl Setup {
         }
         if let Some(dht) = self.dht.clone() {
             session.use_dht(dht, Vec::new());
+        }
+        if self.lsd {
+            for is_ipv4 in [true, false] {
+                session.add_socket(Listener::Lsd, lsd::group(is_ipv4));
+            }
+            session.use_lsd(Instant::ZERO);
+            session
+                .set_networks(vec![Subnet::new(LAN_V4.into(), 16), Subnet::new(LAN_V6.into(), 64)]);
         }
         let added = if let Some(link_peers) = self.magnet {
             let (trackers, peers) = (self.trackers, self.peers);
