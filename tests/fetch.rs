@@ -6,9 +6,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[cfg(feature = "tls")]
+#[path = "common/tls.rs"]
+mod tls;
+
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -121,47 +125,18 @@ fn sites_that_have_nothing_or_mean_no_good_are_told_apart() {
 #[cfg(feature = "tls")]
 #[test]
 fn over_https_the_certificate_must_be_trusted() {
-    use std::sync::Arc;
-
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
-    /// The address in the certificate.
-    const HOST: &str = "127.7.11.1";
-
     let (folder, torrent) = stage();
-    let chain = CertificateDer::from_pem_slice(include_bytes!("tls/signed.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind((HOST, 0)).unwrap();
-    let url = format!("https://{}/a.torrent", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { return };
-            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-            let mut stream = StreamOwned::new(connection, stream);
-            let (mut request, mut byte) = (Vec::new(), [0]);
-            while !request.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
-                request.push(byte[0]);
-            }
-            // Whoever does not trust us has gone.
-            let _ = stream.write_all(&ok(&torrent)).and_then(|()| stream.flush());
-        }
-    });
+    let plain: SocketAddr = site(ok(&torrent)).trim_start_matches("http://").parse().unwrap();
+    let at: SocketAddr = format!("{}:0", tls::HOST).parse().unwrap();
+    let front = tls::Front::start(tls::SIGNED, at, plain);
+    let url = format!("https://{}/a.torrent", front.addr());
     let refused = swarmloop(folder.path(), &["get", &url, "-l"]);
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(stderr.contains("not signed by anybody who is trusted"), "{stderr}");
     assert!(stderr.contains("\nhint: --ca-file"), "{stderr}");
-    fs::write(folder.path().join("ca.pem"), include_bytes!("tls/ca.pem")).unwrap();
+    assert_eq!(front.heard(), 0);
+    fs::write(folder.path().join("ca.pem"), tls::CA).unwrap();
     let trusted = swarmloop(folder.path(), &["show", "-m", &url, "--ca-file", "ca.pem"]);
     assert_eq!(trusted.status.code(), Some(0), "{trusted:?}");
 }

@@ -1,22 +1,20 @@
 //! Announces over HTTPS on real sockets: whom a client believes, whom it does not, and what it says
 //! to whom.
-//!
-//! The certificates in `tests/tls` are good from 2020 to 2120 for `tracker.test` and 127.7.11.1,
-//! and all but the authority's have the one key that lies there, which secures nothing.
 
 #![cfg(feature = "tls")]
 #![allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
 
+#[path = "common/tls.rs"]
+mod tls;
+
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::SupportedProtocolVersion;
 use swarmloop::client::{AddTorrent, Client, ClientConfig, Mode};
 use swarmloop::proto::bencode::Writer;
 use swarmloop::proto::metainfo::Metainfo;
@@ -25,16 +23,10 @@ use swarmloop::session::config::Config;
 use swarmloop::session::io::{Event, TlsError};
 use swarmloop::tracker::{TrackerError, TrackerEvent};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const HOST: &str = "127.7.11.1";
-const KEY: &[u8] = include_bytes!("tls/server.key");
-const CA: &[u8] = include_bytes!("tls/ca.pem");
-const SIGNED: &[u8] = include_bytes!("tls/signed.pem");
-const OTHER_NAME: &[u8] = include_bytes!("tls/other-name.pem");
-const EXPIRED: &[u8] = include_bytes!("tls/expired.pem");
-const SELF_SIGNED: &[u8] = include_bytes!("tls/self-signed.pem");
+use tls::{CA, EXPIRED, HOST, KEY, OTHER_NAME, SELF_SIGNED, SIGNED, VERSIONS};
 
-const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const OLD: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
 /// What a server does once it has the request.
@@ -56,38 +48,22 @@ fn serve(
     manner: Manner,
     clients: usize,
 ) -> (SocketAddr, mpsc::Receiver<Option<String>>) {
-    let chain = vec![CertificateDer::from_pem_slice(certificate).expect("a certificate")];
-    let key = PrivateKeyDer::from_pem_slice(KEY).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions)
-        .expect("the provider speaks them")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("they match");
-    let config = Arc::new(config);
+    let config = tls::config(certificate, versions);
     let listener = TcpListener::bind((HOST, 0)).expect("loopback");
     let addr = listener.local_addr().expect("an address");
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         for _ in 0..clients {
             let (stream, _) = listener.accept().expect("a client");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            let connection = ServerConnection::new(Arc::clone(&config)).expect("a connection");
-            let mut stream = StreamOwned::new(connection, stream);
+            let mut stream = tls::begin(&config, stream, PATIENCE);
             let _ = tell.send(answer(&mut stream, manner));
         }
     });
     (addr, told)
 }
 
-fn answer(stream: &mut StreamOwned<ServerConnection, TcpStream>, manner: Manner) -> Option<String> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).ok()?;
-        request.push(byte[0]);
-    }
+fn answer(stream: &mut tls::Stream, manner: Manner) -> Option<String> {
+    let request = tls::read_request(stream)?;
     let body = "d8:intervali1800e5:peers6:\x0a\x07\x07\x07\x1a\x01e";
     let head = match manner {
         Manner::Abrupt => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
@@ -148,7 +124,7 @@ fn announce(addr: SocketAddr, scheme: &str, trusted: &[u8]) -> Result<usize, Tra
 #[test]
 fn a_tracker_whose_certificate_is_trusted_is_asked() {
     for (certificate, trusted) in [(SIGNED, CA), (SELF_SIGNED, SELF_SIGNED)] {
-        for versions in [BOTH, OLD] {
+        for versions in [VERSIONS, OLD] {
             for manner in [Manner::Polite, Manner::Abrupt, Manner::Dripping] {
                 let (addr, asked) = serve(certificate, versions, manner, 1);
                 assert_eq!(announce(addr, "https", trusted), Ok(1));
@@ -170,7 +146,7 @@ fn a_tracker_that_cannot_prove_its_name_is_told_nothing() {
         (SELF_SIGNED, b"", TlsError::SelfSigned),
         (SELF_SIGNED, CA, TlsError::SelfSigned),
     ] {
-        let (addr, asked) = serve(certificate, BOTH, Manner::Polite, 1);
+        let (addr, asked) = serve(certificate, VERSIONS, Manner::Polite, 1);
         assert_eq!(announce(addr, "https", trusted), Err(TrackerError::Tls(error)));
         assert_eq!(asked.recv().expect("a client"), None, "{error}");
     }
@@ -178,7 +154,7 @@ fn a_tracker_that_cannot_prove_its_name_is_told_nothing() {
 
 #[test]
 fn a_named_certificate_is_trusted_for_its_own_name_only() {
-    let (addr, asked) = serve(OTHER_NAME, BOTH, Manner::Polite, 1);
+    let (addr, asked) = serve(OTHER_NAME, VERSIONS, Manner::Polite, 1);
     let error = announce(addr, "https", OTHER_NAME).expect_err("another name");
     assert!(matches!(error, TrackerError::Tls(_)), "{error}");
     assert_eq!(asked.recv().expect("a client"), None);
@@ -205,7 +181,7 @@ fn what_speaks_no_tls_is_not_asked_in_plain_text() {
 
 #[test]
 fn a_redirect_into_plain_text_is_not_followed() {
-    let (addr, asked) = serve(SIGNED, BOTH, Manner::Downgrading, 1);
+    let (addr, asked) = serve(SIGNED, VERSIONS, Manner::Downgrading, 1);
     let error = announce(addr, "https", CA).expect_err("not followed");
     assert_eq!(error.to_string(), "bad redirect: a redirect from https to plain http is refused");
     assert!(asked.recv().expect("a client").is_some());
@@ -226,7 +202,7 @@ fn a_server_that_ends_within_the_handshake_has_failed() {
 
 #[test]
 fn more_handshakes_than_a_turn_takes_in_come_to_their_end() {
-    let (addr, asked) = serve(SIGNED, BOTH, Manner::Polite, 40);
+    let (addr, asked) = serve(SIGNED, VERSIONS, Manner::Polite, 40);
     let mut session = Config::default();
     session.bind = vec!["127.7.11.3".parse().expect("an address")];
     let ca_certificates = parse_ca(CA).expect("one");
