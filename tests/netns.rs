@@ -11,6 +11,8 @@ mod bound;
 mod netns;
 #[path = "netns/site.rs"]
 mod site;
+#[path = "common/tls.rs"]
+mod tls;
 #[path = "common/torrent.rs"]
 mod torrent;
 #[path = "common/wait.rs"]

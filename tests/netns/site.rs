@@ -31,6 +31,7 @@ use tempfile::TempDir;
 
 use crate::{
     netns::{Network, Node},
+    tls::{self, Front},
     torrent,
     witness::Witness,
 };
@@ -42,6 +43,8 @@ pub(crate) const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1
 /// The name that the name server knows.
 const TRACKER_NAME: &str = "tracker.test";
 const TRACKER_PORT: u16 = 6969;
+/// Where the tracker is asked over HTTPS.
+const HTTPS_PORT: u16 = 6970;
 const SEED_PORT: u16 = 6881;
 
 /// Everything of it; gone when it is dropped.
@@ -51,6 +54,7 @@ pub(crate) struct Site {
     pub(crate) seeding: TorrentId,
     pub(crate) names: NameServer,
     tracker: Client,
+    _fronts: [Front; 2],
     content: Vec<u8>,
     pub(crate) client: Node,
     // Listened to before the namespaces go.
@@ -85,6 +89,8 @@ impl Site {
         fs::create_dir(folder.path().join("seed")).unwrap();
         fs::write(folder.path().join("seed/file"), &content).unwrap();
         let (tracker, seed) = server.within(|| (start_tracker(), start_seed()));
+        let fronts = server.within(start_fronts);
+        fs::write(folder.path().join("ca.pem"), tls::CA).unwrap();
         let file = torrent::of_one_file("file", &content, 16_384);
         fs::write(folder.path().join("file.torrent"), &file).unwrap();
         let metainfo = Metainfo::parse(&Bytes::from(file)).unwrap();
@@ -98,6 +104,7 @@ impl Site {
             seeding,
             names,
             tracker,
+            _fronts: fronts,
             content,
             client,
             open: witness,
@@ -110,10 +117,12 @@ impl Site {
     /// A `get` in the client's namespace that asks one tracker, by its name, and dials the seed in
     /// both families.
     pub(crate) fn get(&self, scheme: &str, dir: &str, args: &[&str]) -> Command {
-        let announce = format!("{scheme}://{TRACKER_NAME}:{TRACKER_PORT}/announce");
+        let port = if scheme == "https" { HTTPS_PORT } else { TRACKER_PORT };
+        let announce = format!("{scheme}://{TRACKER_NAME}:{port}/announce");
         let mut command = self.client.command("timeout");
         command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
         command.arg(self.folder.path().join("file.torrent")).args(["--tracker", &announce]);
+        command.arg("--ca-file").arg(self.folder.path().join("ca.pem"));
         command.arg("-d").arg(self.folder.path().join(dir)).args(["--port", "0"]);
         for ip in [IpAddr::from(SERVER_V4), SERVER_V6.into()] {
             command.args(["--peer", &SocketAddr::new(ip, SEED_PORT).to_string()]);
@@ -155,6 +164,14 @@ fn start_tracker() -> Client {
         ..ClientConfig::default()
     };
     Client::start(config).unwrap()
+}
+
+/// Lets the tracker be asked over HTTPS, in both families.
+fn start_fronts() -> [Front; 2] {
+    [IpAddr::from(SERVER_V4), SERVER_V6.into()].map(|ip| {
+        let at = |port| SocketAddr::new(ip, port);
+        Front::start(tls::SIGNED, at(HTTPS_PORT), at(TRACKER_PORT))
+    })
 }
 
 fn start_seed() -> Client {
