@@ -179,19 +179,24 @@ impl Peer {
     /// Tells whether metadata is to be sent and there is room for it.
     pub fn wants_metadata(&self) -> bool {
         let wishes = self.extras.as_ref().and_then(|extras| extras.wishes.as_ref());
-        let waits = self.send.as_ref().map_or(0, |send| send.control_len());
-        wishes.is_some_and(|wishes| !wishes.queue.is_empty()) && waits < MAX_METADATA_AHEAD
+        wishes.is_some_and(|wishes| !wishes.queue.is_empty())
+            && self.control_to_send() < MAX_METADATA_AHEAD
     }
 
-    /// Queues the blocks of the metadata `info` that the remote wants, as far as there is room.
-    pub fn feed_metadata(&mut self, info: &Bytes) {
-        while self.wants_metadata()
+    /// Queues the blocks of the metadata `info` that the remote wants, as far as there is room, and
+    /// at most `max_blocks`. Returns the bytes of the messages.
+    pub fn feed_metadata(&mut self, info: &Bytes, max_blocks: usize) -> usize {
+        let (before, mut blocks) = (self.control_to_send(), 0);
+        while blocks < max_blocks
+            && self.wants_metadata()
             && let Some(id) = self.id_of(Extension::Metadata)
             && let Some(wishes) = self.extras_mut().wishes.as_mut()
             && let Some(block) = wishes.queue.pop_front()
         {
             self.say_extended(id, |out| ut_metadata::encode_data(id, block, info, out));
+            blocks += 1;
         }
+        self.control_to_send() - before
     }
 
     /// Says that we want nothing any more, or do again (BEP 21).
@@ -373,9 +378,14 @@ impl Peer {
 
     /// Queues an extended message, which `write` appends whole.
     fn say_extended(&mut self, id: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.send.as_ref().map_or(0, |send| send.control_len());
+        let before = self.control_to_send();
         self.send.get_or_insert_default().extended(write);
-        let now = self.send.as_ref().map_or(0, |send| send.control_len());
-        self.note_sent(Said::Extended(id, u32::try_from(now - before).unwrap_or(u32::MAX)));
+        let len = self.control_to_send() - before;
+        self.note_sent(Said::Extended(id, u32::try_from(len).unwrap_or(u32::MAX)));
+    }
+
+    /// Returns the bytes of messages that wait to be sent, blocks of pieces apart.
+    fn control_to_send(&self) -> usize {
+        self.send.as_ref().map_or(0, |send| send.control_len())
     }
 }

@@ -1,10 +1,11 @@
 //! Limits on payload, of the whole session and of single torrents: what each connection may move
 //! now, and who is let through when.
 //!
-//! Only payload is counted; messages pass, but for those that stand behind a payload in their own
-//! stream. What is received is held back by not reading it. What is sent is held back twice: blocks
-//! are read from disk no faster than the limit, first come, first served ([`Throttle::reads`]), and
-//! what was read leaves to the byte. Without a limit there is no [`Throttle`], and nothing is paid.
+//! Only payload is counted, and metadata that is sent (BEP 9), of which there may be megabytes;
+//! other messages pass, but for those that stand behind a payload in their own stream. What is
+//! received is held back by not reading it. What is sent is held back twice: blocks are read from
+//! disk no faster than the limit, first come, first served ([`Throttle::reads`]), and what was read
+//! leaves to the byte. Without a limit there is no [`Throttle`], and nothing is paid.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use crate::wire::frame::Share;
 use super::conns::{Conn, Kind};
 use super::entry::Entry;
 use super::io::Action;
-use super::throttle::Throttle;
+use super::throttle::{Throttle, Way};
 use super::trace::What;
 use super::{MAX_SPARE, Session, WheelKey};
 
@@ -112,10 +112,15 @@ impl Session {
                 continue;
             };
             let Some(Some(entry)) = self.torrents.get_mut(torrent.0 as usize) else { continue };
+            let wants_metadata = peer.wants_metadata();
             let ctx = &mut self.work.ctx(now);
             peer.in_upload_line = feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx);
             if peer.in_upload_line {
                 self.queues.upload_waiters.push_back(id);
+            }
+            // No disk has to be waited for: it is to be sent in this turn.
+            if wants_metadata {
+                self.mark(id);
             }
         }
     }
@@ -149,13 +154,16 @@ impl Session {
         let ctx = &mut self.work.ctx(now);
         entry.torrent.tell_completions(peer);
         let refill = entry.torrent.refill(id, peer, ctx);
-        let asked_metadata = entry.torrent.exchange_metadata(id, peer, now);
+        let asked_metadata = entry.torrent.ask_for_metadata(id, peer, now);
         entry.torrent.exchange_peers(id, peer, now);
         // Whoever has just sent a block must not take its credit past those in line.
         let waits = if self.queues.upload_waiters.is_empty() {
             feed(&mut self.throttle, &mut entry.torrent, id, peer, ctx)
         } else {
-            peer.wants_upload()
+            if self.throttle.is_none() {
+                entry.torrent.feed_metadata(peer, usize::MAX);
+            }
+            wants_feeding(peer)
         };
         // A rechoke also looks for credit that snubbed peers hold, which must not depend on
         // somebody's being interested in us.
@@ -359,7 +367,8 @@ impl Session {
     }
 }
 
-/// Reads for a peer as much as it may have, and tells whether it has to wait for more.
+/// Queues metadata and reads blocks for a peer, as much as it may have, and tells whether it has to
+/// wait for more.
 fn feed(
     throttle: &mut Option<Box<Throttle>>,
     torrent: &mut Torrent,
@@ -368,10 +377,24 @@ fn feed(
     ctx: &mut Ctx<'_>,
 ) -> bool {
     let Some(throttle) = throttle else {
+        torrent.feed_metadata(peer, usize::MAX);
         return torrent.feed_uploads(conn, peer, usize::MAX, ctx).waits;
     };
-    let Some(blocks) = throttle.reads(torrent.id, ctx.now) else { return peer.wants_upload() };
+    if peer.wants_metadata()
+        && let Some(blocks) = throttle.reads(torrent.id, ctx.now)
+    {
+        let bytes = torrent.feed_metadata(peer, blocks) as u64;
+        // It leaves like a message, at once: what it is too much for the limit, is a debt.
+        throttle.read(torrent.id, bytes);
+        throttle.spend(Way::Up, (conn, torrent.id), bytes, ctx.now);
+    }
+    let Some(blocks) = throttle.reads(torrent.id, ctx.now) else { return wants_feeding(peer) };
     let fed = torrent.feed_uploads(conn, peer, blocks, ctx);
     throttle.read(torrent.id, fed.bytes);
-    fed.waits
+    fed.waits || peer.wants_metadata()
+}
+
+/// Tells whether something is to be sent to a peer that is neither queued nor read yet.
+fn wants_feeding(peer: &Peer) -> bool {
+    peer.wants_upload() || peer.wants_metadata()
 }

@@ -150,19 +150,22 @@ impl Torrent {
         }
     }
 
-    /// Asks a peer for metadata that is missing, and gives it what it wants of ours. Tells whether
-    /// it was asked for something.
-    pub fn exchange_metadata(&mut self, conn: ConnId, peer: &mut Peer, now: Instant) -> bool {
+    /// Asks a peer for metadata that is missing. Tells whether it was asked for something.
+    pub fn ask_for_metadata(&mut self, conn: ConnId, peer: &mut Peer, now: Instant) -> bool {
         let mut asked = false;
         if let Stage::Metadata(fetch) = &mut self.stage {
             while let Some(block) = fetch.ask(conn, now) {
                 peer.request_metadata(block);
                 asked = true;
             }
-        } else if peer.wants_metadata() {
-            peer.feed_metadata(&self.info);
         }
         asked
+    }
+
+    /// Queues what a peer wants of our metadata, as far as there is room, and at most so many
+    /// blocks. Returns the bytes of the messages.
+    pub fn feed_metadata(&self, peer: &mut Peer, max_blocks: usize) -> usize {
+        if peer.wants_metadata() { peer.feed_metadata(&self.info, max_blocks) } else { 0 }
     }
 
     /// Takes in what a peer says of itself (BEP 10).

@@ -15,15 +15,15 @@ use swarmloop::session::io::{Event, Mode, Phase};
 use crate::common::{EXTENDED, FAST, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
 
 /// The id under which the remotes of these tests hear `ut_metadata`.
-const THEIR_ID: u8 = 2;
+pub(crate) const THEIR_ID: u8 = 2;
 
 /// A world that looks for three blocks of metadata.
-fn seeking() -> World {
+pub(crate) fn seeking() -> World {
     Setup { magnet: Some(Vec::new()), padding: 40_000, ..Setup::default() }.build()
 }
 
 /// The extension handshake of a remote that offers metadata of so many bytes.
-fn offer(len: u32) -> Vec<u8> {
+pub(crate) fn offer(len: u32) -> Vec<u8> {
     let mut out = Vec::new();
     extended::message(0, &mut out, |out| {
         let body = format!("d1:md11:ut_metadatai{THEIR_ID}ee13:metadata_sizei{len}ee");
@@ -32,19 +32,19 @@ fn offer(len: u32) -> Vec<u8> {
     out
 }
 
-fn len_of(world: &World) -> u32 {
+pub(crate) fn len_of(world: &World) -> u32 {
     u32::try_from(world.metainfo.info.len()).expect("short")
 }
 
 /// A remote connects and offers the metadata, or what it says is that.
-fn join(world: &mut World, len: u32) -> Remote {
+pub(crate) fn join(world: &mut World, len: u32) -> Remote {
     let remote = world.join(EXTENDED);
     world.send(remote, &offer(len));
     remote
 }
 
 /// Returns the blocks that a remote was asked for.
-fn wishes(world: &mut World, remote: Remote) -> Vec<u32> {
+pub(crate) fn wishes(world: &mut World, remote: Remote) -> Vec<u32> {
     let heard = world.hear(remote).into_iter();
     heard
         .filter_map(|said| match said {
@@ -57,14 +57,14 @@ fn wishes(world: &mut World, remote: Remote) -> Vec<u32> {
         .collect()
 }
 
-fn data(block: u32, info: &[u8]) -> Vec<u8> {
+pub(crate) fn data(block: u32, info: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     ut_metadata::encode_data(Extension::Metadata.id(), block, info, &mut out);
     out
 }
 
 /// Answers every request for metadata until none comes; with `spoil`, wrongly.
-fn serve(world: &mut World, remote: Remote, spoil: bool) {
+pub(crate) fn serve(world: &mut World, remote: Remote, spoil: bool) {
     let mut info = world.metainfo.info.to_vec();
     if spoil {
         for byte in &mut info {
@@ -84,7 +84,7 @@ fn serve(world: &mut World, remote: Remote, spoil: bool) {
 }
 
 /// Returns the metadata that the application was told.
-fn told(world: &World) -> Option<Metainfo> {
+pub(crate) fn told(world: &World) -> Option<Metainfo> {
     world.events.iter().find_map(|event| match event {
         Event::Metadata { metainfo, .. } => Some((**metainfo).clone()),
         _ => None,
@@ -472,4 +472,32 @@ fn without_the_extension_protocol_nobody_is_asked() {
     world.send(remote, &[bytes_of(&[Message::HaveAll]), offer(100)].concat());
     assert_eq!(world.hear(remote), []);
     assert!(world.is_open(remote));
+}
+
+/// BEP 9 says `hostname:port`: a name is looked up like every other, and what it leads to is held
+/// against the rule for addresses that somebody has made (DESIGN 15.16).
+#[test]
+fn peers_of_a_link_may_be_names_and_addresses_of_either_family() {
+    let link = [
+        ("peer.example", 6_881),
+        ("2001:db8::7", 7_000),
+        ("203.0.113.7", 7_001),
+        ("mail.example", 25),
+        ("224.0.0.1", 7_002),
+        ("nowhere.example", 7_003),
+    ];
+    let link = link.map(|(host, port)| (host.to_owned(), port)).to_vec();
+    let mut world = Setup { magnet: Some(link), ..Setup::default() }.build();
+    let names: Vec<_> = world.lookups.iter().map(|(_, host, _)| host.clone()).collect();
+    assert_eq!(names, ["peer.example", "mail.example", "nowhere.example"]);
+    world.resolve(&["198.51.100.7", "2001:db8::8"]);
+    world.resolve(&["198.51.100.25"]);
+    world.resolve(&[]);
+    let mut dialled: Vec<String> = world.dials.iter().map(|(_, addr)| addr.to_string()).collect();
+    dialled.sort();
+    let expected =
+        ["198.51.100.7:6881", "203.0.113.7:7001", "[2001:db8::7]:7000", "[2001:db8::8]:6881"];
+    assert_eq!(dialled, expected, "no mail server, and nobody where there is none");
+    world.advance_s(600);
+    assert!(world.lookups.is_empty(), "a name of a link is not looked up for ever");
 }

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use swarmloop::proto::extended::{self, Extension, Handshake};
+use swarmloop::proto::extended::{self, Extension, Handshake, MAX_PEX_LEN};
 use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
-use swarmloop::proto::ut_pex::{Exchange, Flags};
+use swarmloop::proto::ut_pex::{Exchange, Flags, MAX_CONTACTS};
+use swarmloop::torrent::candidates::MAX_CANDIDATES;
 
 use crate::common::{EXTENDED, Remote, Said, Setup, World, peer_id};
 
@@ -193,4 +194,53 @@ fn a_bomb_of_contacts_is_refused_before_it_is_read() {
     world.send(two, &odd);
     let text = "invalid bytes: extended message: added of 7 bytes";
     assert_eq!(world.closed_with(two).as_deref(), Some(text));
+}
+
+/// Security.md 2.2, row 25: as many contacts as 8 KiB hold, and one byte more.
+#[test]
+fn of_a_message_fifty_contacts_are_taken_and_no_message_is_longer_than_8_kib() {
+    let told = |contacts: usize, padding: usize| {
+        let added: Vec<u8> = (0..contacts)
+            .flat_map(|n| [10, 1, (n / 250) as u8, (n % 250) as u8 + 1, 0x1a, 0xe1])
+            .collect();
+        let mut out = Vec::new();
+        extended::message(Extension::Pex.id(), &mut out, |out| {
+            out.extend_from_slice(format!("d5:added{}:", added.len()).as_bytes());
+            out.extend_from_slice(&added);
+            out.extend_from_slice(format!("1:x{padding}:{}e", "y".repeat(padding)).as_bytes());
+        });
+        out
+    };
+    let len = |bytes: &[u8]| bytes.len() - 6;
+    let mut world = World::leech();
+    let one = join(&mut world, 1_001);
+    let padding = MAX_PEX_LEN as usize - len(&told(1_300, 100)) + 100;
+    let longest = told(1_300, padding);
+    assert_eq!(len(&longest), MAX_PEX_LEN as usize);
+    world.send(one, &longest);
+    assert!(world.is_open(one), "{:?}", world.closed_with(one));
+    assert_eq!(dialled(&mut world).len(), MAX_CONTACTS);
+    let two = join(&mut world, 1_002);
+    world.send(two, &told(1_300, padding + 1));
+    let closed = world.closed_with(two).expect("closed");
+    assert!(closed.contains("too long (8195 > 8194)"), "{closed}");
+    assert_eq!(dialled(&mut world).len(), MAX_CONTACTS);
+}
+
+/// Security.md 5.6, row 33: a hundred thousand addresses, by as many peers as it takes.
+#[test]
+fn however_many_peers_tell_of_others_half_of_the_room_is_for_trackers() {
+    let mut world = Setup::default().config(|config| config.max_half_open = 1).build();
+    for teller in 0..60_u8 {
+        let one = join(&mut world, 1_001);
+        for round in 0..3_u8 {
+            let contacts: Vec<String> =
+                (1..=50).map(|n| format!("10.{teller}.{round}.{n}:6881")).collect();
+            world.send(one, &tell(&contacts.iter().map(String::as_str).collect::<Vec<_>>()));
+            world.advance_s(46);
+        }
+        world.hang_up(one);
+    }
+    let known = world.status().known + world.dials.len();
+    assert!((900..=MAX_CANDIDATES / 2 + 1).contains(&known), "{known}");
 }

@@ -11,8 +11,8 @@ use swarmloop::tracker::TrackerEvent;
 
 use crate::common::{FAST, Remote, Setup, World, peer_id};
 
-const ONE: &str = "http://one.example/announce";
-const TWO: &str = "http://two.example:81/announce";
+pub(crate) const ONE: &str = "http://one.example/announce";
+pub(crate) const TWO: &str = "http://two.example:81/announce";
 
 pub(crate) fn world(tiers: &[&[&str]]) -> World {
     let tier = |tier: &&[&str]| tier.iter().map(|&url| url.to_owned()).collect();
@@ -20,14 +20,14 @@ pub(crate) fn world(tiers: &[&[&str]]) -> World {
 }
 
 /// Answers the lookup and the dial of an announce, and returns its stream and the request.
-fn announced(world: &mut World) -> (Remote, String) {
+pub(crate) fn announced(world: &mut World) -> (Remote, String) {
     world.resolve(&["198.51.100.1"]);
     let stream = world.answer_dial();
     let request = world.text(stream);
     (stream, request)
 }
 
-fn answer(world: &mut World, stream: Remote, body: &[u8]) {
+pub(crate) fn answer(world: &mut World, stream: Remote, body: &[u8]) {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     world.send(stream, &[head.as_bytes(), body].concat());
 }
