@@ -101,6 +101,22 @@ fn names_and_places_are_read() {
     assert_eq!(cd("&x.pe=h:0&x.pe=h:65536&x.pe=:1&x.pe=[h]:1&x.pe=h").peers, []);
 }
 
+/// Where else the torrent might be had (`xs`, `as`), what it is about (`kt`, `mt`) and how long it is
+/// (`xl`) is passed over: a link names no file that would be fetched from anywhere.
+#[test]
+fn other_sources_of_a_link_are_passed_over() {
+    for rest in [
+        "&xs=http://10.0.0.1/x.torrent",
+        "&xs=urn:sha1:YNCKHTQCWBTRNJIV4WNAE52SJUQCZO5C",
+        "&as=http%3A%2F%2F127.0.0.1%2Flatest%2Fmeta-data",
+        "&as=file:///etc/passwd&as=file:///etc/shadow",
+        "&xs=&as=&kt=a+b&mt=http://h/m&xl=18446744073709551616&xl=-1",
+        "&xs.1=dchub://h&x.=1&x.pe.0=1.2.3.4:5",
+    ] {
+        assert_eq!(cd(rest), cd(""), "{rest}");
+    }
+}
+
 #[test]
 fn selections_are_read() {
     for (selected, files) in [

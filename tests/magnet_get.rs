@@ -5,11 +5,17 @@
 mod files;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use sha1::{Digest, Sha1};
+use swarmloop::id::{InfoHash, PeerId};
+use swarmloop::proto::extended::{self, Extension};
+use swarmloop::proto::handshake::{HANDSHAKE_LEN, Reserved, encode};
+use swarmloop::proto::ut_metadata;
 
 const PIECE_LEN: usize = 32 << 10;
 
@@ -167,6 +173,81 @@ fn what_nobody_has_is_given_up_with_a_reason() {
     let said = text(&output.stderr);
     assert!(said.contains("no peers known and no trackers to ask"), "{said}");
     assert!(!said.contains('\x1b'));
+}
+
+#[test]
+fn metadata_alone_is_waited_for_as_long_as_was_said_and_nothing_is_left_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hash = "0123456789012345678901234567890123456789";
+    let line = ["get", hash, "--metadata-only", "-d", "out", "--no-dht", "--timeout", "1s"];
+    for json in [false, true] {
+        let mut command = swarmloop(folder.path(), "state");
+        command.args(line).args(["--bind", "127.0.0.1", "--port", "0"]);
+        let output = command.args(json.then_some("--json")).output().expect("it was built");
+        assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+        let said = text(if json { &output.stdout } else { &output.stderr });
+        assert!(said.contains("no peers known and no trackers to ask"), "{said}");
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+/// Serves `info` as metadata to whoever asks. Returns its info-hash and where.
+fn serve_metadata(info: Vec<u8>) -> (InfoHash, String) {
+    let hash = InfoHash(Sha1::digest(&info).into());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut hello = encode(Reserved::OURS, hash, PeerId(*b"-XX0000-hostile00000")).to_vec();
+            extended::message(0, &mut hello, |out| {
+                let body = format!("d1:md11:ut_metadatai2ee13:metadata_sizei{}ee", info.len());
+                out.extend(body.into_bytes());
+            });
+            let _ = stream.write_all(&hello);
+            let mut theirs = [0; HANDSHAKE_LEN];
+            let _ = stream.read_exact(&mut theirs);
+            let mut head = [0; 6];
+            while stream.read_exact(&mut head).is_ok() {
+                let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+                let mut body = vec![0; len as usize - 2];
+                let _ = stream.read_exact(&mut body);
+                if head[4..] == [20, 2] {
+                    let mut out = Vec::new();
+                    ut_metadata::encode_data(Extension::Metadata.id(), 0, &info, &mut out);
+                    let _ = stream.write_all(&out);
+                }
+            }
+        }
+    });
+    (hash, addr)
+}
+
+#[test]
+fn metadata_that_leads_out_of_the_folder_is_refused_and_writes_nothing() {
+    let hashes = "7".repeat(20);
+    let folder = tempfile::tempdir().expect("a folder");
+    for info in [
+        format!(
+            "d5:filesld6:lengthi1e4:pathl2:..6:escapeeee4:name1:a12:piece lengthi16384e\
+             6:pieces20:{hashes}e"
+        ),
+        format!("d6:lengthi1e4:name9:../escape12:piece lengthi16384e6:pieces20:{hashes}e"),
+    ] {
+        let (hash, addr) = serve_metadata(info.into_bytes());
+        for more in [&["--metadata-only"][..], &[]] {
+            let named = format!("magnet:?xt=urn:btih:{hash}&dn=..%2f..%2fescape&x.pe={addr}");
+            let output = get(folder.path(), &[&[named.as_str(), "-d", "out"], more].concat());
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(4), "{said}");
+            assert!(said.contains("metadata") && said.lines().count() <= 5, "{said}");
+        }
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+    let names: Vec<String> =
+        left.iter().map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+    assert!(!names.iter().any(|name| name.contains("escape") || name == "a"), "{names:?}");
+    assert!(!folder.path().join("out/a").exists());
 }
 
 #[test]
