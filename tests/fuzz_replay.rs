@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "shared with the scripts, which use another part of it")]
 #[path = "session/common/mod.rs"]
 mod common;
+#[path = "fuzz_replay/servers.rs"]
+mod servers;
 
 use std::fmt::Write as _;
 
