@@ -9,7 +9,7 @@ use swarmloop::proto::tracker_http::{AnnounceReply, Failure, Retry};
 use swarmloop::proto::url::{AnnounceUrl, Scheme};
 use swarmloop::rng::Rng;
 use swarmloop::time::{Duration, Instant};
-use swarmloop::tracker::AnnounceEvent::{self, Completed, Periodic, Started, Stopped};
+use swarmloop::tracker::AnnounceEvent::{self, Completed, Paused, Periodic, Started, Stopped};
 use swarmloop::tracker::{
     Announce, AnnounceFacts, Announcer, MAX_REDIRECTS, TrackerError, TrackerEvent, TrackerState,
 };
@@ -23,6 +23,7 @@ const FACTS: AnnounceFacts = AnnounceFacts {
     uploaded: 1,
     downloaded: 2,
     left: 3,
+    is_partial_seed: false,
     num_want: 80,
 };
 
@@ -581,7 +582,7 @@ proptest! {
                     let last = heard.get(&host).copied();
                     match announce.event {
                         Started => prop_assert_eq!(last, None),
-                        Periodic | Completed => {
+                        Periodic | Paused | Completed => {
                             prop_assert!(!matches!(last, None | Some(Stopped)), "{:?}", last);
                         }
                         Stopped => {

@@ -24,6 +24,7 @@ fn announce(url: &str) -> Announce {
         uploaded: 3,
         downloaded: 4,
         left: 5,
+        is_partial_seed: false,
         num_want: 6,
     };
     let mut announcer = Announcer::new(&[vec![url.to_owned()]], &mut rng::Rng::new(1));

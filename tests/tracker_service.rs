@@ -293,6 +293,7 @@ fn our_client_and_our_tracker_understand_each_other() {
         uploaded: 0,
         downloaded: 0,
         left: 0,
+        is_partial_seed: false,
         num_want: 80,
     };
     let leech = AnnounceFacts { peer_id: PeerId([2; 20]), port: 1002, left: 5, ..facts };
@@ -334,6 +335,7 @@ fn a_refusal_reaches_the_client_as_its_reason() {
         uploaded: 0,
         downloaded: 0,
         left: 0,
+        is_partial_seed: false,
         num_want: 0,
     };
     let announce = announcer.poll(&facts, Instant::ZERO).expect("due");

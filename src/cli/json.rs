@@ -574,6 +574,7 @@ pub(crate) fn announce_event(event: AnnounceEvent) -> &'static str {
     match event {
         AnnounceEvent::Started => "started",
         AnnounceEvent::Periodic => "periodic",
+        AnnounceEvent::Paused => "paused",
         AnnounceEvent::Completed => "completed",
         AnnounceEvent::Stopped => "stopped",
     }

@@ -45,6 +45,8 @@ pub enum AnnounceEvent {
     Started,
     /// A regular one: the key is left out.
     Periodic,
+    /// A regular one of a partial seed, who misses something and wants nothing (BEP 21).
+    Paused,
     /// A download finished just now; never sent when the torrent was complete at the start.
     Completed,
     /// The torrent stops.
@@ -206,6 +208,7 @@ impl AnnounceEvent {
         match self {
             Self::Started => Some("started"),
             Self::Periodic => None,
+            Self::Paused => Some("paused"),
             Self::Completed => Some("completed"),
             Self::Stopped => Some("stopped"),
         }

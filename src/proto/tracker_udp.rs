@@ -251,7 +251,8 @@ pub fn write_announce(
         out.extend_from_slice(&bytes.to_be_bytes());
     }
     let event: u32 = match announce.event {
-        AnnounceEvent::Periodic => 0,
+        // BEP 15 has no number for what BEP 21 has a word for.
+        AnnounceEvent::Periodic | AnnounceEvent::Paused => 0,
         AnnounceEvent::Completed => 1,
         AnnounceEvent::Started => 2,
         AnnounceEvent::Stopped => 3,

@@ -238,6 +238,7 @@ impl Entry {
             uploaded: self.torrent.totals.uploaded,
             downloaded: self.torrent.totals.downloaded,
             left: self.torrent.left(),
+            is_partial_seed: self.torrent.is_upload_only() && !self.torrent.is_complete(),
             num_want,
         }
     }

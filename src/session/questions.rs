@@ -125,8 +125,18 @@ impl Session {
         let prefix = self.config.peer_id_prefix;
         let (peer_id, key) = entry::identity(prefix, &self.seeds.secret, info_hash);
         let (port, ip) = self.config.announced();
-        let (uploaded, downloaded, num_want) = (0, 0, self.config.num_want);
-        AnnounceFacts { info_hash, peer_id, key, port, ip, uploaded, downloaded, left, num_want }
+        AnnounceFacts {
+            info_hash,
+            peer_id,
+            key,
+            port,
+            ip,
+            uploaded: 0,
+            downloaded: 0,
+            left,
+            is_partial_seed: false,
+            num_want: self.config.num_want,
+        }
     }
 
     /// Begins as many of those that wait as there are places.

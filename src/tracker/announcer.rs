@@ -88,6 +88,8 @@ pub struct AnnounceFacts {
     /// Payload that is missing, in bytes. Not 0 while the size is unknown: that would make us a
     /// seed.
     pub left: u64,
+    /// Whether what is missing is not wanted (BEP 21).
+    pub is_partial_seed: bool,
     /// How many peers are wanted; a `stopped` asks for none whatever this says.
     pub num_want: u32,
 }
@@ -251,6 +253,9 @@ impl Announcer {
                 (AnnounceEvent::Stopped, 0)
             }
             Phase::Stopping => (tracker.owed, 0),
+            _ if tracker.owed == AnnounceEvent::Periodic && facts.is_partial_seed => {
+                (AnnounceEvent::Paused, facts.num_want)
+            }
             _ => (tracker.owed, facts.num_want),
         };
         let has_successor = match self.phase {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::net::SocketAddr;
 
 use swarmloop::proto::priority::canonical_priority;
-use swarmloop::session::io::Event;
+use swarmloop::session::io::{Event, Mode, Phase};
 use swarmloop::time::Duration;
 use swarmloop::tracker::TrackerEvent;
 
@@ -103,6 +103,26 @@ fn a_torrent_that_was_complete_never_says_completed() {
     world.advance_s(1_801);
     let (_, request) = announced(&mut world);
     assert!(!request.contains("event="), "{request}");
+}
+
+/// BEP 21; trackers that do not know the word take it for a regular announce.
+#[test]
+fn a_partial_seed_says_so_in_each_regular_announce() {
+    let (mode, trackers) = (Mode::Seed, vec![vec![ONE.to_owned()]]);
+    let mut world = Setup { mode, trackers, ..Setup::have([0, 1]) }.build();
+    assert_eq!(world.status().phase, Phase::PartialSeeding);
+    for event in ["&event=started", "&event=paused", "&event=paused"] {
+        let (stream, request) = announced(&mut world);
+        assert!(request.contains(event) && !request.contains("&left=0&"), "{request}");
+        answer(&mut world, stream, NO_PEERS);
+        world.advance_s(1_801);
+    }
+    let (stream, _) = announced(&mut world);
+    answer(&mut world, stream, NO_PEERS);
+    world.session.shutdown(world.now);
+    world.settle();
+    let (_, request) = announced(&mut world);
+    assert!(request.contains("&event=stopped"), "{request}");
 }
 
 #[test]

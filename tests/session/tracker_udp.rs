@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 
-use swarmloop::proto::tracker_http::AnnounceEvent::{self, Completed, Started, Stopped};
+use swarmloop::proto::tracker_http::AnnounceEvent::{self, Completed, Periodic, Started, Stopped};
 use swarmloop::proto::tracker_serve::SwarmCounts;
 use swarmloop::proto::tracker_udp::{
     Request, UdpAnnounce, parse_request, write_announced, write_connected, write_failed,
 };
+use swarmloop::session::io::Mode;
 use swarmloop::time::Duration;
 
 use crate::common::{Setup, World};
@@ -100,6 +101,18 @@ fn a_download_is_announced_as_started_completed_and_stopped() {
     world.advance_s(10_000);
     assert!(world.datagrams.is_empty());
     assert_eq!(world.session.poll_timeout(), None, "no wake-ups");
+}
+
+/// BEP 15 has no number for what BEP 21 has a word for.
+#[test]
+fn a_partial_seed_announces_as_anybody_does() {
+    let trackers = vec![vec![ONE.to_owned()]];
+    let mut world = Setup { mode: Mode::Seed, trackers, ..Setup::have([0, 1]) }.build();
+    for event in [Started, Periodic, Periodic] {
+        world.resolve(&[V4]);
+        assert_eq!(announced(&mut world, V4, &[]), event);
+        world.advance_s(1_801);
+    }
 }
 
 #[test]
