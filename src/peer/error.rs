@@ -129,6 +129,10 @@ pub enum CloseReason {
     /// It came from where peers of a private torrent may not come from (BEP 27).
     #[error("the torrent is private")]
     Private,
+    /// Another tracker has taken the place of the one that had named peers of a private torrent
+    /// (BEP 27).
+    #[error("the tracker of the private torrent is another now")]
+    TrackerChanged,
     /// What it has was too much to remember before the torrent's size was known.
     #[error("what it has was forgotten")]
     Forgotten,

@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 
 use crate::id::{ConnId, TorrentId};
 use crate::net_policy::Reach;
+use crate::peer::error::CloseReason;
 use crate::proto::tracker_http::AnnounceReply;
 use crate::proto::url::{AnnounceUrl, Scheme};
 use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
-use crate::tracker::{Announce, Progress, Report, Request, TRACKER_STOP_TIMEOUT, TrackerError};
+use crate::tracker::{
+    Announce, AnnounceEvent, Progress, Report, Request, TRACKER_STOP_TIMEOUT, TrackerError,
+};
 
 use super::conns::{Kind, TrackerStream};
 use super::entry::{Announcing, Leg, Via};
@@ -335,24 +338,45 @@ impl Session {
             self.learn_address(ip);
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
-        let reach = Reach::of(from.ip());
-        let peers = reply.peers.iter().copied();
-        entry.torrent.candidates.add_all(peers, Source::Tracker(reach), now);
         let mut report = None;
+        let is_stop = announcing.announce.event == AnnounceEvent::Stopped;
         if announcing.leg == Leg::First {
             report = entry.announcer.handle_reply(&reply, now);
-            announcing.addrs.retain(|addr| addr.is_ipv4() != from.is_ipv4());
+            // Whoever has never answered over the other family does not know us from there.
+            let goes_on = !is_stop || report.as_ref().is_some_and(|report| report.knows_both);
+            announcing.addrs.retain(|addr| goes_on && addr.is_ipv4() != from.is_ipv4());
             announcing.leg = Leg::Second;
             if !announcing.addrs.is_empty() {
                 entry.announcing = Some(announcing);
                 self.announces += 1;
             }
+        } else if !is_stop {
+            entry.announcer.handle_second_reply();
+        }
+        if report.as_ref().is_some_and(|report| report.is_another) {
+            self.tracker_changed(torrent, now);
+        }
+        let reach = Reach::of(from.ip());
+        if let Some(entry) = self.entry_mut(torrent) {
+            let peers = reply.peers.iter().copied();
+            entry.torrent.candidates.add_all(peers, Source::Tracker(reach), now);
         }
         for (host, port) in reply.hosts {
             self.look_up(LookupFor::TrackerPeer(torrent, reach), host, port, now);
         }
         self.report(torrent, report);
         self.ask_next_addr(torrent, TrackerError::GivenUp, now);
+    }
+
+    /// Another tracker has answered than the last time. Peers of a private torrent are those of one
+    /// tracker: whoever changes it leaves all that came from the other (BEP 27).
+    fn tracker_changed(&mut self, torrent: TorrentId, now: Instant) {
+        if self.entry(torrent).is_some_and(|entry| entry.torrent.is_private()) {
+            self.close_conns_of(torrent, CloseReason::TrackerChanged, now);
+            if let Some(entry) = self.entry_mut(torrent) {
+                entry.torrent.candidates.leave_tracker();
+            }
+        }
     }
 
     /// The time of an announce is up: its tracker's next address is asked if this one was never
@@ -438,7 +462,7 @@ impl Session {
     }
 
     fn report(&mut self, torrent: TorrentId, report: Option<Report>) {
-        if let Some(Report { url, event }) = report {
+        if let Some(Report { url, event, .. }) = report {
             self.queues.events.push_back(Event::Tracker { torrent, url, event });
         }
         self.touch(torrent);

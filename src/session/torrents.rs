@@ -338,7 +338,7 @@ impl Session {
     }
 
     /// Closes every connection to a peer of a torrent. O(those).
-    fn close_conns_of(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
+    pub(super) fn close_conns_of(&mut self, torrent: TorrentId, reason: CloseReason, now: Instant) {
         let Some(entry) = self.entry(torrent) else { return };
         let established = entry.torrent.peers.values();
         let doomed: Vec<ConnId> = entry.joining.iter().chain(established).copied().collect();

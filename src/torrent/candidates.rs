@@ -326,10 +326,22 @@ impl Candidates {
     /// other address, and returns those of them that are in use.
     pub fn keep_to_trackers(&mut self) -> Vec<SocketAddr> {
         self.is_private = true;
+        self.keep(Source::is_for_private)
+    }
+
+    /// Forgets what the tracker has named, for another has taken its place (BEP 27): of a private
+    /// torrent, everything but what the user has named.
+    pub fn leave_tracker(&mut self) {
+        self.keep(|source| !matches!(source, Source::Tracker(_)));
+    }
+
+    /// Forgets the addresses of other sources than `is_kept`, and returns those of them that are in
+    /// use.
+    fn keep(&mut self, is_kept: impl Fn(Source) -> bool) -> Vec<SocketAddr> {
         let mut in_use = Vec::new();
         let (resting, ready) = (&mut self.resting, &mut self.ready);
         self.known.retain(|addr, candidate| {
-            let is_foreign = !candidate.source.is_for_private();
+            let is_foreign = !is_kept(candidate.source);
             match candidate.state {
                 State::Resting(at) if is_foreign => _ = resting.remove(&(at, *addr)),
                 State::Ready(rank) if is_foreign => _ = ready.remove(&(rank, *addr)),

@@ -139,6 +139,11 @@ pub struct Report {
     pub url: String,
     /// What came of it.
     pub event: TrackerEvent,
+    /// Whether it was answered, and another tracker had answered before: peers of a private torrent
+    /// are to be those of one tracker (BEP 27).
+    pub is_another: bool,
+    /// Whether the tracker has us from both families of its addresses, as far as we know.
+    pub knows_both: bool,
 }
 
 impl Announcer {
@@ -309,13 +314,15 @@ impl Announcer {
         if let Some(id) = &reply.tracker_id {
             tracker.id.clone_from(id);
         }
-        let url = tracker.text.clone();
+        let (url, knows_both) = (tracker.text.clone(), tracker.knows_both);
         if event == AnnounceEvent::Stopped {
             tracker.reset(now);
         }
+        let mut is_another = false;
         if self.phase == Phase::Stopping {
             self.finish_stopping();
         } else {
+            is_another = self.tiers.make_current(index);
             self.tiers.promote(index);
             self.phase = Phase::Waiting { due: now + interval };
             self.hasten_if_owed(now);
@@ -323,7 +330,15 @@ impl Announcer {
         let warning = reply.warning.clone();
         let external_ip = reply.external_ip;
         let event = TrackerEvent::Replied { event, peers, interval, warning, external_ip };
-        Some(Report { url, event })
+        Some(Report { url, event, is_another, knows_both })
+    }
+
+    /// Records that the tracker that answered last has answered over the other family of its
+    /// addresses, too.
+    pub fn handle_second_reply(&mut self) {
+        if let Some(tracker) = self.tiers.current_mut() {
+            tracker.knows_both = true;
+        }
     }
 
     /// Ends the announce in flight with its failure; the next tracker's turn is at once.
@@ -352,7 +367,8 @@ impl Announcer {
             }
             Phase::Stopped | Phase::Waiting { .. } => {}
         }
-        Some(Report { url, event: TrackerEvent::Failed { event, error, retry_in } })
+        let event = TrackerEvent::Failed { event, error, retry_in };
+        Some(Report { url, event, is_another: false, knows_both: false })
     }
 
     /// Returns how the trackers stand, in announce order. O(trackers).

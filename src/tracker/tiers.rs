@@ -42,6 +42,10 @@ pub(super) struct Tracker {
     pub(super) not_before: Instant,
     /// The `tracker id` that it wants to hear back; empty if none.
     pub(super) id: Vec<u8>,
+    /// Whether it was the last that answered. Invariant: one at most.
+    pub(super) is_current: bool,
+    /// Whether it has answered over both families of its addresses.
+    pub(super) knows_both: bool,
 }
 
 /// How a tracker is reached.
@@ -102,6 +106,20 @@ impl Tiers {
         debug_assert!(self.trackers.is_sorted_by_key(|tracker| tracker.tier));
     }
 
+    /// Returns the tracker that was the last to answer, if that has not been forgotten.
+    pub(super) fn current_mut(&mut self) -> Option<&mut Tracker> {
+        self.trackers.iter_mut().find(|tracker| tracker.is_current)
+    }
+
+    /// Records that the tracker at `index` has answered; tells whether another one was the last.
+    pub(super) fn make_current(&mut self, index: usize) -> bool {
+        let last = self.trackers.iter().position(|tracker| tracker.is_current);
+        for (at, tracker) in self.trackers.iter_mut().enumerate() {
+            tracker.is_current = at == index;
+        }
+        last.is_some_and(|last| last != index)
+    }
+
     /// Returns the first tracker from `from` on that may be asked at `now`.
     pub(super) fn next(&self, from: usize, now: Instant) -> Option<usize> {
         let due = |tracker: &Tracker| tracker.is_usable() && tracker.not_before <= now;
@@ -141,6 +159,8 @@ impl Tracker {
             owed: AnnounceEvent::Started,
             not_before: Instant::ZERO,
             id: Vec::new(),
+            is_current: false,
+            knows_both: false,
         }
     }
 
@@ -149,6 +169,7 @@ impl Tracker {
         self.standing = Standing::Idle;
         self.owed = AnnounceEvent::Started;
         self.not_before = now;
+        (self.is_current, self.knows_both) = (false, false);
     }
 
     /// Returns whether the last announce was answered.

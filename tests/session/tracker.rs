@@ -105,6 +105,41 @@ fn a_torrent_that_was_complete_never_says_completed() {
     assert!(!request.contains("event="), "{request}");
 }
 
+/// BEP 27: peers of a private torrent are those of one tracker at a time.
+#[test]
+fn whoever_changes_the_tracker_of_a_private_torrent_leaves_its_peers() {
+    const SOON: &[u8] = b"d8:intervali60e5:peers6:\xcb\x00\x71\x07\x1a\xe1e";
+    const OTHER_PEER: &[u8] = b"d8:intervali60e5:peers6:\xcb\x00\x71\x08\x1a\xe1e";
+    for private in [true, false] {
+        let trackers = vec![vec![ONE.to_owned()], vec![TWO.to_owned()]];
+        let mut world = Setup { private, trackers, ..Setup::default() }.build();
+        let (stream, _) = announced(&mut world);
+        answer(&mut world, stream, SOON);
+        world.fail_dial();
+        let peers = [world.join_leech(FAST), world.join_leech(FAST)];
+        world.advance_s(61);
+        world.dials.clear();
+        // The first fails, the second answers.
+        world.resolve(&[]);
+        let (stream, _) = announced(&mut world);
+        answer(&mut world, stream, OTHER_PEER);
+        let why = private.then_some("closed: the tracker of the private torrent is another now");
+        for peer in peers {
+            assert_eq!(world.closed_with(peer).as_deref(), why);
+        }
+        let dialled: Vec<String> = world.dials.iter().map(|dial| dial.1.to_string()).collect();
+        assert_eq!(dialled, ["203.0.113.8:6881"]);
+        // From then on it is the same one.
+        let peer = world.join_leech(FAST);
+        world.advance_s(61);
+        world.dials.clear();
+        world.resolve(&[]);
+        let (stream, _) = announced(&mut world);
+        answer(&mut world, stream, OTHER_PEER);
+        assert!(world.is_open(peer));
+    }
+}
+
 /// BEP 21; trackers that do not know the word take it for a regular announce.
 #[test]
 fn a_partial_seed_says_so_in_each_regular_announce() {

@@ -259,6 +259,22 @@ fn a_family_that_does_not_answer_does_no_harm() {
     assert_eq!(reports(&world), expected);
 }
 
+/// A way that leads nowhere is not waited for at the end.
+#[test]
+fn only_the_family_that_has_answered_hears_that_we_have_stopped() {
+    let mut world = world(&[&[ONE]]);
+    world.resolve(&[V4, V6]);
+    assert_eq!(announced(&mut world, V4, &[]), Started);
+    sent(&mut world, V6);
+    world.advance_s(16);
+    world.datagrams.clear();
+    world.session.shutdown(world.now);
+    world.settle();
+    world.resolve(&[V4, V6]);
+    assert_eq!(announced(&mut world, V4, &[]), Stopped);
+    assert!(world.session.is_idle() && world.datagrams.is_empty());
+}
+
 #[test]
 fn over_http_both_families_are_told_too() {
     let mut world = world(&[&["http://one.example/announce"]]);
