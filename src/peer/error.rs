@@ -84,7 +84,7 @@ pub enum Misbehaviour {
     #[error("requested a range outside the piece or over 128 KiB")]
     BadRequest,
     /// Useless messages (repeated haves, flips of choke and interest, keep-alives, cancels of
-    /// nothing) beyond the budget.
+    /// nothing, those that nobody knows) beyond the budget.
     #[error("flooded with useless messages")]
     Flood,
     /// It alone sent a whole piece, and the piece was wrong.

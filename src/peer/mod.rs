@@ -355,8 +355,8 @@ impl Peer {
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
         while let Some(step) = self.recv.next(input).map_err(Invalid::from)? {
-            if let Some(tape) = &mut self.tape {
-                tape.push(note_of(&step));
+            if let (Some(tape), Some(note)) = (&mut self.tape, note_of(&step)) {
+                tape.push(note);
             }
             let event = match step {
                 Step::Message(message) => self.on_message(message, geometry, now)?,
@@ -364,6 +364,7 @@ impl Peer {
                 Step::Extended(id, body) => self.on_extended(id, body, geometry, now)?,
                 Step::PieceHeader(block) => self.on_piece_header(block)?,
                 Step::Block(block, frame) => Some(self.on_block(block, frame, now)),
+                Step::Unknown => self.count_useless(now)?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -431,18 +432,16 @@ impl Peer {
     }
 }
 
-fn note_of(step: &Step) -> Note {
-    match step {
+fn note_of(step: &Step) -> Option<Note> {
+    let bytes = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    Some(match step {
         Step::Message(message) => Note::Received(Said::Message(*message)),
-        Step::Bitfield(payload) => {
-            Note::Received(Said::Bitfield(u32::try_from(payload.len()).unwrap_or(u32::MAX)))
-        }
-        Step::Extended(id, body) => {
-            Note::Received(Said::Extended(*id, u32::try_from(body.len() + 6).unwrap_or(u32::MAX)))
-        }
+        Step::Bitfield(payload) => Note::Received(Said::Bitfield(bytes(payload.len()))),
+        Step::Extended(id, body) => Note::Received(Said::Extended(*id, bytes(body.len() + 6))),
         Step::PieceHeader(block) => Note::Received(Said::Piece(*block)),
         Step::Block(block, _) => Note::Landed(*block),
-    }
+        Step::Unknown => return None,
+    })
 }
 
 /// Returns the bytes of a right `bitfield` payload.

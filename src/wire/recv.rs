@@ -7,7 +7,7 @@
 //!           │                     └─────────discard──▶ Discard ──done─────────────────┤
 //!           ├──bitfield──▶ Bitfield ──full──▶ Step::Bitfield ─────────────────────────┤
 //!           ├──extended──▶ Growing ──full──▶ Step::Extended ──────────────────────────┤
-//!           └──unknown id──────────────▶ Discard ─────────────────────────────────────┘
+//!           └──unknown id, Step::Unknown──▶ Discard ──────────────────────────────────┘
 //! ```
 //!
 //! Payload is read by the driver straight into its frame. What arrives *behind* the current payload
@@ -37,6 +37,8 @@ pub enum Step {
     Bitfield(Vec<u8>),
     /// The body of an extended message (BEP 10) that came under this id.
     Extended(u8, Vec<u8>),
+    /// A message begins whose id nobody knows here; its body is skipped.
+    Unknown,
 }
 
 /// Where one peer stream stands between two reads.
@@ -310,6 +312,7 @@ impl RecvState {
         self.stage = self.body(head)?;
         Ok(match head {
             Head::Piece(block) => Some(Step::PieceHeader(block)),
+            Head::Unknown { .. } => Some(Step::Unknown),
             _ => None,
         })
     }
@@ -394,7 +397,9 @@ mod tests {
             "Have(PieceIndex(9))",
             "discarded 3:16384+1000",
             "Have(PieceIndex(9))",
+            "unknown",
             "extended 2 of 1500 × 07",
+            "unknown",
             "extended 3 of 0",
             "Request(3:5+6)",
             "KeepAlive",
@@ -438,6 +443,7 @@ mod tests {
                     Step::Extended(id, body) => {
                         uniform(&format!("extended {id} of {}", body.len()), &body)
                     }
+                    Step::Unknown => "unknown".to_owned(),
                 });
             }
             assert!(input.is_empty(), "everything was taken");

@@ -154,3 +154,18 @@ fn messages_that_nobody_knows_are_skipped_up_to_their_limit() {
     assert!(world.is_open(remote), "{:?}", world.closed_with(remote));
     assert_eq!(world.peer(remote).pieces_have, 1);
 }
+
+/// Security.md 2.2, row 27: some are ignored, and no more.
+#[test]
+fn a_flood_of_messages_that_nobody_knows_is_closed() {
+    for ids in [&[23][..], &[20, 99], &[255]] {
+        let mut world = World::leech();
+        let remote = world.join(FAST);
+        let unknown = [&message(40, ids)[..], &vec![7; 40 - ids.len()]].concat();
+        world.send(remote, &unknown.repeat(900));
+        assert!(world.is_open(remote), "{:?}", world.closed_with(remote));
+        world.send(remote, &unknown.repeat(200));
+        let text = "misbehaved: flooded with useless messages";
+        assert_eq!(world.closed_with(remote).as_deref(), Some(text));
+    }
+}
