@@ -108,6 +108,20 @@ fn contacts_are_dialled_if_they_may_be() {
     assert_eq!(dialled(&mut world), [addr("10.0.0.77:6881")]);
 }
 
+/// Security.md 2.2, row 25: nobody sends us nearer than it is itself.
+#[test]
+fn a_peer_out_in_the_internet_names_nobody_in_our_networks() {
+    let mut world = World::leech();
+    let outside = world.knock(addr("203.0.113.9:5000")).expect("welcome");
+    let handshake = encode(EXTENDED, world.info_hash, peer_id(77));
+    world.send(outside, &handshake);
+    let near = ["127.0.0.1:6881", "10.0.0.9:6881", "192.168.1.1:80", "169.254.169.254:80"];
+    let nearer = ["[::1]:6881", "[fd00::1]:6881", "[fe80::1]:6881", "[::ffff:10.0.0.9]:6881"];
+    let far = ["198.51.100.7:6881", "[2001:db8::7]:6881", "198.51.100.7:22"];
+    world.send(outside, &tell(&[&near[..], &nearer, &far].concat()));
+    assert_eq!(dialled(&mut world), [addr("198.51.100.7:6881"), addr("[2001:db8::7]:6881")]);
+}
+
 #[test]
 fn exchanges_that_come_too_often_are_passed_over_and_then_end_it() {
     let mut world = World::leech();

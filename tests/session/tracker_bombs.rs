@@ -2,6 +2,7 @@
 //! announce may cost us, each bound by its name.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,6 +19,8 @@ use swarmloop::tracker::TrackerEvent;
 
 use crate::common::{Setup, World};
 use crate::tracker::{ONE, TWO, announced, answer, reports, world};
+
+const UDP: &str = "udp://one.example:6969";
 
 /// `count` compact peers, all different and out in the internet.
 fn compact(count: u32) -> Vec<u8> {
@@ -76,28 +79,48 @@ fn a_million_peers_are_not_read_and_of_very_many_some_are_taken() {
     assert!(said.starts_with("bad reply: not bencode: "), "{said}");
 }
 
-#[test]
-fn a_datagram_of_the_greatest_length_names_no_more_peers_than_a_reply() {
-    let mut world = world(&[&["udp://one.example:6969"]]);
+/// A tracker that is asked over UDP, up to the moment at which it is to answer the announce. Returns
+/// where it is and the announce's transaction.
+fn announced_over_udp() -> (World, SocketAddr, u32) {
+    let mut world = world(&[&[UDP]]);
     world.resolve(&["198.51.100.1"]);
-    let take = |world: &mut World| world.datagrams.pop_front().expect("a datagram");
-    let (route, connect) = take(&mut world);
+    let (route, connect) = world.datagrams.pop_front().expect("a datagram");
     let Ok(Request::Connect { transaction }) = parse_request(&connect) else { panic!() };
     let mut out = Vec::new();
     write_connected(&mut out, transaction, 7);
     world.datagram(route.remote, &out);
-    let (_, announce) = take(&mut world);
+    let (_, announce) = world.datagrams.pop_front().expect("a datagram");
     let Ok(Request::Announce { transaction, .. }) = parse_request(&announce) else { panic!() };
-    let head = [1, transaction, u32::MAX, u32::MAX, u32::MAX];
-    let mut jumbo: Vec<u8> = head.into_iter().flat_map(u32::to_be_bytes).collect();
-    jumbo.extend(compact(10_000));
-    jumbo.extend([1, 2, 3]);
+    (world, route.remote, transaction)
+}
+
+/// The longest datagram that there is (RFC 768), which begins with these numbers.
+fn jumbo(head: &[u32], rest: &[u8]) -> Vec<u8> {
+    let mut jumbo: Vec<u8> = head.iter().copied().flat_map(u32::to_be_bytes).collect();
+    jumbo.extend_from_slice(rest);
     jumbo.truncate(65_507);
-    world.datagram(route.remote, &jumbo);
-    assert_eq!(reports(&world), [format!("udp://one.example:6969 Started {MAX_PEERS}")]);
+    jumbo
+}
+
+#[test]
+fn a_datagram_of_the_greatest_length_names_no_more_peers_than_a_reply() {
+    let (mut world, tracker, transaction) = announced_over_udp();
+    let head = [1, transaction, u32::MAX, u32::MAX, u32::MAX];
+    let peers = [&compact(10_000)[..], &[1, 2, 3]].concat();
+    world.datagram(tracker, &jumbo(&head, &peers));
+    assert_eq!(reports(&world), [format!("{UDP} Started {MAX_PEERS}")]);
     assert_eq!(known(&world), MAX_CANDIDATES);
     world.advance(MAX_INTERVAL + Duration::from_secs(1));
     assert!(!world.lookups.is_empty(), "it is asked again for all that");
+}
+
+#[test]
+fn a_datagram_of_the_greatest_length_is_no_longer_a_reason_than_a_reply() {
+    let (mut world, tracker, transaction) = announced_over_udp();
+    world.datagram(tracker, &jumbo(&[3, transaction], &[b'x'; 65_507]));
+    let said = reports(&world).remove(0);
+    let most = UDP.len() + " Started refused: ".len() + MAX_REPLY_TEXT;
+    assert!(said.contains("refused: xxx") && said.len() <= most, "{} bytes", said.len());
 }
 
 #[test]
