@@ -2,7 +2,8 @@
 //! time, as libtorrent does (`peer_turnover`), so that a full house of idlers does not keep out the
 //! one who has what is missing.
 //!
-//! **Invariant:** who sends what we want stays, and so does who has just come. Of use is who gives
+//! **Invariant:** who sends what we want stays, and so does who has just come and whom the user has
+//! named. Of use is who gives
 //! what is missing; while the metadata is, who offers that; of who only takes, who takes.
 
 use crate::id::{ConnId, TorrentId};
@@ -79,6 +80,7 @@ impl Session {
         for id in entry.torrent.peers.values() {
             if let Some(Kind::Peer { peer, .. }) = self.conns.find(*id).map(|conn| &conn.kind)
                 && now - peer.connected_at >= TRIAL
+                && !entry.torrent.candidates.is_named(peer.addr.ip())
                 && is_useless(peer, &entry.torrent, now)
             {
                 let is_fed = peer.is_interested() && !peer.is_choked();

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use swarmloop::proto::extended::{self, Extension};
+use swarmloop::proto::handshake::encode;
 use swarmloop::proto::message::Message;
 use swarmloop::proto::ut_pex::{Exchange, Flags};
 
-use crate::common::{EXTENDED, FAST, PLAIN, Remote, Setup, World};
+use crate::common::{EXTENDED, FAST, PLAIN, Remote, Setup, World, peer_id};
 
 const MADE_ROOM: &str = "closed: made room for others";
 
@@ -91,6 +92,18 @@ fn of_many_idlers_four_in_a_hundred_make_room_and_no_more_than_are_waited_for() 
         world.advance_s(70);
         assert_eq!(said_farewell(&world, &idlers), gone);
     }
+}
+
+#[test]
+fn whom_the_user_has_named_stays_although_it_idles() {
+    let peers = vec![("10.9.9.8".to_owned(), 6881), ("10.9.9.9".to_owned(), 6881)];
+    let setup = Setup { peers, ..Setup::default() }.config(|config| config.max_peers = 1);
+    let mut world = setup.build();
+    let named = world.answer_dial();
+    let hello = encode(FAST, world.info_hash, peer_id(9));
+    world.send(named, &hello);
+    world.advance_s(70);
+    assert!(world.is_open(named) && world.dials.is_empty());
 }
 
 #[test]
