@@ -39,6 +39,9 @@ const AFTER_CONNECTION: Duration = Duration::from_secs(60);
 /// The first and the longest rest of an address that the user named: somebody waits for it.
 const FIRST_BACK_OFF_NAMED: Duration = Duration::from_secs(1);
 const MAX_BACK_OFF_NAMED: Duration = Duration::from_secs(15);
+/// The longest rest of an address that a link named: whoever has made the link may have named
+/// somebody else's, for all who follow it to knock at.
+const MAX_BACK_OFF_LINK: Duration = Duration::from_secs(5 * 60);
 /// How long it rests after a connection that had worked: Transmission closes all when it has the
 /// metadata of a magnet.
 const AFTER_CONNECTION_NAMED: Duration = Duration::from_secs(5);
@@ -250,9 +253,8 @@ impl Candidates {
             return;
         }
         let (first, longest, after) = match candidate.source {
-            Source::User | Source::Link => {
-                (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED, AFTER_CONNECTION_NAMED)
-            }
+            Source::User => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_NAMED, AFTER_CONNECTION_NAMED),
+            Source::Link => (FIRST_BACK_OFF_NAMED, MAX_BACK_OFF_LINK, AFTER_CONNECTION_NAMED),
             Source::Tracker(_) | Source::Dht | Source::Pex(_) | Source::Lsd => {
                 (FIRST_BACK_OFF, MAX_BACK_OFF, AFTER_CONNECTION)
             }
@@ -448,6 +450,13 @@ mod tests {
         let mut known = Candidates::default();
         known.add(addr(1), Source::User, at(0));
         assert_eq!(rests(&mut known, 8), [1, 2, 4, 8, 15, 15, 15, 15]);
+    }
+
+    #[test]
+    fn an_address_that_a_link_named_rests_longer_each_time_and_is_never_forgotten() {
+        let mut known = Candidates::default();
+        known.add(addr(1), Source::Link, at(0));
+        assert_eq!(rests(&mut known, 11), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     }
 
     #[test]
