@@ -1,5 +1,7 @@
 //! `swarmloop scrape` and `announce` against the trackers of others.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::{
@@ -44,7 +46,7 @@ fn our_tracker_is_scraped_and_announced_to_over_udp() {
 }
 
 /// A tracker with one seed is asked about it: what it says is right, and nobody stays with it who
-/// only asked.
+/// only asked, nor the seed after its end.
 fn ask(kind: TrackerKind) {
     let Some(mut site) = Site::open(Payload::Single, Some(kind), &[Client::Swarmloop]) else {
         return;
@@ -52,11 +54,8 @@ fn ask(kind: TrackerKind) {
     let seed = site.seed(Client::Swarmloop, Role::Seed, &[]);
     let url = site.tracker().map(Tracker::announce_url).expect("there is one");
     let run = |command: &str| {
-        let (code, out) = process::outcome(&Tool::Swarmloop.path(), |run| {
-            run.arg(command).arg(site.torrent()).args(["--json", "--no-config"]);
-        });
-        assert_eq!(code, Some(0), "{command} {url}: {out}");
-        let line: Value = serde_json::from_str(out.lines().next().expect("a line")).expect("JSON");
+        let (code, line) = question(command, site.torrent(), &[]);
+        assert_eq!(code, Some(0), "{command} {url}: {line}");
         assert_eq!((&line["url"], &line["ok"]), (&url.clone().into(), &true.into()), "{line}");
         line
     };
@@ -68,4 +67,14 @@ fn ask(kind: TrackerKind) {
     assert!(peers.contains(&seeds_at.into()), "{announced}");
     let after = run("scrape");
     assert_eq!((&after["seeders"], &after["leechers"]), (&1.into(), &0.into()), "{after}");
+    assert_eq!(seed.stop(), Some(0), "exit code of a seed that is asked to end");
+    site.tracker().expect("there is one").wait_for_no_seed();
+}
+
+/// Runs `scrape` or `announce`; its exit code and the line about the tracker.
+pub(crate) fn question(command: &str, torrent: &Path, args: &[&str]) -> (Option<i32>, Value) {
+    let (code, out) = process::outcome(&Tool::Swarmloop.path(), |run| {
+        run.arg(command).arg(torrent).args(["--json", "--no-config"]).args(args);
+    });
+    (code, serde_json::from_str(out.lines().next().expect("a line")).expect("JSON"))
 }

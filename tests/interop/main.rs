@@ -20,6 +20,8 @@ mod clients;
 mod netns;
 #[path = "../common/port.rs"]
 mod port;
+#[path = "../common/tls.rs"]
+mod tls;
 #[path = "../common/wait.rs"]
 mod wait;
 
@@ -29,6 +31,7 @@ mod asking;
 mod controls;
 mod download;
 mod histograms;
+mod https;
 mod magnet;
 mod making;
 mod selecting;

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::{
-    clients::{Client, Role, Running, payload::Payload, tools::Tool},
+    clients::{Client, Role, Running, payload::Payload},
     site::Site,
 };
 
@@ -43,12 +42,10 @@ fn two_then_the_rest(seeder: Client) {
     assert_eq!(fs::read_dir(&into).unwrap().count(), 1, "the parts file is gone");
 }
 
-/// Runs `get` to its end.
+/// Runs `get` with the seed's address to its good end.
 fn get(site: &Site, into: &Path, seed: &Running, args: &[&str]) {
-    let mut command = Command::new(Tool::Swarmloop.path());
-    command.arg("get").arg(site.torrent()).arg("-d").arg(into).args(args);
-    command.args(["--peer", &seed.address().to_string(), "--timeout", "60s"]);
-    command.args(["--bind", "127.0.0.1", "--port", "0", "--no-trackers"]);
-    let output = command.env("XDG_STATE_HOME", into.join("../state")).output().unwrap();
+    let seed = seed.address().to_string();
+    let args = [&["--no-trackers", "--peer", &seed, "--timeout", "60s"], args].concat();
+    let output = site.get(site.torrent(), into, &args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddrV4,
     path::{Path, PathBuf},
+    process::{Command, Output},
     time::Duration,
 };
 
@@ -150,6 +151,14 @@ impl Site {
         fs::write(&self.torrent, torrent).unwrap();
         self.is_tracked = true;
         process
+    }
+
+    /// Runs our `get` of a torrent into a folder, to its end.
+    pub(crate) fn get(&self, torrent: &Path, into: &Path, args: &[&str]) -> Output {
+        let mut command = Command::new(Tool::Swarmloop.path());
+        command.arg("get").arg(torrent).arg("-d").arg(into).args(args);
+        command.args(["--bind", "127.0.0.1", "--port", "0", "--no-config"]);
+        command.env("XDG_STATE_HOME", self.scratch.path().join("state")).output().unwrap()
     }
 
     /// The tracker, if there is one.

@@ -110,6 +110,11 @@ impl Tracker {
         format!("{}://{}/announce", self.scheme, self.listen)
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        self.listen
+    }
+
     /// Waits until the tracker knows `count` seeds, so that whoever asks next is told of them:
     /// who asks too early waits for the announce interval, half an hour.
     pub(crate) fn wait_for_seeds(&self, count: u64) {
@@ -123,6 +128,12 @@ impl Tracker {
         let leeches = || self.scraped("incomplete");
         let known = eventually(ANNOUNCED_WITHIN, || leeches().is_some_and(|n| n > 0));
         assert!(known, "{:?} knows no leech", self.kind);
+    }
+
+    /// Waits until the tracker knows no seed any more: whoever was one has said so.
+    pub(crate) fn wait_for_no_seed(&self) {
+        let is_gone = || self.scraped("complete") == Some(0);
+        assert!(eventually(ANNOUNCED_WITHIN, is_gone), "{:?} still knows a seed", self.kind);
     }
 
     /// What it has printed up to now.
