@@ -52,7 +52,7 @@ pub(super) struct Extras {
     metadata_len: u32,
     /// Requests of ours for metadata that it may still answer.
     metadata_asked: u16,
-    /// The port that it listens on; 0 if it has not said.
+    /// The first port that it has said to listen on; 0 if it has named none.
     port: u16,
     /// Whether it wants nothing any more, by its own word.
     upload_only: bool,
@@ -280,7 +280,10 @@ impl Peer {
         let extras = self.extras_mut();
         extras.ids.change(&said.ids);
         extras.version = said.version.or(extras.version.take());
-        extras.port = said.port.unwrap_or(extras.port);
+        // The first stays: who moved would have others told of it over and over (BEP 11).
+        if extras.port == 0 {
+            extras.port = said.port.unwrap_or(0);
+        }
         extras.upload_only = said.upload_only.unwrap_or(extras.upload_only);
         extras.metadata_len = said.metadata_len.unwrap_or(extras.metadata_len);
         Ok(Some(PeerEvent::Introduced))

@@ -16,12 +16,16 @@ const THEIR_ID: u8 = 1;
 /// A remote connects, says that it listens on a port, and that it hears of peers.
 fn join(world: &mut World, port: u16) -> Remote {
     let remote = world.join(EXTENDED);
+    world.send(remote, &hello(port));
+    remote
+}
+
+fn hello(port: u16) -> Vec<u8> {
     let mut hello = Vec::new();
     extended::message(0, &mut hello, |out| {
         out.extend(format!("d1:md6:ut_pexi{THEIR_ID}ee1:pi{port}ee").into_bytes());
     });
-    world.send(remote, &hello);
-    remote
+    hello
 }
 
 /// Returns what a remote was told of others, a message each.
@@ -96,6 +100,20 @@ fn who_does_not_listen_is_no_contact() {
     world.advance_s(120);
     assert_eq!(told(&mut world, one), []);
     assert!(world.is_open(silent));
+}
+
+#[test]
+fn whoever_names_one_port_after_the_other_is_told_of_at_the_first() {
+    let mut world = World::leech();
+    let (one, mover) = (join(&mut world, 1_001), join(&mut world, 1_002));
+    let moves: Vec<u8> = (2_000..2_600).flat_map(hello).collect();
+    world.send(mover, &moves);
+    world.advance_s(70);
+    let told = told(&mut world, one);
+    let added: Vec<SocketAddr> = told.iter().flat_map(|it| &it.added).map(|it| it.0).collect();
+    assert_eq!(added, [addr("10.0.0.2:1002")]);
+    assert!(told.iter().all(|it| it.dropped.is_empty()));
+    assert!(world.is_open(mover));
 }
 
 #[test]
