@@ -8,8 +8,8 @@ use swarmloop::id::{InfoHash, PeerId};
 use swarmloop::proto::tracker_http::{AnnounceEvent, MAX_INTERVAL, MIN_INTERVAL};
 use swarmloop::proto::tracker_serve::SwarmCounts;
 use swarmloop::proto::tracker_udp::{
-    MAX_ANSWER_LEN, Request, UdpAnnounce, parse_request, write_announced, write_connected,
-    write_failed, write_scraped,
+    MAX_ANSWER_LEN, MAX_SCRAPE_ASKED, Request, UdpAnnounce, parse_request, write_announced,
+    write_connected, write_failed, write_scraped,
 };
 use swarmloop::time::{Duration, Instant};
 use swarmloop::tracker::{AskId, MAX_TARGET_LEN, UdpAsk, UdpProgress, UdpTrackers};
@@ -484,13 +484,14 @@ fn swarms_are_scraped_in_one_datagram() {
     let hashes: Vec<InfoHash> = (0..80).map(hash).collect();
     let id = talk.ask(TRACKER, UdpAsk::Scrape(hashes.clone()));
     talk.connected(TRACKER, 3);
-    let transaction = talk.last(&Sent::Scrape(hashes[..74].to_vec(), 3));
+    let transaction = talk.last(&Sent::Scrape(hashes[..MAX_SCRAPE_ASKED].to_vec(), 3));
     talk.news();
     let counts = |n: usize| SwarmCounts { complete: n, incomplete: 2 * n, downloaded: 3 };
     let mut out = Vec::new();
-    write_scraped(&mut out, transaction, (0..74).map(counts));
+    write_scraped(&mut out, transaction, (0..MAX_SCRAPE_ASKED).map(counts));
     assert!(talk.hears(TRACKER, &out));
-    assert_eq!(talk.news(), [(id, UdpProgress::Scraped((0..74).map(counts).collect()))]);
+    let all = (0..MAX_SCRAPE_ASKED).map(counts).collect();
+    assert_eq!(talk.news(), [(id, UdpProgress::Scraped(all))]);
 
     // More than was asked for is ignored, and less is what it is.
     for (asked, said) in [(1u8, 3), (3, 1), (2, 0)] {

@@ -40,6 +40,10 @@ const ANNOUNCED_HEAD_LEN: usize = 20;
 /// Bytes of an answer that pass every path in one piece: an IPv6 packet of 1,280 bytes, which every
 /// link must carry, less its headers. An answer in fragments is lost with any of them.
 pub const MAX_ANSWER_LEN: usize = 1_232;
+/// The most torrents that are asked for in a scrape, so that it passes every path in one piece, too.
+/// A tracker takes more: [`MAX_SCRAPE_HASHES`], which BEP 15 names, are too long for a link of 1,500
+/// bytes.
+pub const MAX_SCRAPE_ASKED: usize = (MAX_ANSWER_LEN - SCRAPE_HEAD_LEN) / 20;
 /// The most bytes of a path and query that options bring; a real one has some hundred, and whoever
 /// reads it takes memory for it.
 pub const MAX_URL_DATA: usize = 2_048;
@@ -270,10 +274,10 @@ pub fn write_announce(
     }
 }
 
-/// Appends a scrape of up to [`MAX_SCRAPE_HASHES`] torrents to `out`; the rest is left out.
+/// Appends a scrape of up to [`MAX_SCRAPE_ASKED`] torrents to `out`; the rest is left out.
 pub fn write_scrape(out: &mut Vec<u8>, connection: u64, transaction: u32, hashes: &[InfoHash]) {
     write_head(out, connection, SCRAPE, transaction);
-    for hash in hashes.iter().take(MAX_SCRAPE_HASHES) {
+    for hash in hashes.iter().take(MAX_SCRAPE_ASKED) {
         out.extend_from_slice(&hash.0);
     }
 }
@@ -710,7 +714,8 @@ mod tests {
             match parse_request(&out) {
                 Ok(Request::Scrape { connection: c, transaction: t, hashes: read }) => {
                     prop_assert_eq!((c, t), (connection, transaction));
-                    prop_assert!(read.iter().eq(hashes.into_iter().take(MAX_SCRAPE_HASHES)));
+                    prop_assert!(read.iter().eq(hashes.into_iter().take(MAX_SCRAPE_ASKED)));
+                    prop_assert!(out.len() <= MAX_ANSWER_LEN);
                 }
                 other => prop_assert!(false, "{:?}", other),
             }

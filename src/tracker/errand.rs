@@ -13,6 +13,7 @@ use crate::id::InfoHash;
 use crate::proto::tracker_http::AnnounceReply;
 use crate::proto::tracker_scrape::{append_query, scrape_target};
 use crate::proto::tracker_serve::{MAX_SCRAPE_HASHES, SwarmCounts};
+use crate::proto::tracker_udp::MAX_SCRAPE_ASKED;
 use crate::proto::url::{AnnounceUrl, Scheme};
 
 /// How something is asked of one address.
@@ -70,13 +71,14 @@ impl Errand {
     }
 
     /// Asks the tracker of an announce URL how the swarms of `hashes` stand: at most
-    /// [`MAX_SCRAPE_HASHES`], the rest is left out.
+    /// [`MAX_SCRAPE_HASHES`], over UDP [`MAX_SCRAPE_ASKED`]; the rest is left out.
     ///
     /// # Errors
     /// [`TrackerError::NoScrape`] if its path says that it cannot be asked so (BEP 48), and
     /// [`TrackerError::Unsupported`]: the user's fault, or the torrent's.
     pub fn scrape(url: AnnounceUrl, mut hashes: Vec<InfoHash>) -> Result<Self, TrackerError> {
-        hashes.truncate(MAX_SCRAPE_HASHES);
+        let is_udp = url.scheme() == Scheme::Udp;
+        hashes.truncate(if is_udp { MAX_SCRAPE_ASKED } else { MAX_SCRAPE_HASHES });
         let mut target = String::new();
         if matches!(url.scheme(), Scheme::Http | Scheme::Https) {
             target = scrape_target(url.target()).ok_or(TrackerError::NoScrape)?;

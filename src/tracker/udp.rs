@@ -77,7 +77,7 @@ pub enum UdpAsk {
         url_data: Vec<u8>,
     },
     /// Asks how swarms stand: at least one, at most
-    /// [`MAX_SCRAPE_HASHES`](crate::proto::tracker_serve::MAX_SCRAPE_HASHES); the rest is not
+    /// [`MAX_SCRAPE_ASKED`](crate::proto::tracker_udp::MAX_SCRAPE_ASKED); the rest is not
     /// asked for.
     Scrape(Vec<InfoHash>),
 }

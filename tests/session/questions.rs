@@ -10,7 +10,8 @@ use swarmloop::id::InfoHash;
 use swarmloop::proto::http::MAX_RESPONSE_HEAD;
 use swarmloop::proto::tracker_serve::SwarmCounts;
 use swarmloop::proto::tracker_udp::{
-    Request, parse_request, write_connected, write_failed, write_scraped,
+    MAX_ANSWER_LEN, MAX_SCRAPE_ASKED, Request, parse_request, write_connected, write_failed,
+    write_scraped,
 };
 use swarmloop::proto::url::AnnounceUrl;
 use swarmloop::session::Question;
@@ -268,9 +269,19 @@ fn a_swarm_is_asked_for_where_the_announce_says() {
     assert_eq!(refused, Err(TrackerError::NoScrape));
     world.settle();
 
-    let id = ask(&mut world, scrape("udp://t.example:6969"));
+    // As many as pass in one piece, for the system cuts none.
+    let many = Question::Scrape { url: url("udp://t.example:6969"), torrents: torrents.repeat(74) };
+    let id = ask(&mut world, many);
     world.resolve(&[SITE]);
     let remote = connected(&mut world);
+    let (_, bytes) = world.datagrams.pop_front().expect("a scrape");
+    assert!(bytes.len() <= MAX_ANSWER_LEN, "{}", bytes.len());
+    world.datagram(remote, &[&bytes[8..16], &[0; 12 * 74]].concat());
+    let Some(Ok(Answer::Scraped(swarms))) = answer(&world, id) else { panic!("an answer") };
+    assert_eq!(swarms.len(), MAX_SCRAPE_ASKED);
+
+    let id = ask(&mut world, scrape("udp://t.example:6969"));
+    world.resolve(&[SITE]);
     let (_, bytes) = world.datagrams.pop_front().expect("a scrape");
     let Ok(Request::Scrape { transaction, .. }) = parse_request(&bytes) else {
         panic!("{bytes:?}")
