@@ -26,6 +26,10 @@ use super::{LookupFor, Session};
 /// The most host names of peers that are being looked up at one time; what trackers name beyond it
 /// is dropped.
 const MAX_LOOKUPS: usize = 256;
+/// The most addresses of a family at which a tracker or a server is tried. Each that swallows what
+/// is sent to it costs [`Config::connect_timeout`](super::config::Config::connect_timeout), in which
+/// the next tracker waits, and whoever has a name says how many there are.
+const MAX_ADDRS_TRIED: usize = 4;
 /// How long after a failure the host of a peer that the user named is looked up again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 
@@ -162,11 +166,11 @@ impl Session {
                 if announcing.via != Via::Lookup(id) {
                     return;
                 }
-                announcing.addrs = addrs.unwrap_or_default().into();
+                announcing.addrs = to_be_tried(addrs.unwrap_or_default());
                 return self.ask_next_addr(torrent, TrackerError::Resolve, now);
             }
             LookupFor::Question(question) => {
-                let addrs = addrs.unwrap_or_default();
+                let addrs = to_be_tried(addrs.unwrap_or_default());
                 return self.question_resolved(question, Via::Lookup(id), addrs, now);
             }
             LookupFor::DhtNode => return self.add_dht_nodes(addrs.unwrap_or_default(), now),
@@ -467,4 +471,16 @@ impl Session {
         }
         self.touch(torrent);
     }
+}
+
+/// Returns the addresses of a host that are tried, in order.
+fn to_be_tried(mut addrs: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+    let mut left = [MAX_ADDRS_TRIED; 2];
+    addrs.retain(|addr| {
+        let left = &mut left[usize::from(addr.is_ipv4())];
+        let is_tried = *left > 0;
+        *left = left.saturating_sub(1);
+        is_tried
+    });
+    addrs.into()
 }

@@ -45,7 +45,8 @@ pub enum Question {
         /// The tracker's announce URL.
         url: AnnounceUrl,
         /// The torrents; at most
-        /// [`MAX_SCRAPE_HASHES`](crate::proto::tracker_serve::MAX_SCRAPE_HASHES).
+        /// [`MAX_SCRAPE_HASHES`](crate::proto::tracker_serve::MAX_SCRAPE_HASHES), over UDP
+        /// [`MAX_SCRAPE_ASKED`](crate::proto::tracker_udp::MAX_SCRAPE_ASKED).
         torrents: Vec<InfoHash>,
     },
     /// A file.
@@ -162,12 +163,12 @@ impl Session {
         &mut self,
         id: QuestionId,
         via: Via,
-        addrs: Vec<SocketAddr>,
+        addrs: VecDeque<SocketAddr>,
         now: Instant,
     ) {
         let Some(asking) = self.questions.under_way.get_mut(&id) else { return };
         if asking.via == via {
-            asking.addrs = addrs.into();
+            asking.addrs = addrs;
             self.ask_question_next_addr(id, TrackerError::Resolve, now);
         }
     }

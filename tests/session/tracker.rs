@@ -362,6 +362,23 @@ fn every_address_of_a_tracker_is_tried_before_it_has_failed() {
     assert_eq!(reports(&world), [format!("{ONE} Started 1")]);
 }
 
+/// Whoever has a name says how many addresses it has, and the next tracker waits meanwhile.
+#[test]
+fn a_tracker_is_tried_at_a_few_addresses_of_each_family() {
+    let mut world = world(&[&[ONE], &[TWO]]);
+    let v4 = (1..=64).map(|last| format!("198.51.100.{last}"));
+    let v6 = (1..=64).map(|last| format!("2001:db8::{last:x}"));
+    let addrs: Vec<String> = v6.chain(v4).collect();
+    world.resolve(&addrs.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut tried = Vec::new();
+    while let Some((_, addr)) = world.dials.front().copied() {
+        tried.push(addr.ip().to_string());
+        world.fail_dial();
+    }
+    assert_eq!(tried, [&addrs[..4], &addrs[64..68]].concat());
+    assert_eq!(world.lookups[0].1, "two.example");
+}
+
 #[test]
 fn a_tracker_that_answers_too_late_is_not_heard() {
     let mut world = world(&[&[ONE]]);
