@@ -1,7 +1,7 @@
 //! Torrents that are known by their info-hash alone: swarms in which the metadata spreads first.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,8 +94,12 @@ impl Actor for Poisoner {
     }
 }
 
-fn banned(sim: &Sim, host: HostId) -> usize {
-    sim.events(host).filter(|event| matches!(event, Event::PeerBanned { .. })).count()
+fn banned(sim: &Sim, host: HostId) -> BTreeSet<IpAddr> {
+    let banned = |event: &Event| match event {
+        Event::PeerBanned { addr, .. } => Some(addr.ip()),
+        _ => None,
+    };
+    sim.events(host).filter_map(banned).collect()
 }
 
 #[test]
@@ -107,7 +111,7 @@ fn a_magnet_downloads_from_one_seed() {
         let leecher = sim.add_host(peer());
         sim.add_magnet(leecher, &source, AddOptions::from_peers(&[seeder]));
         sim.run_until_complete(&[leecher], 5 * MINUTE);
-        assert_eq!(banned(&sim, leecher), 0);
+        assert_eq!(banned(&sim, leecher), BTreeSet::new());
     }
 }
 
@@ -132,16 +136,23 @@ fn metadata_spreads_among_those_who_look_for_it() {
 
 #[test]
 fn a_poisoner_among_five_peers_is_found_out() {
+    let mut found_out = 0;
     for seed in 0..10 {
         let mut sim = Sim::new(SimOptions::new(seed));
         let source = source(seed, None);
         let mut peers: Vec<HostId> = (0..4).map(|_| sim.add_seed(peer(), &source)).collect();
-        peers.push(sim.add_actor(Box::new(Poisoner::new(&source, 1)), LinkOptions::default()));
+        let poisoner = Box::new(Poisoner::new(&source, 1));
+        let poisoner = sim.add_actor(poisoner, LinkOptions::default());
+        peers.push(poisoner);
         let leecher = sim.add_host(peer());
         sim.add_magnet(leecher, &source, AddOptions::from_peers(&peers));
         sim.run_until_complete(&[leecher], 10 * MINUTE);
-        assert!(banned(&sim, leecher) <= 1);
+        // It may come too late to be asked for anything.
+        let banned = banned(&sim, leecher);
+        assert!(banned.is_subset(&BTreeSet::from([sim.ip(poisoner)])), "{seed}: {banned:?}");
+        found_out += banned.len();
     }
+    assert!(found_out > 0);
 }
 
 #[test]
@@ -151,12 +162,13 @@ fn ten_poisoners_do_not_keep_one_honest_peer_from_being_heard() {
     let poisoner = |number| Box::new(Poisoner::new(&source, number));
     let mut peers: Vec<HostId> =
         (1..=10).map(|number| sim.add_actor(poisoner(number), LinkOptions::default())).collect();
-    peers.push(sim.add_seed(peer(), &source));
+    let honest = sim.add_seed(peer(), &source);
+    peers.push(honest);
     let leecher = sim.add_host(peer());
     sim.add_magnet(leecher, &source, AddOptions::from_peers(&peers));
     sim.run_until_complete(&[leecher], 10 * MINUTE);
-    let status = sim.torrent(leecher, ONLY).unwrap();
-    assert!(status.peers <= 1 + 10 && banned(&sim, leecher) <= 10);
+    let banned = banned(&sim, leecher);
+    assert!(!banned.is_empty() && !banned.contains(&sim.ip(honest)), "{banned:?}");
 }
 
 #[test]
