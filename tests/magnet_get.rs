@@ -172,6 +172,7 @@ fn what_nobody_has_is_given_up_with_a_reason() {
     assert_eq!(output.status.code(), Some(5));
     let said = text(&output.stderr);
     assert!(said.contains("no peers known and no trackers to ask"), "{said}");
+    assert!(said.ends_with(" names one. Its metadata was not here yet\n"), "{said}");
     assert!(!said.contains('\x1b'));
 }
 

@@ -256,12 +256,14 @@ impl Patience {
             return None;
         };
         let cause = stall(&torrent.snapshot).map(|stall| format!(": {}", stall.text));
-        let message = format!(
-            "gave up on '{}': {gave_up}{}. {} is verified and kept",
-            torrent.name,
-            cause.unwrap_or_default(),
-            percent(torrent.snapshot.have, torrent.snapshot.size)
-        );
+        let kept = if torrent.snapshot.metadata.is_some() {
+            "Its metadata was not here yet".to_owned()
+        } else {
+            let share = percent(torrent.snapshot.have, torrent.snapshot.size);
+            format!("{share} is verified and kept")
+        };
+        let cause = cause.unwrap_or_default();
+        let message = format!("gave up on '{}': {gave_up}{cause}. {kept}", torrent.name);
         // Who gives up waiting for space does so because there is none.
         let exit = match torrent.snapshot.phase {
             Phase::DiskFull(_) => Exit::Disk,
