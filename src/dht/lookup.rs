@@ -314,7 +314,8 @@ impl Lookup {
         if candidate.state == State::Asked {
             self.in_flight -= 1;
         }
-        if candidate.state != State::Answered {
+        // What comes of an earlier query to it changes neither.
+        if !matches!(candidate.state, State::Answered | State::Failed) {
             candidate.state = to;
         }
     }
@@ -374,4 +375,28 @@ impl Lookup {
 /// teller is himself at one: nobody outside has us knock at doors inside (security.md, row 33).
 pub(super) fn may_name(teller: IpAddr, named: SocketAddr) -> bool {
     net_policy(named, NamedBy::Remote(Reach::of(teller)), Purpose::Node).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_refused_is_not_asked_again_when_another_query_to_him_stalls() {
+        let (target, own) = (NodeId([1; 20]), NodeId([2; 20]));
+        let mut lookup = Lookup::new(target, own, Family::V4, Aim::FindNode, Instant::ZERO);
+        let addr = SocketAddr::from(([11, 0, 0, 1], 6881));
+        lookup.begin_with(Some(NodeId([3; 20])), addr);
+        for _ in 0..2 {
+            assert_eq!(lookup.next(), Step::Ask(addr));
+            lookup.asked(addr);
+            assert_eq!(lookup.next(), Step::Wait);
+            if lookup.stats.queries < 2 {
+                lookup.stalled(addr);
+            }
+        }
+        lookup.refused(addr);
+        lookup.stalled(addr);
+        assert_eq!(lookup.next(), Step::Done);
+    }
 }
