@@ -108,7 +108,8 @@ impl Dht {
             Method::AnnouncePeer { info_hash, port, token } => {
                 let ip = from.addr.ip();
                 if !self.tokens.knows(token, ip, info_hash, now) {
-                    return self.send_error(from.addr, transaction, PROTOCOL_ERROR, "bad token");
+                    let refusal = Refusal { code: PROTOCOL_ERROR, words: b"bad token" };
+                    return self.send_error(from.addr, transaction, refusal, query_len, now);
                 }
                 let port = match port {
                     AnnouncedPort::Implied(_) => from.addr.port(),
@@ -119,7 +120,8 @@ impl Dht {
                 self.reply(from.addr, transaction, &Asked::default(), query_len, now);
             }
             Method::Unknown { target: None, .. } => {
-                self.send_error(from.addr, transaction, METHOD_UNKNOWN, "method unknown");
+                let refusal = Refusal { code: METHOD_UNKNOWN, words: b"method unknown" };
+                self.send_error(from.addr, transaction, refusal, query_len, now);
             }
             _ => self.reply(from.addr, transaction, &Asked::by(&method), query_len, now),
         }
@@ -130,8 +132,8 @@ impl Dht {
         &mut self,
         to: SocketAddr,
         transaction: &[u8],
-        code: i64,
-        words: &str,
+        refusal: Refusal<'_>,
+        query_len: usize,
         now: Instant,
     ) {
         if self.config.read_only {
@@ -141,12 +143,33 @@ impl Dht {
             self.counters.queries_dropped += 1;
             return;
         }
-        self.send_error(to, transaction, code, words);
+        self.send_error(to, transaction, refusal, query_len, now);
     }
 
-    fn send_error(&mut self, to: SocketAddr, transaction: &[u8], code: i64, words: &str) {
-        let refusal = Refusal { code, words: words.as_bytes() };
+    /// Sends a refusal, unless it is longer than what may be sent for the query: a garbled one may
+    /// be of a few bytes.
+    fn send_error(
+        &mut self,
+        to: SocketAddr,
+        transaction: &[u8],
+        refusal: Refusal<'_>,
+        query_len: usize,
+        now: Instant,
+    ) {
+        let mut written = Vec::new();
+        answer(&self.config.version, to, transaction, Body::Error(refusal)).write(&mut written);
+        if written.len() > self.most(to, query_len, now) {
+            self.counters.queries_dropped += 1;
+            return;
+        }
         self.send(to, transaction, Body::Error(refusal));
+    }
+
+    /// Returns the most bytes with which a query of so many bytes may be answered.
+    fn most(&self, to: SocketAddr, query_len: usize, now: Instant) -> usize {
+        let is_proven = self.side(Family::of(to)).is_some_and(|it| it.table.is_proven(to, now));
+        let most = if is_proven { MAX_REPLY_LEN } else { MAX_AMPLIFICATION * query_len };
+        most.min(MAX_REPLY_LEN)
     }
 
     fn send(&mut self, to: SocketAddr, transaction: &[u8], body: Body<'_>) {
@@ -170,8 +193,7 @@ impl Dht {
     ) {
         let family = Family::of(to);
         let Some(side) = self.side(family) else { return };
-        let is_proven = side.table.is_proven(to, now);
-        let most = if is_proven { MAX_REPLY_LEN } else { MAX_AMPLIFICATION * query_len };
+        let most = self.most(to, query_len, now);
         let id = side.table.own();
         let token = asked.peers_of.map(|torrent| self.tokens.issue(to.ip(), torrent, now));
         let token = token.as_ref().map(|token| &token[..]);
@@ -182,7 +204,7 @@ impl Dht {
         let bare = Reply { token, samples: samples(&[]), ..Reply::empty(id) };
         let mut written = Vec::new();
         answer(&self.config.version, to, transaction, Body::Reply(bare)).write(&mut written);
-        let mut room = Room(most.min(MAX_REPLY_LEN).saturating_sub(written.len()));
+        let mut room = Room(most.saturating_sub(written.len()));
         hashes.truncate(room.fit(room.0 / 2, HASH_LEN));
         room.take(hashes.len(), HASH_LEN);
         let values = self.values(asked, to, &mut room);

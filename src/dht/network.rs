@@ -12,7 +12,7 @@ use super::side::{Phase, REFRESH_GAP};
 use super::{Dht, DhtEvent, Family, K, secure};
 use crate::id::NodeId;
 use crate::proto::compact::{CompactNodes, NodeInfo};
-use crate::proto::krpc::{self, Body, KrpcError, Message, Method, Reply, Want};
+use crate::proto::krpc::{self, Body, KrpcError, Message, Method, Refusal, Reply, Want};
 use crate::time::{Duration, Instant};
 
 /// How long a lookup waits that finds [`super::calls::MAX_CALLS`] queries under way.
@@ -37,7 +37,9 @@ impl Dht {
             },
             Err(KrpcError::Argument { transaction, .. }) => {
                 self.counters.queries_in += 1;
-                self.refuse(from, transaction, krpc::PROTOCOL_ERROR, "bad arguments", now);
+                let code = krpc::PROTOCOL_ERROR;
+                let refusal = Refusal { code, words: b"bad arguments" };
+                self.refuse(from, transaction, refusal, datagram.len(), now);
             }
             Err(_) => self.counters.malformed += 1,
         }

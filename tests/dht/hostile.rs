@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use swarmloop::dht::{
-    ANSWER_BURST_PER_ADDR, ANSWER_BYTES_PER_S, ANSWERS_PER_ADDR, DhtEvent, Family, K, MAX_HINTS,
-    MAX_SAVED_LEN, MAX_SPARE, MAX_STORED_PEERS, MAX_STORED_TORRENTS, secure,
+    ANSWER_BURST_PER_ADDR, ANSWER_BYTES_PER_S, ANSWERS_PER_ADDR, DhtEvent, Family, K,
+    MAX_AMPLIFICATION, MAX_HINTS, MAX_SAVED_LEN, MAX_SPARE, MAX_STORED_PEERS, MAX_STORED_TORRENTS,
+    secure,
 };
 use swarmloop::id::{InfoHash, NodeId};
 use swarmloop::proto::krpc::{
@@ -64,13 +65,38 @@ fn no_answer_to_who_has_proven_nothing_is_longer_than_four_times_his_query() {
             let query = Message { transaction, ..query(NodeId([1; 20]), method) };
             let said = world.tell(from, &query).remove(0);
             let (asked, answered) = (len(&query), said.0.len());
-            assert!(answered <= 4 * asked, "{method:?}: {answered} bytes for {asked}");
+            assert!(
+                answered <= MAX_AMPLIFICATION * asked,
+                "{method:?}: {answered} bytes for {asked}"
+            );
             // Two nodes in the table never answer with more than passes every path.
             let said = world.tell(World::fake_addr(2), &query).remove(0);
             assert!(said.0.len() <= MAX_REPLY_LEN);
             world.run(Duration::from_secs(2));
         }
     }
+}
+
+#[test]
+fn a_query_that_is_shorter_than_any_is_not_refused_at_length() {
+    let mut world = World::new(|config| config.v6 = true);
+    let mut refused = 0;
+    for (n, text) in ["d1:t0:1:y1:qe", "d1:q4:ping1:t0:1:y1:qe", "d1:ade1:q4:ping1:t2:aa1:y1:qe"]
+        .into_iter()
+        .enumerate()
+    {
+        for from in [
+            SocketAddr::from(([66, n as u8, 0, 1], 1)),
+            SocketAddr::from(([0x2001, n as u16, 0, 0, 0, 0, 0, 1], 1)),
+        ] {
+            for said in world.tell_bytes(from, text.as_bytes()) {
+                let (asked, answered) = (text.len(), said.0.len());
+                assert!(answered <= MAX_AMPLIFICATION * asked, "{answered} bytes for {asked}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((refused, world.counters().queries_dropped), (4, 2));
 }
 
 #[test]
