@@ -115,7 +115,9 @@ impl Dht {
                     AnnouncedPort::Implied(_) => from.addr.port(),
                     AnnouncedPort::Explicit(port) => port,
                 };
-                self.store.add(info_hash, SocketAddr::new(ip, port), now);
+                let peer = SocketAddr::new(ip, port);
+                self.store.add(info_hash, peer, now);
+                self.announced_to_us(info_hash, peer);
                 self.expire_at.get_or_insert(now + EXPIRE_EACH);
                 self.reply(from.addr, transaction, &Asked::default(), query_len, now);
             }

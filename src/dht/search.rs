@@ -3,6 +3,8 @@
 //! **Invariant:** a torrent that is not searched for leaves nothing behind; whether it may be (BEP
 //! 27) is the owner's to know.
 
+use std::net::SocketAddr;
+
 use super::lookup::{Aim, LookupId};
 use super::side::Phase;
 use super::{Dht, DhtEvent, Family};
@@ -121,8 +123,27 @@ impl Dht {
             if let Some(search) = self.searches.get_mut(&info_hash) {
                 search.rounds[family.index()].state = State::Running(id);
             }
+            let is_v4 = family == Family::V4;
+            let stored = self.store.peers(info_hash, is_v4, usize::MAX, &mut self.rng);
+            for peer in stored {
+                self.announced_to_us(info_hash, peer);
+            }
             self.advance(id, now);
         }
+    }
+
+    /// Takes in that a peer has been announced to us: in a small DHT we are among the nodes closest
+    /// to what we search for, and no other may know of it.
+    pub(super) fn announced_to_us(&mut self, info_hash: InfoHash, peer: SocketAddr) {
+        let Some(search) = self.searches.get(&info_hash) else { return };
+        let round = search.rounds[Family::of(peer).index()];
+        if let State::Running(id) = round.state
+            && let Some(lookup) = self.lookups.get_mut(&id)
+            && lookup.new_peers(peer.ip(), &[peer]).is_empty()
+        {
+            return;
+        }
+        self.events.push_back(DhtEvent::Peers { info_hash, peers: vec![peer] });
     }
 
     /// Records that a round has ended, and when the next one follows.

@@ -9,7 +9,7 @@ use swarmloop::dht::{
 };
 use swarmloop::id::NodeId;
 use swarmloop::proto::compact::NodeInfo;
-use swarmloop::proto::krpc::{AnnouncedPort, Body, Method};
+use swarmloop::proto::krpc::{AnnouncedPort, Body, Method, Want};
 use swarmloop::time::{Duration, Instant};
 
 use crate::common::{Answers, Fake, LATENCY, OURS, TORRENT, World, addr};
@@ -373,6 +373,43 @@ fn a_torrent_that_is_forgotten_is_not_asked_for_any_more() {
     assert_eq!((status.searches, status.lookups), (0, 0));
 }
 
+/// In a DHT of a few nodes nobody else may be told.
+#[test]
+fn who_has_announced_to_us_what_we_search_for_is_found() {
+    let mut world = World::joined(5);
+    let announce = |world: &mut World, from: &str| {
+        let (from, id) = (addr(from), crate::common::any_id(&mut world.rng));
+        let get = Method::GetPeers { info_hash: TORRENT, want: Want::default() };
+        let token = world.ask(from, id, get)[0].reply().token.expect("a token").to_vec();
+        let port = AnnouncedPort::Implied(0);
+        world.ask(from, id, Method::AnnouncePeer { info_hash: TORRENT, port, token: &token });
+    };
+    let told = |world: &mut World| -> Vec<SocketAddr> {
+        let peers = world.events.iter().filter_map(|event| match event {
+            DhtEvent::Peers { info_hash: TORRENT, peers } => Some(peers.clone()),
+            _ => None,
+        });
+        let told = peers.collect::<Vec<_>>().concat();
+        world.events.retain(|event| !matches!(event, DhtEvent::Peers { .. }));
+        told
+    };
+    announce(&mut world, "55.1.2.3:4000");
+    assert_eq!(told(&mut world), [], "nobody searches");
+    world.dht.search(TORRENT, None, world.now);
+    world.run(Duration::from_millis(10));
+    assert_eq!(told(&mut world), [addr("55.1.2.3:4000")], "before");
+    announce(&mut world, "55.1.2.3:4000");
+    announce(&mut world, "56.1.2.3:4000");
+    assert_eq!(told(&mut world), [addr("56.1.2.3:4000")], "in the round, each once");
+    world.run(Duration::from_secs(9));
+    assert_eq!(searched(&world), [(2, 0)]);
+    announce(&mut world, "57.1.2.3:4000");
+    assert_eq!(told(&mut world), [addr("57.1.2.3:4000")], "between two rounds");
+    world.dht.forget(TORRENT);
+    announce(&mut world, "58.1.2.3:4000");
+    assert_eq!(told(&mut world), []);
+}
+
 #[test]
 fn thousands_of_searches_take_turns_and_keep_to_the_pace() {
     let mut world = World::joined(30);
@@ -463,7 +500,7 @@ fn ipv6_is_a_dht_of_its_own_and_found_through_the_other() {
     world.run(Duration::from_secs(9));
     assert_eq!(searched(&world), [(0, K), (0, K)]);
     let target = NodeId([9; 20]);
-    let want = swarmloop::proto::krpc::Want { v4: true, v6: true };
+    let want = Want { v4: true, v6: true };
     let find = Method::FindNode { target, want };
     let answer = world.ask(six[3].addr, six[3].id, find).remove(0);
     let reply = answer.reply();
