@@ -8,8 +8,7 @@ use swarmloop::dht::{
     ANSWER_BYTES_PER_S, DhtConfig, Family, MAX_IDLE_QUERIES_PER_MIN, MAX_SAVED_LEN, secure,
 };
 use swarmloop::id::NodeId;
-use swarmloop::proto::compact::{CompactNodes4, NodeInfo, write_node};
-use swarmloop::proto::handshake::Reserved;
+use swarmloop::proto::handshake::{Reserved, encode};
 use swarmloop::proto::krpc::{self, AnnouncedPort, Body, MAX_REPLY_LEN, Message, Method, Reply};
 use swarmloop::proto::message::Message as PeerMessage;
 use swarmloop::rng::Rng;
@@ -142,7 +141,7 @@ fn a_private_torrent_has_no_part_in_it() {
     let mut world = Setup { private: true, ..setup() }.build();
     let remote = world.accept();
     let id = crate::common::peer_id(9);
-    let hello = swarmloop::proto::handshake::encode(DHT, world.info_hash, id);
+    let hello = encode(DHT, world.info_hash, id);
     world.send(remote, &hello);
     world.say(remote, &[PeerMessage::HaveNone, PeerMessage::Port(4_000)]);
     world.advance_s(3_000);
@@ -302,14 +301,59 @@ fn addresses_in_plenty_are_taken_up_to_a_limit() {
 
 #[test]
 fn a_saved_table_is_begun_with() {
-    let nodes = [NodeInfo { id: Node::new().id, addr: addr(NODE) }];
-    let mut compact = Vec::new();
-    for node in &nodes {
-        write_node(&mut compact, node);
-    }
-    assert_eq!(CompactNodes4::parse(&compact).expect("whole").len(), 1);
     let (mut world, mut node) = joined(setup());
     pass(&mut world, &mut node, 60);
-    let saved = world.session.save_dht(world.now);
-    assert!(saved.windows(compact.len()).any(|part| part == compact));
+    let id = |world: &World| world.session.dht(world.now).expect("a node").sides[0].id;
+    let (before, dht_saved) = (id(&world), world.session.save_dht(world.now));
+    // The next run names nobody to begin with.
+    let dht = Some(DhtConfig::default());
+    let mut again = Setup { dht, dht_saved: dht_saved.clone(), ..setup() }.build();
+    pass(&mut again, &mut node, 5);
+    let joined = |event: &Event| matches!(event, Event::DhtJoined { family: Family::V4, .. });
+    assert!(again.events.iter().any(joined), "{:?}", again.events);
+    assert_eq!(id(&again), before, "it is who it was");
+    // What is damaged is no worse than nothing, and a run without torrents keeps what it was given.
+    let dht = Some(DhtConfig::default());
+    let damaged = dht_saved[..dht_saved.len() - 1].to_vec();
+    let mut blank = Setup { dht, dht_saved: damaged.clone(), private: true, ..setup() }.build();
+    blank.advance_s(60);
+    assert!(blank.datagrams.is_empty());
+    assert_eq!(blank.session.save_dht(blank.now), damaged);
+}
+
+#[test]
+fn the_nodes_that_a_torrent_names_are_asked() {
+    let dht_nodes = vec![(addr(NODE).ip().to_string(), 6881), ("node.example".to_owned(), 7)];
+    let dht = Some(DhtConfig::default());
+    let mut world = Setup { dht, dht_nodes, ..setup() }.build();
+    let mut node = Node::new();
+    pass(&mut world, &mut node, 5);
+    assert!(node.was_asked("get_peers") == 1, "{:?}", node.asked);
+    let names: Vec<_> =
+        world.lookups.iter().map(|(_, host, port)| (host.as_str(), *port)).collect();
+    assert_eq!(names, [("node.example", 7)]);
+}
+
+/// BEP 27, from the instant on at which the metadata is here.
+#[test]
+fn a_magnet_that_turns_out_to_be_private_leaves_the_dht_and_those_it_has_named() {
+    let magnet = Some(Vec::new());
+    let (mut world, mut node) = joined(Setup { magnet, private: true, padding: 100, ..setup() });
+    let named = world.answer_dial();
+    let handshake = encode(DHT, world.info_hash, crate::common::peer_id(200));
+    world.send(named, &handshake);
+    let len = crate::magnet::len_of(&world);
+    let seed = crate::magnet::join(&mut world, len);
+    assert!(world.is_open(named));
+    world.lookups.clear();
+    crate::magnet::serve(&mut world, seed, false);
+    assert_eq!(world.closed_with(named).as_deref(), Some("closed: the torrent is private"));
+    assert!(world.is_open(seed));
+    // Whatever is still under way, from nodes or from peers.
+    node.serve(&mut world);
+    world.say(seed, &[PeerMessage::Port(4_000)]);
+    world.advance_s(3_600);
+    assert!(world.session.dht(world.now).is_none() && world.datagrams.is_empty());
+    assert!(world.dials.is_empty(), "{:?}", world.dials);
+    assert!(world.lookups.is_empty(), "{:?}", world.lookups);
 }

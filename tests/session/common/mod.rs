@@ -75,8 +75,11 @@ pub(crate) struct Setup {
     pub(crate) private: bool,
     /// How many bytes longer its info dictionary is than it need be.
     pub(crate) padding: usize,
-    /// How it takes part in the DHT.
+    /// How it takes part in the DHT, and what an earlier run has left of that.
     pub(crate) dht: Option<DhtConfig>,
+    pub(crate) dht_saved: Vec<u8>,
+    /// Where the torrent says that there are nodes of the DHT.
+    pub(crate) dht_nodes: Vec<(String, u16)>,
     /// Whether it announces itself on [`LAN_V4`] and [`LAN_V6`]: sockets 2 and 3.
     pub(crate) lsd: bool,
 }
@@ -139,6 +142,8 @@ impl Default for Setup {
             private: false,
             padding: 0,
             dht: None,
+            dht_saved: Vec::new(),
+            dht_nodes: Vec::new(),
             lsd: false,
         }
     }
@@ -191,7 +196,7 @@ impl Setup {
             session.add_socket(Listener::Peers, addr.parse().expect("an address"));
         }
         if let Some(dht) = self.dht.clone() {
-            session.use_dht(dht, Vec::new());
+            session.use_dht(dht, self.dht_saved.clone());
         }
         if self.lsd {
             for is_ipv4 in [true, false] {
@@ -252,6 +257,7 @@ impl Setup {
         info.push(b'e');
         let mut metainfo = Metainfo::from_info(Bytes::from(info)).expect("a good info dictionary");
         metainfo.trackers.clone_from(&self.trackers);
+        metainfo.nodes.clone_from(&self.dht_nodes);
         metainfo
     }
 }
