@@ -1,5 +1,6 @@
-//! Seeded fuzzing of a session through its driver contract: random peers, random bytes, a random
-//! disk and a random clock. The world asserts after every turn that reads are offered room, that
+//! Seeded fuzzing of a session through its driver contract: random peers, nodes of the DHT and
+//! trackers, random bytes, a random disk and a random clock; of some torrents only the info-hash is
+//! known at first. The world asserts after every turn that reads are offered room, that
 //! loops end and that the session's invariants hold; here it is asserted that queues stay within
 //! their bounds, that what the session says can be decoded, that every frame comes home, and that a
 //! seed replays to the same run.
@@ -13,12 +14,18 @@ mod common;
 mod servers;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
-use swarmloop::id::{BLOCK_LEN, Block, PieceIndex};
-use swarmloop::proto::extended;
+use swarmloop::dht::DhtConfig;
+use swarmloop::id::{BLOCK_LEN, Block, NodeId, PieceIndex};
+use swarmloop::proto::extended::{self, Extension};
 use swarmloop::proto::handshake::encode;
-use swarmloop::proto::message::Message;
+use swarmloop::proto::krpc::{self, AnnouncedPort, Body, Message, Method, Refusal, Reply, Want};
+use swarmloop::proto::message::Message as PeerMessage;
+use swarmloop::proto::ut_metadata::{self, MetadataMessage};
 use swarmloop::rng::Rng;
+use swarmloop::session::NewTorrent;
+use swarmloop::session::io::{Event, Mode};
 use swarmloop::time::Duration;
 
 use common::{EXTENDED, FAST, PLAIN, Remote, Said, Setup, World, bitfield, bytes_of, peer_id};
@@ -36,6 +43,8 @@ struct Walk {
     remotes: Vec<Remote>,
     /// What each remote was asked for and has not answered.
     asked: Vec<(Remote, Block)>,
+    /// The blocks of the metadata that each remote was asked for and has not answered.
+    wishes: Vec<(Remote, u32)>,
     /// The rest of blocks of which a part was sent; until it is, its remote says nothing else.
     halves: Vec<(Remote, Vec<u8>)>,
     streams: Vec<Remote>,
@@ -51,15 +60,20 @@ fn setup(rng: &mut Rng) -> Setup {
     let peers = (1..=rng.below(4)).map(|last| (format!("10.9.9.{last}"), 6881)).collect();
     let trackers = vec![vec!["http://one.example/announce".to_owned()]];
     let trackers = if rng.below(3) == 0 { trackers } else { Vec::new() };
-    Setup { have, trackers, peers, ..Setup::default() }
-        .pieces(pieces)
-        .piece_blocks(piece_blocks)
-        .config(|config| {
+    let magnet = (rng.below(3) == 0).then(|| vec![("10.9.8.7".to_owned(), 6881)]);
+    let private = rng.below(4) == 0;
+    let padding = [0, 20_000, 40_000][rng.below(3)];
+    let dht = (rng.below(2) == 0).then(DhtConfig::default);
+    let dht_nodes = vec![("10.9.7.1".to_owned(), 6881), ("node.example".to_owned(), 1)];
+    let of_torrent = Setup { magnet, private, padding, dht, dht_nodes, ..Setup::default() };
+    Setup { have, trackers, peers, ..of_torrent }.pieces(pieces).piece_blocks(piece_blocks).config(
+        |config| {
             config.pool_bytes = pool;
             config.unchoke_slots = 1 + rng.below(3);
             config.max_peers = 12;
             config.max_queued_requests = 50;
-        })
+        },
+    )
 }
 
 impl Walk {
@@ -73,6 +87,7 @@ impl Walk {
             rng,
             remotes: Vec::new(),
             asked: Vec::new(),
+            wishes: Vec::new(),
             halves: Vec::new(),
             streams: Vec::new(),
             log: String::new(),
@@ -83,13 +98,14 @@ impl Walk {
         for _ in 0..STEPS {
             self.step();
             self.listen();
+            self.go_on();
             self.check();
         }
         self.end()
     }
 
     fn step(&mut self) {
-        match self.rng.below(28) {
+        match self.rng.below(32) {
             0 | 1 => self.join(),
             2 => self.stranger(),
             3..=9 => self.talk(),
@@ -109,6 +125,8 @@ impl Walk {
             21 => self.dial(),
             22 | 23 => self.pace(),
             24 => self.finish(),
+            25..=27 => self.answer_wish(),
+            28 => self.node(),
             _ => self.track(),
         }
     }
@@ -146,10 +164,10 @@ impl Walk {
         let mut bytes = self.handshake();
         match self.rng.below(4) {
             0 if bytes[27] != 0 => {
-                bytes.extend(bytes_of(&[Message::HaveAll, Message::Unchoke]));
+                bytes.extend(bytes_of(&[PeerMessage::HaveAll, PeerMessage::Unchoke]));
             }
             1 if bytes[27] != 0 => {
-                bytes.extend(bytes_of(&[Message::HaveNone, Message::Interested]));
+                bytes.extend(bytes_of(&[PeerMessage::HaveNone, PeerMessage::Interested]));
             }
             0..=2 => {
                 let len = self.world.geometry.pieces().div_ceil(8) as usize;
@@ -158,7 +176,7 @@ impl Walk {
                 self.rng.fill(&mut bits);
                 *bits.last_mut().expect("a piece") &= u8::MAX << spare;
                 bytes.extend(bitfield(&bits));
-                bytes.extend(bytes_of(&[Message::Unchoke, Message::Interested]));
+                bytes.extend(bytes_of(&[PeerMessage::Unchoke, PeerMessage::Interested]));
             }
             _ => {}
         }
@@ -194,30 +212,33 @@ impl Walk {
     }
 
     /// A message that this remote may send, or, if it is wild, any.
-    fn message(&mut self, wild: bool) -> Message {
+    fn message(&mut self, wild: bool) -> PeerMessage {
         let piece = PieceIndex(self.rng.below_u32(self.world.geometry.pieces()));
         match self.rng.below(if wild { 40 } else { 34 }) {
-            0 => Message::KeepAlive,
-            1 => Message::Choke,
-            2..=8 => Message::Unchoke,
-            9..=13 => Message::Interested,
-            14 => Message::NotInterested,
-            15..=18 => Message::Have(piece),
-            19..=30 => Message::Request(self.block(wild)),
-            31 | 32 => Message::Cancel(self.block(wild)),
-            33 => Message::Port(1),
-            34 => Message::SuggestPiece(piece),
-            35 | 36 => Message::AllowedFast(piece),
-            37 => Message::RejectRequest(self.block(wild)),
-            38 => Message::HaveAll,
-            _ => Message::HaveNone,
+            0 => PeerMessage::KeepAlive,
+            1 => PeerMessage::Choke,
+            2..=8 => PeerMessage::Unchoke,
+            9..=13 => PeerMessage::Interested,
+            14 => PeerMessage::NotInterested,
+            15..=18 => PeerMessage::Have(piece),
+            19..=30 => PeerMessage::Request(self.block(wild)),
+            31 | 32 => PeerMessage::Cancel(self.block(wild)),
+            33 => PeerMessage::Port(1),
+            34 => PeerMessage::SuggestPiece(piece),
+            35 | 36 => PeerMessage::AllowedFast(piece),
+            37 => PeerMessage::RejectRequest(self.block(wild)),
+            38 => PeerMessage::HaveAll,
+            _ => PeerMessage::HaveNone,
         }
     }
 
     /// An extended message, well formed or not.
     fn extended(&mut self) -> Vec<u8> {
         let number = self.rng.below_u32(4);
+        let len = self.world.metainfo.info.len();
         let bodies = [
+            format!("d1:md11:ut_metadatai2ee13:metadata_sizei{len}ee"),
+            format!("d1:md11:ut_metadatai2ee13:metadata_sizei{len}ee"),
             format!("d1:md11:lt_donthavei4e11:ut_metadatai2ee4:reqqi{number}e1:v3:abce"),
             format!("d13:metadata_sizei{number}e11:upload_onlyi{}ee", number & 1),
             format!("d8:msg_typei{number}e5:piecei{number}ee"),
@@ -237,7 +258,7 @@ impl Walk {
         let Some(remote) = self.pick() else { return };
         let wild = self.rng.below(25) == 0;
         let count = 1 + self.rng.below(30);
-        let messages: Vec<Message> = (0..count).map(|_| self.message(wild)).collect();
+        let messages: Vec<PeerMessage> = (0..count).map(|_| self.message(wild)).collect();
         let mut bytes = bytes_of(&messages);
         if self.rng.below(4) == 0 {
             bytes.extend(self.extended());
@@ -265,7 +286,7 @@ impl Walk {
             match self.rng.below(30) {
                 0 => self.world.give_spoiled(remote, block),
                 1 => self.world.give(remote, &[block, block]),
-                2 => self.world.say(remote, &[Message::RejectRequest(block)]),
+                2 => self.world.say(remote, &[PeerMessage::RejectRequest(block)]),
                 3 | 4 => {
                     let cut = self.rng.below(bytes.len());
                     self.world.send(remote, &bytes[..cut]);
@@ -277,11 +298,84 @@ impl Walk {
         }
     }
 
+    /// Answers a request for metadata: rightly, wrongly, for another block, or with a refusal.
+    fn answer_wish(&mut self) {
+        if self.wishes.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.wishes.len());
+        let (remote, block) = self.wishes.remove(at);
+        let mut info = self.world.metainfo.info.to_vec();
+        let (mut out, id) = (Vec::new(), Extension::Metadata.id());
+        match self.rng.below(12) {
+            0 => {
+                let at = self.rng.below(info.len());
+                info[at] ^= 1;
+                ut_metadata::encode_data(id, block, &info, &mut out);
+            }
+            1 => {
+                info.truncate(self.rng.below(info.len()));
+                if ut_metadata::blocks_of(u32::try_from(info.len()).expect("short")) > block {
+                    ut_metadata::encode_data(id, block, &info, &mut out);
+                }
+            }
+            2 => ut_metadata::encode_data(id, 0, &info, &mut out),
+            3 | 4 => ut_metadata::encode_reject(id, block, &mut out),
+            _ => ut_metadata::encode_data(id, block, &info, &mut out),
+        }
+        self.world.send(remote, &out);
+    }
+
+    /// A node of the DHT, or who says that he is one: an answer, a query, or noise.
+    fn node(&mut self) {
+        let (from, asked) = match self.world.datagrams.pop_front() {
+            Some((route, bytes)) => (route.remote, bytes),
+            None => (SocketAddr::from(([10, 9, 7, 1], 6881)), Vec::new()),
+        };
+        let id = NodeId([u8::try_from(self.rng.below(200)).expect("small"); 20]);
+        let mut out = Vec::new();
+        let (info_hash, want) = (self.world.info_hash, Want { v4: true, v6: true });
+        let port = AnnouncedPort::Implied(1);
+        let body = match krpc::parse(&asked).map(|it| it.body) {
+            Ok(Body::Query { .. }) if self.rng.below(4) > 0 => {
+                let values = vec![SocketAddr::from(([10, 9, 9, 9], 6881))];
+                Body::Reply(Reply { values, token: Some(b"token"), ..Reply::empty(id) })
+            }
+            Ok(Body::Query { .. }) => Body::Error(Refusal { code: 202, words: b"no" }),
+            Ok(Body::Reply(Reply { token: Some(token), .. })) => {
+                let method = Method::AnnouncePeer { info_hash, port, token };
+                Body::Query { id, method }
+            }
+            _ => Body::Query { id, method: Method::GetPeers { info_hash, want } },
+        };
+        let transaction = krpc::parse(&asked).map_or(&b"t"[..], |it| it.transaction);
+        Message { transaction, version: None, seen_at: Some(from), read_only: false, body }
+            .write(&mut out);
+        if self.rng.below(8) == 0 {
+            let at = self.rng.below(out.len());
+            out[at] ^= 1 << self.rng.below(8);
+        }
+        self.world.datagram(from, &out);
+    }
+
+    /// The application goes on with a torrent of which it was told the metadata.
+    fn go_on(&mut self) {
+        let told = |event: &Event| matches!(event, Event::Metadata { .. });
+        if self.world.events.iter().any(told) {
+            let mode = Mode::Download { overwrite: false };
+            let new = NewTorrent::new(self.world.metainfo.clone(), "/downloads".into(), mode);
+            let added = self.world.session.add_torrent(new, self.world.now);
+            assert_eq!(added, Ok(self.world.torrent), "it keeps its name");
+            self.world.settle();
+        }
+    }
+
     /// What only a remote with BEP 6 may say; others are closed for it.
     fn allow(&mut self) {
         let Some(remote) = self.pick() else { return };
         let piece = PieceIndex(self.rng.below_u32(self.world.geometry.pieces()));
-        self.world.say(remote, &[Message::SuggestPiece(piece), Message::AllowedFast(piece)]);
+        self.world
+            .say(remote, &[PeerMessage::SuggestPiece(piece), PeerMessage::AllowedFast(piece)]);
     }
 
     fn noise(&mut self) {
@@ -352,14 +446,24 @@ impl Walk {
     fn listen(&mut self) {
         for remote in self.remotes.clone() {
             for said in self.world.hear(remote) {
-                if let Said::Message(Message::Request(block)) = said {
-                    assert!(self.world.geometry.is_block(block), "{block:?} is no block");
-                    self.asked.push((remote, block));
+                match said {
+                    Said::Message(PeerMessage::Request(block)) => {
+                        assert!(self.world.geometry.is_block(block), "{block:?} is no block");
+                        self.asked.push((remote, block));
+                    }
+                    Said::Extended(2, body) => {
+                        if let Ok(MetadataMessage::Request(block)) = MetadataMessage::decode(&body)
+                        {
+                            self.wishes.push((remote, block));
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
         let world = &self.world;
         self.asked.retain(|(remote, _)| world.is_open(*remote));
+        self.wishes.retain(|(remote, _)| world.is_open(*remote));
         self.halves.retain(|(remote, _)| world.is_open(*remote));
     }
 
