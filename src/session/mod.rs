@@ -39,6 +39,7 @@ mod torrents;
 pub mod trace;
 mod turn;
 mod turnover;
+mod twins;
 mod udp_trackers;
 mod vantage;
 pub mod wheel;
