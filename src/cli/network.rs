@@ -113,14 +113,18 @@ pub(crate) fn config(args: &NetworkArgs) -> Config {
 }
 
 /// Returns the addresses and the interface that traffic is bound to: an address of a family,
-/// whatever it is, if only that family is to be used.
+/// whatever it is, if only that family is to be used. One of them may be a setting and the other
+/// typed: whatever says by which way traffic leaves holds.
 fn bind(args: &NetworkArgs) -> (Vec<IpAddr>, Option<String>) {
-    match (args.ipv4, args.ipv6, &args.bind) {
-        (true, _, _) => (vec![Ipv4Addr::UNSPECIFIED.into()], None),
-        (_, true, _) => (vec![Ipv6Addr::UNSPECIFIED.into()], None),
-        (.., Some(Bind::Address(addr))) => (vec![*addr], None),
-        (.., Some(Bind::Interface(name))) => (Vec::new(), Some(name.clone())),
-        (.., None) => (Vec::new(), None),
+    let of_family = match (args.ipv4, args.ipv6) {
+        (true, _) => Some(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        (_, true) => Some(Ipv6Addr::UNSPECIFIED.into()),
+        (false, false) => None,
+    };
+    match &args.bind {
+        Some(Bind::Address(addr)) => (vec![*addr], None),
+        Some(Bind::Interface(name)) => (of_family.into_iter().collect(), Some(name.clone())),
+        None => (of_family.into_iter().collect(), None),
     }
 }
 
@@ -131,7 +135,9 @@ pub(crate) fn egress(args: &NetworkArgs, ui: &mut Ui) -> Result<Egress, Failure>
     let egress = Egress::new(&addrs, interface.as_deref())
         .map_err(|error| Failure::start(&ClientError::Bind(error), "--port"))?;
     for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+        let is_unwanted = if is_ipv4 { args.ipv6 } else { args.ipv4 };
         if let Some(name) = &interface
+            && !is_unwanted
             && !egress.speaks(is_ipv4)
         {
             let name = Escaped(name);
@@ -301,7 +307,17 @@ mod tests {
         let named = NetworkArgs { bind: Some(addr), ..none.clone() };
         assert_eq!(bound(&named), expected("127.0.0.2", ""));
         let interface = Some(Bind::Interface("tun0".to_owned()));
-        assert_eq!(bound(&NetworkArgs { bind: interface, ..none }), expected("", "tun0"));
+        let tun0 = NetworkArgs { bind: interface, ..none };
+        assert_eq!(bound(&tun0), expected("", "tun0"));
+        // With a family from the settings, or the other way round.
+        for (args, addrs, interface) in [
+            (NetworkArgs { ipv4: true, ..tun0.clone() }, "0.0.0.0", "tun0"),
+            (NetworkArgs { ipv6: true, ..tun0 }, "::", "tun0"),
+            (NetworkArgs { ipv4: true, ..named.clone() }, "127.0.0.2", ""),
+            (NetworkArgs { ipv6: true, ..named }, "127.0.0.2", ""),
+        ] {
+            assert_eq!(bound(&args), expected(addrs, interface));
+        }
     }
 
     #[test]
