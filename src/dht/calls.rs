@@ -27,8 +27,8 @@ pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_STALL: Duration = Duration::from_secs(1);
 /// After which time at the least, however fast the others answer.
 const MIN_STALL: Duration = Duration::from_millis(200);
-/// Queries that wait at once: beyond what the lookups of [`super::MAX_LOOKUPS`] and the upkeep have
-/// under way, each of some 120 bytes.
+/// Queries that wait at once: beyond what [`super::MAX_SEARCHES_AT_ONCE`] lookups of each family
+/// and the upkeep have under way, each of some 120 bytes.
 pub(super) const MAX_CALLS: usize = 1_024;
 
 /// A transaction id: 32 bits that cannot be guessed, for an address that must be right as well.
