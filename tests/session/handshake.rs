@@ -8,7 +8,7 @@ use swarmloop::proto::message::Message;
 use swarmloop::session::io::{Event, Phase};
 use swarmloop::time::Duration;
 
-use crate::common::{FAST, PLAIN, Said, Setup, World, bitfield, peer_id};
+use crate::common::{FAST, PLAIN, Remote, Said, Setup, World, bitfield, peer_id};
 
 const PEER: (&str, u16) = ("10.9.9.9", 6881);
 
@@ -214,6 +214,35 @@ fn a_second_connection_in_the_same_direction_is_a_duplicate() {
     assert_eq!(world.closed_with(second).as_deref(), Some(text));
 }
 
+/// Hosts of both families dial each other, or one dials both addresses of the other. Each end
+/// hears the handshakes in an order of its own; both must keep the same connection.
+#[test]
+fn of_connections_over_both_families_both_ends_keep_the_same_one() {
+    let v6: SocketAddr = "[2001:db8::9]:40000".parse().expect("an address");
+    let (low, high) = (PeerId(*b"-AA0000-000000000000"), PeerId(*b"-ZZ0000-000000000000"));
+    for v6_first in [true, false] {
+        let kept = |world: &mut World, over_v4: Remote, id: PeerId| {
+            let over_v6 = world.knock(v6).expect("welcome");
+            let handshake = encode(FAST, world.info_hash, id);
+            let both = if v6_first { [over_v6, over_v4] } else { [over_v4, over_v6] };
+            both.iter().for_each(|remote| world.send(*remote, &handshake));
+            let open = [over_v4, over_v6].map(|remote| world.is_open(remote));
+            assert_eq!((world.status().peers, world.status().half_open), (1, 0), "{open:?}");
+            open[0]
+        };
+        // We have dialled the one over IPv4: it stays if we have the lower id.
+        for (id, stays) in [(low, false), (high, true)] {
+            let mut world = dialling();
+            let over_v4 = world.answer_dial();
+            assert_eq!(kept(&mut world, over_v4, id), stays, "IPv6 first: {v6_first}");
+        }
+        // They have dialled both: the one over IPv4 stays.
+        let mut world = World::leech();
+        let over_v4 = world.accept();
+        assert!(kept(&mut world, over_v4, low), "IPv6 first: {v6_first}");
+    }
+}
+
 #[test]
 fn another_protocol_is_closed_at_its_first_byte() {
     let mut world = World::seed();
@@ -342,6 +371,12 @@ fn a_stranger_with_the_id_of_a_peer_takes_its_place_from_the_same_address_only()
     world.send(thief, &encode(FAST, world.info_hash, id));
     assert!(world.is_open(seed));
     let refused = "closed: already connected to this peer";
+    assert_eq!(world.closed_with(thief).as_deref(), Some(refused));
+    // Nor from one of the other family, unless both have just come.
+    world.advance_s(10);
+    let thief = world.knock("[2001:db8::9]:1".parse().expect("an address")).expect("welcome");
+    world.send(thief, &encode(FAST, world.info_hash, id));
+    assert!(world.is_open(seed));
     assert_eq!(world.closed_with(thief).as_deref(), Some(refused));
 }
 
