@@ -28,7 +28,9 @@ impl Peer {
         now: Instant,
     ) -> Result<Option<PeerEvent>, PeerError> {
         let first = !self.first_message_seen;
-        self.first_message_seen |= message != Message::KeepAlive;
+        // Who looks for metadata names his node long before he can say what he has.
+        let says_something = !matches!(message, Message::KeepAlive | Message::Port(_));
+        self.first_message_seen |= says_something;
         let fast_message = matches!(
             message,
             Message::SuggestPiece(_)

@@ -218,6 +218,14 @@ fn peers_are_told_the_port_of_our_node_and_theirs_is_asked() {
 }
 
 #[test]
+fn who_looks_for_metadata_names_his_node_before_he_can_say_that_he_has_nothing() {
+    let mut world = Setup { have: vec![0], ..setup() }.build();
+    let leech = world.join(DHT);
+    world.say(leech, &[PeerMessage::Port(4_000), PeerMessage::HaveNone, PeerMessage::Interested]);
+    assert!(world.is_open(leech), "{:?}", world.closed_with(leech));
+}
+
+#[test]
 fn who_offers_no_node_is_told_of_none() {
     let mut world = setup().build();
     let (remote, said) = world.joined(crate::common::FAST);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use swarmloop::dht::{DhtConfig, MAX_IDLE_QUERIES_PER_MIN};
+use swarmloop::peer::error::PeerError;
 use swarmloop::session::io::Event;
 use swarmloop::sim::{AddOptions, HostId, HostOptions, Sim, SimOptions, Source};
 
@@ -52,6 +53,13 @@ fn a_magnet_without_trackers_downloads_through_the_dht_of_twenty_sessions() {
         let status = sim.torrent(leecher, ONLY).unwrap();
         assert!(status.dht.is_some_and(|dht| dht.is_joined && dht.nodes >= 8), "{status:?}");
         assert_eq!(joined(&sim, leecher), 1, "it stays while its files are looked at");
+        for host in [leecher, seeder] {
+            let misbehaved = |event: &Event| {
+                matches!(event, Event::PeerClosed { error: PeerError::Misbehaved(_), .. })
+            };
+            let seen = sim.events(host).find(|event| misbehaved(event));
+            assert!(seen.is_none(), "seed {seed}: {seen:?}");
+        }
     }
 }
 
