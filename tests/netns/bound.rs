@@ -9,14 +9,19 @@ use std::{
 
 use swarmloop::client::RateLimits;
 
-use crate::{netns, site::Site, wait::eventually, witness::RESET};
+use crate::{
+    netns,
+    site::Site,
+    wait::eventually,
+    witness::{RESET, UNREACHABLE},
+};
 
-/// What has left by the open way, without resets: those that the kernel itself sends to whoever
-/// still speaks to a connection that is closed, go by the routes, for no socket is there any more
-/// that could be bound.
+/// What has left by the open way, without what the kernel itself sends to whoever still speaks to
+/// a connection or port that is closed: it goes by the routes, for no socket is there any more that
+/// could be bound.
 fn leaked(site: &Site) -> Vec<String> {
     let mut seen = site.open.seen();
-    seen.retain(|packet| !packet.ends_with(RESET));
+    seen.retain(|packet| !packet.ends_with(RESET) && !packet.ends_with(UNREACHABLE));
     seen
 }
 
@@ -55,7 +60,31 @@ fn nothing_leaves_by_another_interface_than_the_bound_one() {
     assert!(after.announces_udp >= before.announces_udp + 8, "{after:?}");
 }
 
-/// That the test above can fail.
+#[test]
+fn the_dht_has_no_other_way_than_the_bound_interface_either() {
+    if !netns::have() {
+        return;
+    }
+    let site = Site::new();
+    let tunnel = site.client.links()[1].clone();
+    let addrs = [IpAddr::from(tunnel.v4), tunnel.v6.into()];
+    // Each at a port of its own: the seed lets an address rest with which it was connected.
+    let binds = ["eth1", &addrs[0].to_string(), &addrs[1].to_string()];
+    for (bind, port) in binds.into_iter().zip(["7000", "7001", "7002"]) {
+        let (code, said) = run(&mut site.find("out", &["--bind", bind, "--port", port]));
+        assert_eq!((code, site.is_complete("out")), (Some(0), true), "{bind}: {said}");
+        assert_eq!(leaked(&site), [""; 0], "{bind}");
+        assert_ne!(site.tunnel.seen(), [""; 0], "{bind}");
+        let asked_by = site.names.asked_by();
+        assert!(!asked_by.is_empty() && asked_by.iter().all(|ip| addrs.contains(ip)), "{bind}");
+        site.forget("out");
+    }
+    let (code, said) = run(&mut site.find("out", &["--port", "7003"]));
+    assert_eq!((code, site.is_complete("out")), (Some(0), true), "{said}");
+    assert_ne!(leaked(&site), [""; 0], "without it, everything goes there");
+}
+
+/// That the first test can fail.
 #[test]
 fn without_bind_all_of_it_goes_the_other_way() {
     if !netns::have() {

@@ -23,7 +23,8 @@ use std::{
 use bytes::Bytes;
 use swarmloop::{
     client::{AddTorrent, Client, ClientConfig, Mode},
-    id::TorrentId,
+    dht::DhtConfig,
+    id::{InfoHash, TorrentId},
     proto::metainfo::Metainfo,
     tracker_server::ServerCounters,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Site {
     pub(crate) names: NameServer,
     tracker: Client,
     _fronts: [Front; 2],
+    info_hash: InfoHash,
     content: Vec<u8>,
     pub(crate) client: Node,
     // Listened to before the namespaces go.
@@ -94,6 +96,7 @@ impl Site {
         let file = torrent::of_one_file("file", &content, 16_384);
         fs::write(folder.path().join("file.torrent"), &file).unwrap();
         let metainfo = Metainfo::parse(&Bytes::from(file)).unwrap();
+        let info_hash = metainfo.info_hash;
         let from = folder.path().join("seed");
         let seeding = seed.add_torrent(AddTorrent::new(metainfo, from, Mode::Seed)).unwrap();
         let names = server.within(NameServer::start);
@@ -105,6 +108,7 @@ impl Site {
             names,
             tracker,
             _fronts: fronts,
+            info_hash,
             content,
             client,
             open: witness,
@@ -128,6 +132,20 @@ impl Site {
             command.args(["--peer", &SocketAddr::new(ip, SEED_PORT).to_string()]);
         }
         command.args(args).env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
+        command
+    }
+
+    /// A `get` in the client's namespace that knows no more than the info-hash, and the seed's node
+    /// of the DHT by its name.
+    pub(crate) fn find(&self, dir: &str, args: &[&str]) -> Command {
+        let mut command = self.client.command("timeout");
+        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
+        command.arg(self.info_hash.to_string()).arg("-d").arg(self.folder.path().join(dir));
+        command.args(["--dht-bootstrap", &format!("{TRACKER_NAME}:{SEED_PORT}")]);
+        command.args(["--no-trackers", "--no-pex"]).args(args);
+        // Which is set for what cargo runs.
+        command.env_remove("SWARMLOOP_NO_DHT");
+        command.env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
         command
     }
 
@@ -177,7 +195,8 @@ fn start_fronts() -> [Front; 2] {
 fn start_seed() -> Client {
     let listen = [IpAddr::from(SERVER_V4), SERVER_V6.into()];
     let listen = listen.map(|ip| SocketAddr::new(ip, SEED_PORT)).to_vec();
-    Client::start(ClientConfig { listen, workers: 1, ..ClientConfig::default() }).unwrap()
+    let dht = Some(DhtConfig::default());
+    Client::start(ClientConfig { listen, dht, workers: 1, ..ClientConfig::default() }).unwrap()
 }
 
 /// A name server for [`TRACKER_NAME`], on both addresses.

@@ -52,6 +52,8 @@ fn describe(frame: &[u8]) -> Option<String> {
     };
     let what = match protocol {
         TCP if is_reset(packet) => RESET.to_owned(),
+        ICMP if packet.get(usize::from(packet[0] & 15) * 4) == Some(&3) => UNREACHABLE.to_owned(),
+        ICMPV6 if packet.get(40) == Some(&1) => UNREACHABLE.to_owned(),
         _ => format!("protocol {protocol}"),
     };
     (!is_of_the_link).then(|| format!("{from} -> {to}, {what}"))
@@ -73,9 +75,13 @@ fn is_reset(packet: &[u8]) -> bool {
 /// How a bare TCP reset is described.
 pub(crate) const RESET: &str = "reset";
 
+/// How word is described that nobody is there (ICMP).
+pub(crate) const UNREACHABLE: &str = "unreachable";
+
 /// The flag of a segment that ends a connection that is not there.
 const RST: u8 = 4;
 
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 
 const AF_PACKET: i32 = 17;
