@@ -106,8 +106,8 @@ fn who_does_not_listen_is_no_contact() {
 fn whoever_names_one_port_after_the_other_is_told_of_at_the_first() {
     let mut world = World::leech();
     let (one, mover) = (join(&mut world, 1_001), join(&mut world, 1_002));
-    let moves: Vec<u8> = (2_000..2_600).flat_map(hello).collect();
-    world.send(mover, &moves);
+    let others: Vec<u8> = (2_000..2_600).flat_map(hello).collect();
+    world.send(mover, &others);
     world.advance_s(70);
     let told = told(&mut world, one);
     let added: Vec<SocketAddr> = told.iter().flat_map(|it| &it.added).map(|it| it.0).collect();
