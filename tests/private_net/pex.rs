@@ -37,18 +37,18 @@ fn rqbit_learns_of_a_seed_from_us() {
 }
 
 #[test]
-fn we_learn_of_a_seed_from_libtorrent() {
-    learn_from(Libtorrent);
+fn libtorrent_tells_us_of_a_seed() {
+    tells_us(Libtorrent);
 }
 
 #[test]
-fn we_learn_of_a_seed_from_rqbit() {
-    learn_from(Rqbit);
+fn rqbit_tells_us_of_a_seed() {
+    tells_us(Rqbit);
 }
 
 /// Transmission cannot be told whom to dial, but tells of those, too, that have dialled it.
 #[test]
-fn we_learn_of_a_seed_from_transmission() {
+fn transmission_tells_us_of_a_seed() {
     let Some(mut swarm) = Swarm::open(Way::Pex, &[Transmission, Swarmloop]) else { return };
     let hub = swarm.hub(Transmission, Payload::Single, &[]);
     let _seed = swarm.seed_that_dials(Swarmloop, Payload::Single, &[&hub]);
@@ -59,7 +59,7 @@ fn we_learn_of_a_seed_from_transmission() {
 /// aria2 tells a peer a minute after it came, of those alone whom it has itself dialled within that
 /// minute: it has to hear of the seed, from a tracker, when the leech is there already.
 #[test]
-fn we_learn_of_a_seed_from_aria2() {
+fn aria2_tells_us_of_a_seed() {
     let Some(mut swarm) = Swarm::open(Way::Pex, &[Aria2, Swarmloop]) else { return };
     swarm.track(Payload::Single);
     let hub = swarm.hub(Aria2, Payload::Single, &[]);
@@ -69,9 +69,9 @@ fn we_learn_of_a_seed_from_aria2() {
     complete_before(&mut swarm, leech, hub);
 }
 
-/// The hub is theirs, and dials the seed: both tell of whom they have dialled, libtorrent at once
-/// and rqbit ten seconds after a peer came. Seed and leech are ours.
-fn learn_from(client: Client) {
+/// The hub is theirs, and dials the seed: both tell of whom they have dialled, rqbit ten seconds
+/// after a peer came. Seed and leech are ours.
+fn tells_us(client: Client) {
     let Some(mut swarm) = Swarm::open(Way::Pex, &[client, Swarmloop]) else { return };
     let payload = Payload::Single;
     let seed = swarm.seed(Swarmloop, payload);

@@ -89,7 +89,8 @@ impl Swarm {
         self.bystanders.push(bystander);
     }
 
-    /// Adds a node that has the content.
+    /// Adds a node that has the content; waits until it can be dialled, for most dial again a
+    /// minute later only.
     pub(crate) fn seed(&mut self, client: Client, payload: Payload) -> Running {
         self.seed_that_dials(client, payload, &[])
     }
@@ -102,7 +103,7 @@ impl Swarm {
         peers: &[&Running],
     ) -> Running {
         let torrent = self.torrent(payload);
-        self.start(client, Role::Seed, &torrent, payload, peers)
+        self.start(client, Role::Seed, &torrent, payload, peers).wait_ready(Role::Seed)
     }
 
     /// Adds a node that knows no more of the content than a magnet link.

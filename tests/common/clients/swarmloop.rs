@@ -40,8 +40,8 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
     let done = match job.role {
         Role::Leech | Role::Creep => Done::Exit,
         Role::Stay => Done::Line(r#""type":"complete""#),
-        // A seed answers while it still checks; listening is all that there is to wait for.
-        Role::Seed | Role::SuperSeed => Done::Ask(Box::new(|_| true)),
+        // It listens before, but hangs up on peers until it has checked.
+        Role::Seed | Role::SuperSeed => Done::Line(r#""state":"seeding""#),
     };
     (process, done)
 }
