@@ -174,7 +174,7 @@ impl Fetch {
             body = encoder.finish().expect("into memory");
         }
         match self.rng.below(3) {
-            0 => head.push_str(&format!("Content-Length: {}\r\n", body.len())),
+            0 => head = format!("{head}Content-Length: {}\r\n", body.len()),
             1 => {
                 head.push_str("Transfer-Encoding: chunked\r\n");
                 let size = 1 + self.rng.below(700);

@@ -108,7 +108,7 @@ fn blocks_of_the_wrong_length_are_not_kept_and_their_sender_rests() {
     let other = data(0, &[&info[..], b"x"].concat());
     let long = {
         let mut body = format!("d8:msg_typei1e5:piecei0e10:total_sizei{len}ee").into_bytes();
-        body.extend_from_slice(&info[..METADATA_BLOCK_LEN as usize + 1]);
+        body.extend_from_slice(&info[..=METADATA_BLOCK_LEN as usize]);
         message(Extension::Metadata, &body)
     };
     for wrong in [short, other, long] {

@@ -117,7 +117,7 @@ fn a_datagram_of_the_greatest_length_names_no_more_peers_than_a_reply() {
 #[test]
 fn a_datagram_of_the_greatest_length_is_no_longer_a_reason_than_a_reply() {
     let (mut world, tracker, transaction) = announced_over_udp();
-    world.datagram(tracker, &jumbo(&[3, transaction], &[b'x'; 65_507]));
+    world.datagram(tracker, &jumbo(&[3, transaction], &vec![b'x'; 65_507]));
     let said = reports(&world).remove(0);
     let most = UDP.len() + " Started refused: ".len() + MAX_REPLY_TEXT;
     assert!(said.contains("refused: xxx") && said.len() <= most, "{} bytes", said.len());
@@ -146,7 +146,8 @@ fn peers_that_are_none_spoil_the_answer_or_are_left_out() {
 
 #[test]
 fn names_of_peers_are_looked_up_a_few_at_a_time_and_lead_nowhere_near() {
-    let peers: String = (0..2_000).map(|n| format!("d2:ip6:n{n:05}4:porti7777ee")).collect();
+    let peer = |n| format!("d2:ip6:n{n:05}4:porti7777ee");
+    let peers: String = (0..2_000).map(peer).collect();
     let (mut world, _) = answered(format!("d8:intervali1800e5:peersl{peers}ee").as_bytes());
     assert_eq!(world.lookups.len(), MAX_REPLY_HOSTS);
     for near in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fe80::1", "0.0.0.0"] {
