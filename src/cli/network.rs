@@ -100,6 +100,7 @@ pub(crate) fn config(args: &NetworkArgs) -> Config {
     set(&mut config.max_half_open, args.max_half_open);
     config.limits = args.limits.in_all();
     config.pex = !args.no_pex;
+    config.user_trackers.clone_from(&args.trackers);
     let times = args.timeouts;
     for (limit, given) in [
         (&mut config.connect_timeout, times.connect_timeout),

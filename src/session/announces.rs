@@ -13,7 +13,8 @@ use crate::stats::Metric;
 use crate::time::{Duration, Instant};
 use crate::torrent::candidates::Source;
 use crate::tracker::{
-    Announce, AnnounceEvent, Progress, Report, Request, TRACKER_STOP_TIMEOUT, TrackerError,
+    Announce, AnnounceEvent, Announcer, Progress, Report, Request, TRACKER_STOP_TIMEOUT,
+    TrackerError,
 };
 
 use super::conns::{Kind, TrackerStream};
@@ -34,6 +35,11 @@ const MAX_ADDRS_TRIED: usize = 4;
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
 
 impl Session {
+    /// Returns who announces a torrent to these trackers; it is stopped.
+    pub(super) fn announcer(&mut self, tiers: &[Vec<String>]) -> Announcer {
+        Announcer::new(tiers, &mut self.work.rng).with_user_trackers(&self.config.user_trackers)
+    }
+
     /// Puts a torrent in line for an announce if one is due, or takes it out if none is any more.
     ///
     /// Thousands of torrents that start together, or end, would open as many streams at once

@@ -95,6 +95,10 @@ pub struct Config {
     /// Addresses of peers that are neither dialled nor let in; `None` for none. Trackers are asked
     /// wherever they are, as by other clients: the user has chosen them.
     pub blocklist: Option<Arc<IpFilter>>,
+    /// Announce URLs that the user has named, for whichever torrents have them: they may lead
+    /// anywhere, while others that lead to this machine must have the path of a tracker
+    /// ([`net_policy`](crate::net_policy::net_policy)).
+    pub user_trackers: Vec<String>,
     /// Addresses that all traffic of the driver leaves from and comes to, the first of each family,
     /// trackers and the look-up of names included; empty for any. An unspecified one allows every
     /// address of its family. The driver keeps to the interface that has the address as well, and
@@ -146,6 +150,7 @@ impl Default for Config {
             peer_id_prefix: *b"-SL0100-",
             trace_records: 0,
             blocklist: None,
+            user_trackers: Vec::new(),
             bind: Vec::new(),
             bind_interface: None,
             dscp: DSCP_LOWER_EFFORT,

@@ -10,7 +10,6 @@ use crate::peer::error::{CloseReason, PeerError};
 use crate::proto::extended::{Hello, MAX_METADATA_LEN};
 use crate::time::Instant;
 use crate::torrent::Torrent;
-use crate::tracker::Announcer;
 
 use super::Session;
 use super::conns::{Conn, Kind};
@@ -80,7 +79,7 @@ impl Session {
         let choices = (self.config.unchoke_slots, self.config.pex);
         let mut torrent = Torrent::seek(id, hash, choices, &mut self.work.ctx(now));
         torrent.candidates.set_vantage(self.vantage);
-        let mut announcer = Announcer::new(&new.trackers, &mut self.work.rng);
+        let mut announcer = self.announcer(&new.trackers);
         announcer.start(now);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, new.info_hash);
         self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
@@ -133,7 +132,7 @@ impl Session {
         if before == urls {
             return;
         }
-        let announcer = Announcer::new(tiers, &mut self.work.rng);
+        let announcer = self.announcer(tiers);
         if self.entry(torrent).is_some_and(|entry| entry.announcing.is_some()) {
             self.give_up_announce(torrent);
         }

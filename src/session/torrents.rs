@@ -17,7 +17,6 @@ use crate::torrent::keep::{Resume, SyncLimits};
 use crate::torrent::phase::{Mode, TorrentEvent};
 use crate::torrent::verify::After;
 use crate::torrent::{Torrent, TorrentParams};
-use crate::tracker::Announcer;
 use crate::wire::frame::{self, Share};
 
 use super::Session;
@@ -125,7 +124,7 @@ impl Session {
         let mut torrent = Torrent::new(params, &self.work.ctx(now));
         torrent.candidates.set_vantage(self.vantage);
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
-        let announcer = Announcer::new(tiers, &mut self.work.rng);
+        let announcer = self.announcer(tiers);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);
         self.torrents.push(Some(Box::new(Entry::new(torrent, announcer, us, now))));
         self.by_hash.insert(info_hash, id);

@@ -88,6 +88,15 @@ impl Tiers {
         Self { trackers }
     }
 
+    /// Takes those that are in `urls` for named by the user.
+    pub(super) fn trust(&mut self, urls: &[String]) {
+        for tracker in self.trackers.iter_mut().filter(|tracker| urls.contains(&tracker.text)) {
+            if let Endpoint::Usable(url) = &mut tracker.endpoint {
+                *url = url.clone().named_by_user();
+            }
+        }
+    }
+
     /// Returns all, first to ask first.
     pub(super) fn as_slice(&self) -> &[Tracker] {
         &self.trackers

@@ -577,3 +577,24 @@ fn without_https_nothing_is_secured() {
     announced(&mut world);
     assert!(world.secured.is_empty());
 }
+
+#[test]
+fn only_a_tracker_that_the_user_has_named_may_be_anything_on_this_machine() {
+    const URL: &str = "http://127.0.0.1:8080/t/key";
+    for is_named in [false, true] {
+        let setup = Setup { trackers: vec![vec![URL.to_owned()]], ..Setup::default() };
+        let setup = setup.config(|config| {
+            config.user_trackers = if is_named { vec![URL.to_owned()] } else { Vec::new() };
+        });
+        let mut world = setup.build();
+        world.resolve(&["127.0.0.1"]);
+        assert_eq!(world.dials.len(), usize::from(is_named));
+        if is_named {
+            let stream = world.answer_dial();
+            assert!(world.text(stream).starts_with("GET /t/key?info_hash="));
+            // What it redirects to is its word, and not the user's.
+            world.send(stream, b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/other\r\n\r\n");
+            assert!(world.dials.is_empty());
+        }
+    }
+}
