@@ -4,9 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use swarmloop::proto::metainfo::{Edit, Metainfo};
-use swarmloop::proto::url::AnnounceUrl;
 use swarmloop::text::Escaped;
 
+use super::args::create::announce_url;
 use super::args::edit::EditArgs;
 use super::exit::{Exit, Failure};
 use super::input::{self, bad_torrent, escaped_path};
@@ -90,7 +90,7 @@ fn trackers(
     for pair in args.replace.chunks_exact(2) {
         for url in tiers.iter_mut().flatten() {
             *url = url.replace(&pair[0], &pair[1]);
-            AnnounceUrl::parse(url).map_err(|error| {
+            announce_url(url).map_err(|error| {
                 let message = format!("'{}' would be no announce URL: {error}", Escaped(url));
                 Failure::new(Exit::Usage, "bad_url", message)
             })?;

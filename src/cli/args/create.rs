@@ -156,12 +156,22 @@ const MIN_PIECE_LEN: u32 = 16 << 10;
 
 /// Reads announce URLs with commas between them.
 pub(super) fn tier(text: &str) -> Result<Tier, String> {
-    let url = |url: &str| match AnnounceUrl::parse(url) {
-        Ok(_) => Ok(url.trim().to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    text.split(',').map(url).collect::<Result<Vec<_>, _>>().map(Tier)
+    text.split(',').map(announce_url).collect::<Result<Vec<_>, _>>().map(Tier)
 }
+
+/// Reads an announce URL that somebody could announce to, if not this program.
+pub(crate) fn announce_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    AnnounceUrl::parse(text).map_err(|error| error.to_string())?;
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    if ANNOUNCE_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return Ok(text.to_owned());
+    }
+    Err("a tracker's URL begins with udp://, http://, https://, ws:// or wss://".to_owned())
+}
+
+/// Schemes of announce URLs: BEP 15, BEP 3, and those of `WebTorrent`.
+const ANNOUNCE_SCHEMES: [&str; 5] = ["udp", "http", "https", "ws", "wss"];
 
 /// Reads the URL of a web seed (BEP 19), which servers of HTTP and FTP can be.
 pub(super) fn web_seed(text: &str) -> Result<String, String> {
@@ -235,7 +245,10 @@ mod tests {
     fn urls_are_checked() {
         let urls = |urls: &[&str]| Tier(urls.iter().map(|url| (*url).to_owned()).collect());
         assert_eq!(tier("udp://a:1, http://b/x"), Ok(urls(&["udp://a:1", "http://b/x"])));
-        for text in ["", "a", "http://a,", "http://a/%0a", "http://"] {
+        assert!(tier("WSS://a/x,https://b").is_ok());
+        for text in
+            ["", "a", "http://a,", "http://a/%0a", "http://", "ftp://a/x", "udp://a:1,x://b"]
+        {
             assert!(tier(text).is_err(), "{text}");
         }
         assert!(web_seed("HTTPS://h/a b").is_ok());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueHint;
-use swarmloop::proto::url::AnnounceUrl;
+use swarmloop::proto::url::{AnnounceUrl, Scheme};
 use swarmloop::reactor::net::MAX_DSCP;
 use swarmloop::reactor::tls::parse_ca;
 use swarmloop::session::config::DSCP_LOWER_EFFORT;
@@ -236,7 +236,12 @@ const MAX_CA_FILE: u64 = 4 << 20;
 
 /// Reads the URL of a tracker.
 pub(super) fn tracker(text: &str) -> Result<String, String> {
-    AnnounceUrl::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+    match AnnounceUrl::parse(text) {
+        Ok(url) if url.scheme().is_supported() => Ok(text.to_owned()),
+        Ok(url) if url.scheme() == Scheme::Https => Err("this build has no TLS".to_owned()),
+        Ok(_) => Err("a tracker is asked by udp://, http:// or https://".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Reads `host:port`, `1.2.3.4:port` or `[2001:db8::1]:port`.
