@@ -93,7 +93,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let mut ui = Ui::on_process(&cli.output, &Surroundings::of_process());
     let result = ui.open_log(&cli.log, parsed.name()).and_then(|()| run(&parsed, &mut ui));
     let exit = result.unwrap_or_else(|failure| {
-        ui.error(&failure, None);
+        ui.fail(&failure);
         failure.exit
     });
     ui.summary(exit).into()

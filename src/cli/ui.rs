@@ -367,6 +367,15 @@ impl Ui {
         self.error(failure, Some(id));
     }
 
+    /// Tells why the run as a whole failed; if it came to no torrent, the one that it was for did.
+    /// Wrong usage is about none.
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        let json::Counts { ok, failed, interrupted } = self.counts;
+        let is_first = ok + failed + interrupted == 0;
+        self.counts.failed += usize::from(is_first && failure.exit != Exit::Usage);
+        self.error(failure, None);
+    }
+
     /// Counts a torrent that neither came through nor failed before the run ended.
     pub(crate) fn count_interrupted(&mut self) {
         self.counts.interrupted += 1;
