@@ -305,7 +305,11 @@ impl Watch {
         let is_all_done =
             self.lost.is_empty() && !self.is_finishing() && self.roster.all().iter().all(is_done);
         match end {
-            End::Finished => Exit::worst(self.lost.iter().copied().chain(self.roster.failures())),
+            End::Finished => {
+                let lost_data = self.has_lost_data().then_some(Exit::Failed);
+                let lost = self.lost.iter().copied().chain(lost_data);
+                Exit::worst(lost.chain(self.roster.failures()))
+            }
             End::Stopped(_) if self.has_lost_data() => Exit::Failed,
             End::Stopped(_) | End::OutputClosed if is_all_done => Exit::Success,
             End::Stopped(exit) => exit,

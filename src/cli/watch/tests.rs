@@ -168,6 +168,7 @@ fn lost_pieces_are_told_at_intervals_and_fail_a_seed() {
             "swarmloop: error: cannot read \"top/a\": input/output error. \
              1 piece is not served any more; 39.2% is verified and kept\n"
         );
+        assert_eq!(watch.exit(End::Finished), Exit::Failed, "though its goal was met");
         let (_, ended, ..) = play(watch, &script, signals, &quiet());
         assert_eq!(ended, exit);
     }
