@@ -122,6 +122,74 @@ fn sites_that_have_nothing_or_mean_no_good_are_told_apart() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// A site that answers nobody before so many have asked at one time.
+fn patient_site(together: usize, answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        loop {
+            let streams = (0..together).map(|_| listener.accept().map(|(stream, _)| stream));
+            let Ok(mut streams) = streams.collect::<Result<Vec<_>, _>>() else { return };
+            for stream in &mut streams {
+                let (mut request, mut byte) = (Vec::new(), [0]);
+                while !request.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                    request.push(byte[0]);
+                }
+                let _ = stream.write_all(&answer);
+            }
+        }
+    });
+    format!("http://{addr}")
+}
+
+#[test]
+fn the_urls_of_a_list_are_fetched_eight_at_a_time_and_told_in_order() {
+    let (folder, torrent) = stage();
+    let url = patient_site(8, ok(&torrent));
+    // The same torrent 16 times, and one by its file in between.
+    let mut list: Vec<String> = (0..16).map(|n| format!("{url}/{n}.torrent")).collect();
+    list.insert(3, "a.torrent".to_owned());
+    list.insert(9, "http://me:secret@h/x".to_owned());
+    fs::write(folder.path().join("list"), list.join("\n")).unwrap();
+    let output = swarmloop(folder.path(), &["get", "-i", "list", "-l"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told.len(), 17, "{told:?}");
+    for (line, named) in told.iter().zip(&list[1..]) {
+        assert!(line.contains(&format!("'{named}'")), "{line} is not about {named}");
+    }
+}
+
+#[test]
+fn a_signal_during_a_fetch_ends_the_run_with_a_summary() {
+    let (folder, _) = stage();
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let url = format!("http://{}/x.torrent", listener.local_addr().unwrap());
+    for command in ["get", "seed", "show"] {
+        let child = Command::new(env!("CARGO_BIN_EXE_swarmloop"))
+            .args([command, &url, "--json"])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _asking = listener.accept().unwrap();
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{command} {output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let summary = r#"{"type":"summary","ok":0,"failed":1,"#;
+        assert!(said.lines().last().unwrap().starts_with(summary), "{command} {said}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("interrupted"), "{error}");
+    }
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn over_https_the_certificate_must_be_trusted() {

@@ -39,7 +39,12 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     network::egress(&args.network, ui)?;
     let arguments = list::arguments(&args.torrents, &args.input_file)?;
     check_flags(args, arguments.len())?;
-    let (torrents, sought, lost) = load_all(&arguments, args, ui);
+    let route = Route::from(&args.network);
+    let fetcher = Fetcher::new(&route).stopping_within(args.network.stop_timeout);
+    let (torrents, sought, lost) = load_all(&arguments, args, &fetcher, ui);
+    if let Some(stopped @ Exit::Signal(_)) = lost.last() {
+        return Ok(*stopped);
+    }
     if args.files.list {
         let listed = torrents.iter();
         let listed = listed.map(|(id, torrent, selection)| (*id, &torrent.metainfo, selection));
@@ -50,7 +55,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         return Ok(Exit::worst(lost));
     }
     network::warn(&args.network, ui);
-    let signals = network::listen_for_signals(&args.network)?;
+    let signals = fetcher.into_signals()?;
     let title = title(&torrents, &sought);
     let downloads: Vec<Download> = torrents
         .into_iter()
@@ -164,18 +169,18 @@ fn name(
 }
 
 /// Reads everything that was named; returns what is here, with its numbers and what is wanted of
-/// it, what is to be looked for, and how the rest ended.
+/// it, what is to be looked for, and how the rest ended: after a signal, with that.
 fn load_all(
     arguments: &[OsString],
     args: &GetArgs,
+    fetcher: &Fetcher<'_>,
     ui: &mut Ui,
 ) -> (Vec<Chosen>, Vec<Sought>, Vec<Exit>) {
     let (mut loaded, mut sought, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
-    let route = Route::from(&args.network);
-    let fetcher = Fetcher::new(&route);
     for (number, argument) in (1..).zip(arguments) {
-        match name(number, argument, args, &fetcher) {
+        let ahead = fetch_ahead(&arguments[number - 1..], fetcher);
+        match ahead.and_then(|()| name(number, argument, args, fetcher)) {
             Ok(named) if named.info_hash().is_some_and(|hash| !seen.insert(hash)) => {
                 let shown = argument.to_string_lossy();
                 let text = format!("'{}' was named before", Escaped(&shown));
@@ -193,10 +198,21 @@ fn load_all(
             Err(failure) => {
                 ui.count_failed(&failure, number);
                 lost.push(failure.exit);
+                if let Exit::Signal(_) = failure.exit {
+                    break;
+                }
             }
         }
     }
     (loaded, sought, lost)
+}
+
+/// Fetches some of the torrents that are named by URL, if the next one is.
+fn fetch_ahead(arguments: &[OsString], fetcher: &Fetcher<'_>) -> Result<(), Failure> {
+    if arguments.first().and_then(|next| input::url(next)).is_none() {
+        return Ok(());
+    }
+    fetcher.fetch_ahead(arguments.iter().filter_map(|argument| input::url(argument)))
 }
 
 /// Tells what is odd about a torrent file and was handled.

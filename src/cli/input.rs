@@ -115,7 +115,7 @@ pub(crate) fn read_by(
 }
 
 /// Returns an argument that is a URL of a file.
-fn url(argument: &OsStr) -> Option<&str> {
+pub(crate) fn url(argument: &OsStr) -> Option<&str> {
     argument.to_str().filter(|text| has_scheme(text, "http://") || has_scheme(text, "https://"))
 }
 

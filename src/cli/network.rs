@@ -15,7 +15,6 @@ use super::args::network::{Bind, Encryption, NetworkArgs};
 use super::blocklist;
 use super::dht;
 use super::exit::Failure;
-use super::signals::{STOP_TIMEOUT, Signals};
 use super::ui::Ui;
 
 /// The ports that `BitTorrent` clients have listened on since the first one (BEP 3 names 6881 to
@@ -61,12 +60,6 @@ pub(crate) fn start_with(
         adapt(&mut config);
         Client::start(config)
     })
-}
-
-/// Begins to listen for signals, as long as the arguments give a graceful stop.
-pub(crate) fn listen_for_signals(args: &NetworkArgs) -> Result<Signals, Failure> {
-    Signals::listen_for(args.stop_timeout.unwrap_or(STOP_TIMEOUT))
-        .map_err(|error| Failure::io("listen for signals", &error))
 }
 
 /// Tells of what the arguments ask for and do not get.

@@ -22,7 +22,8 @@ use super::watch::{End, Watch};
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
     network::egress(&args.network, ui)?;
     let route = Route::from(&args.network);
-    let mut torrent = input::load_by(&args.torrent, &Fetcher::new(&route))?;
+    let fetcher = Fetcher::new(&route).stopping_within(args.network.stop_timeout);
+    let mut torrent = input::load_by(&args.torrent, &fetcher)?;
     warn_of_notes(1, &torrent, ui);
     network::add_trackers(&args.network, 1, &mut torrent.metainfo, ui);
     let dir = match &args.path {
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         None => args.dir.clone().unwrap_or_else(|| PathBuf::from(".")),
     };
     network::warn(&args.network, ui);
-    let signals = network::listen_for_signals(&args.network)?;
+    let signals = fetcher.into_signals()?;
     let title = format!("seed {}", torrent.metainfo.name);
     let instruments = Instruments::create(&args.instruments, &title)?;
     let client = network::start(&args.network, args.jobs, instruments.trace_records(), ui)?;

@@ -82,9 +82,9 @@ struct Run {
 impl Run {
     fn begin(args: &AskArgs) -> Result<Self, Failure> {
         let route = Route::from(&args.route);
-        let subject = Subject::read(args, &route)?;
-        let signals =
-            Signals::listen().map_err(|error| Failure::io("listen for signals", &error))?;
+        let fetcher = Fetcher::new(&route);
+        let subject = Subject::read(args, &fetcher)?;
+        let signals = fetcher.into_signals()?;
         let asking = Asking::start(&route, args.timeout)?;
         let (mut trackers, mut failed) = (Vec::new(), Vec::new());
         for text in &subject.trackers {
@@ -162,11 +162,11 @@ struct Subject {
 }
 
 impl Subject {
-    fn read(args: &AskArgs, route: &Route) -> Result<Self, Failure> {
+    fn read(args: &AskArgs, fetcher: &Fetcher<'_>) -> Result<Self, Failure> {
         let mut subject = if let Some(magnet) = input::magnet(&args.torrent)? {
             Self { info_hash: magnet.info_hash, left: UNKNOWN_LEFT, trackers: magnet.trackers }
         } else {
-            let metainfo = input::load_by(&args.torrent, &Fetcher::new(route))?.metainfo;
+            let metainfo = input::load_by(&args.torrent, fetcher)?.metainfo;
             let left = metainfo.files.iter().map(|file| file.len).sum();
             let trackers = metainfo.trackers.into_iter().flatten().collect();
             Self { info_hash: metainfo.info_hash, left, trackers }
@@ -233,7 +233,8 @@ mod tests {
         ] {
             let route = RouteArgs::default();
             let args = AskArgs { torrent: torrent.into(), urls, timeout: None, route };
-            let subject = Subject::read(&args, &Route::from(&args.route));
+            let route = Route::from(&args.route);
+            let subject = Subject::read(&args, &Fetcher::new(&route));
             let subject =
                 subject.map(|it| (it.info_hash.to_string(), it.left, it.trackers.join(" ")));
             let expected = trackers.map(|urls| (hex.to_owned(), UNKNOWN_LEFT, urls.to_owned()));
