@@ -22,13 +22,13 @@ pub use crate::rate::RateLimits;
 pub use crate::reactor::ReactorConfig as ClientConfig;
 use crate::reactor::egress::EgressError;
 use crate::reactor::{Reactor, ReactorError};
-use crate::session::AddTorrentError;
 pub use crate::session::NewMagnet as AddMagnet;
 pub use crate::session::NewTorrent as AddTorrent;
 pub use crate::session::Question;
 use crate::session::io::{Event, Listener, QuestionId};
 use crate::session::status::{PeerStatus, TorrentStatus};
 use crate::session::trace::Trace;
+use crate::session::{AddTorrentError, Session};
 use crate::stats::{Histograms, Interval};
 use crate::time::{Duration, Instant};
 pub use crate::torrent::phase::Mode;
@@ -278,8 +278,8 @@ impl Client {
         self.send(Command::Select(torrent, selection))
     }
 
-    /// Neither dials nor lets in from now on the peers that a filter blocks, in the place of the one
-    /// before; connections to them are closed. Returns at once.
+    /// Neither dials nor lets in from now on the peers that a filter blocks, in the place of the
+    /// one before; connections to them are closed. Returns at once.
     ///
     /// # Errors
     /// [`ClientError::Ended`]: the loop has ended.
@@ -494,6 +494,11 @@ fn run(mut reactor: Reactor, inbox: &mpsc::Receiver<Command>, mut outbox: Outbox
     }
 }
 
+fn on_session(reactor: &mut Reactor, act: impl FnOnce(&mut Session, Instant)) {
+    let (session, now) = reactor.session_mut();
+    act(session, now);
+}
+
 fn obey(reactor: &mut Reactor, command: Command) {
     // Whoever asked may have gone; then nobody misses the answer.
     match command {
@@ -505,25 +510,12 @@ fn obey(reactor: &mut Reactor, command: Command) {
             let (session, now) = reactor.session_mut();
             let _ = reply.send(session.add_magnet(magnet, now));
         }
-        Command::Remove(torrent) => {
-            let (session, now) = reactor.session_mut();
-            session.remove_torrent(torrent, now);
-        }
-        Command::Stop(torrent) => {
-            let (session, now) = reactor.session_mut();
-            session.stop_torrent(torrent, now);
-        }
-        Command::Start(torrent) => {
-            let (session, now) = reactor.session_mut();
-            session.start_torrent(torrent, now);
-        }
-        Command::Reannounce => {
-            let (session, now) = reactor.session_mut();
-            session.reannounce(now);
-        }
+        Command::Remove(torrent) => on_session(reactor, |it, now| it.remove_torrent(torrent, now)),
+        Command::Stop(torrent) => on_session(reactor, |it, now| it.stop_torrent(torrent, now)),
+        Command::Start(torrent) => on_session(reactor, |it, now| it.start_torrent(torrent, now)),
+        Command::Reannounce => on_session(reactor, Session::reannounce),
         Command::SetBlocklist(blocklist) => {
-            let (session, now) = reactor.session_mut();
-            session.set_blocklist(blocklist, now);
+            on_session(reactor, |it, now| it.set_blocklist(blocklist, now));
         }
         Command::Question(question, reply) => {
             let (session, now) = reactor.session_mut();

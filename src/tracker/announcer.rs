@@ -157,8 +157,8 @@ impl Announcer {
         Self { tiers, phase: Phase::Stopped, in_flight: None, empty_replies: 0 }
     }
 
-    /// Returns the same announcer, to which those of its URLs that are in `urls` are the user's: they
-    /// may lead [anywhere](crate::net_policy::net_policy). O(trackers x URLs).
+    /// Returns the same announcer, to which those of its URLs that are in `urls` are the user's:
+    /// they may lead [anywhere](crate::net_policy::net_policy). O(trackers x URLs).
     #[must_use]
     pub fn with_user_trackers(mut self, urls: &[String]) -> Self {
         self.tiers.trust(urls);
