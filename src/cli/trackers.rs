@@ -124,8 +124,7 @@ impl Run {
         Ok(())
     }
 
-    /// Tells which trackers have failed, and what the process exits with: one that answered is
-    /// enough.
+    /// Tells which trackers have failed, and what the process exits with.
     fn conclude(
         self,
         stopped: Option<Exit>,
@@ -144,12 +143,14 @@ impl Run {
                 ui.count_failed(&Failure::new(Exit::GaveUp, "tracker_failed", text), number);
             }
         }
-        match stopped {
-            _ if has_answer => Exit::Success,
-            Some(exit) => exit,
-            None => Exit::GaveUp,
-        }
+        exit_of(has_answer, stopped)
     }
+}
+
+/// Returns what the process exits with: one answer is enough, but whoever was stopped has not heard
+/// all.
+fn exit_of(has_answer: bool, stopped: Option<Exit>) -> Exit {
+    stopped.unwrap_or(if has_answer { Exit::Success } else { Exit::GaveUp })
 }
 
 /// What trackers are asked about.
@@ -239,6 +240,19 @@ mod tests {
                 subject.map(|it| (it.info_hash.to_string(), it.left, it.trackers.join(" ")));
             let expected = trackers.map(|urls| (hex.to_owned(), UNKNOWN_LEFT, urls.to_owned()));
             assert_eq!(subject.map_err(|failure| failure.code), expected.ok_or("no_tracker"));
+        }
+    }
+
+    #[test]
+    fn whoever_is_stopped_says_so_whatever_was_answered_before() {
+        let stopped = Some(Exit::Signal(2));
+        for (has_answer, stopped, exit) in [
+            (true, None, Exit::Success),
+            (false, None, Exit::GaveUp),
+            (true, stopped, Exit::Signal(2)),
+            (false, stopped, Exit::Signal(2)),
+        ] {
+            assert_eq!(exit_of(has_answer, stopped), exit);
         }
     }
 
