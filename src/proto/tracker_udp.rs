@@ -40,9 +40,9 @@ const ANNOUNCED_HEAD_LEN: usize = 20;
 /// Bytes of an answer that pass every path in one piece: an IPv6 packet of 1,280 bytes, which every
 /// link must carry, less its headers. An answer in fragments is lost with any of them.
 pub const MAX_ANSWER_LEN: usize = 1_232;
-/// The most torrents that are asked for in a scrape, so that it passes every path in one piece, too.
-/// A tracker takes more: [`MAX_SCRAPE_HASHES`], which BEP 15 names, are too long for a link of 1,500
-/// bytes.
+/// The most torrents that are asked for in a scrape, so that it passes every path in one piece,
+/// too. A tracker takes more: [`MAX_SCRAPE_HASHES`], which BEP 15 names, are too long for a link of
+/// 1,500 bytes.
 pub const MAX_SCRAPE_ASKED: usize = (MAX_ANSWER_LEN - SCRAPE_HEAD_LEN) / 20;
 /// The most bytes of a path and query that options bring; a real one has some hundred, and whoever
 /// reads it takes memory for it.

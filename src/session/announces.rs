@@ -27,9 +27,9 @@ use super::{LookupFor, Session};
 /// The most host names of peers that are being looked up at one time; what trackers name beyond it
 /// is dropped.
 const MAX_LOOKUPS: usize = 256;
-/// The most addresses of a family at which a tracker or a server is tried. Each that swallows what
-/// is sent to it costs [`Config::connect_timeout`](super::config::Config::connect_timeout), in which
-/// the next tracker waits, and whoever has a name says how many there are.
+/// The most addresses of a family at which a tracker or a server is tried. For each that swallows
+/// what is sent to it the next tracker waits as long as a dial may take, and how many there are is
+/// said by whoever has the name.
 const MAX_ADDRS_TRIED: usize = 4;
 /// How long after a failure the host of a peer that the user named is looked up again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(15);
