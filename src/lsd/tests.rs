@@ -95,7 +95,9 @@ fn of_more_than_there_is_room_for_each_has_its_turn_and_what_is_new_comes_first(
     for minute in 0..10 {
         let torrents = lsd.poll(at_ms(100 + minute * 60_000));
         assert_eq!(torrents.len(), MAX_HASHES);
-        torrents.into_iter().for_each(|torrent| *named.entry(torrent).or_insert(0) += 1);
+        for torrent in torrents {
+            *named.entry(torrent).or_insert(0) += 1;
+        }
     }
     assert!(named.len() == 10 * MAX_HASHES && named.values().all(|times| *times == 1));
     // All are overdue by now.

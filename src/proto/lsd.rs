@@ -219,7 +219,7 @@ mod tests {
         for seed in 0..5_000 {
             let mut rng = Rng::new(seed);
             let mut bytes = good.clone();
-            for _ in 0..1 + rng.below(8) {
+            for _ in 0..=rng.below(8) {
                 let at = rng.below(bytes.len());
                 bytes[at] = u8::try_from(rng.below(256)).expect("a byte");
             }
