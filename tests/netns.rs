@@ -7,6 +7,8 @@
 
 #[path = "netns/bound.rs"]
 mod bound;
+#[path = "netns/lan.rs"]
+mod lan;
 #[path = "common/netns.rs"]
 mod netns;
 #[path = "netns/site.rs"]

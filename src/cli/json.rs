@@ -185,6 +185,13 @@ pub(crate) fn dht_joined(family: Family, nodes: usize) -> String {
     Line::new("dht_joined").with("family", family).with("nodes", nodes).end()
 }
 
+/// Nothing can be announced on the local network, or not by one interface.
+pub(crate) fn lsd_failed(group: SocketAddr, interface: Option<&str>, why: &str) -> String {
+    let family = if group.is_ipv4() { "ipv4" } else { "ipv6" };
+    let line = Line::new("lsd_failed").with("family", family);
+    line.with("interface", interface).with("message", why).end()
+}
+
 /// An announce came to an end.
 pub(crate) fn tracker(id: usize, url: &str, event: &TrackerEvent) -> Option<String> {
     let line = Line::new("tracker").with("id", id).with("url", url);

@@ -57,6 +57,7 @@ pub(crate) fn start_with(
         let mut config =
             ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
         dht::configure(args, bind(args).0.first().copied(), &mut config);
+        config.lsd = !args.no_lsd;
         adapt(&mut config);
         Client::start(config)
     })

@@ -119,6 +119,7 @@ fn start(args: &ShareArgs, info_hash: InfoHash, ui: &mut Ui) -> Result<Client, F
             config.session.blocklist.clone_from(&blocklist);
             // What is shared is for those who are given the link, and its tracker finds them.
             config.dht = config.dht.take().filter(|_| !args.network.dht_bootstrap.is_empty());
+            config.lsd = false;
         });
         let taken = matches!(&result, Err(ClientError::Listen { addr, .. }) if addr.port() == port);
         if !taken {

@@ -454,6 +454,9 @@ impl Watch {
         if let Event::DhtJoined { family, nodes } = event {
             tell::dht_joined(*family, *nodes, ui);
         }
+        if let Event::LsdFailed { group, interface, why } = event {
+            tell::lsd_failed(*group, interface.as_deref(), why, ui);
+        }
         let Some(place) = torrent_of(event).and_then(|id| self.roster.place(id)) else {
             return Ok(());
         };

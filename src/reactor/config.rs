@@ -29,6 +29,10 @@ pub struct ReactorConfig {
     /// What was known of the DHT at the end of an earlier run, if anything
     /// ([`Stopped::dht`](crate::client::Stopped::dht)).
     pub dht_saved: Vec<u8>,
+    /// Whether torrents that are not private are announced to local networks, and peers listened
+    /// for there (BEP 14): those that this machine is attached to by interfaces that traffic may
+    /// use, loopback only if it is bound there. An engine contacts nobody unasked.
+    pub lsd: bool,
     /// Certificates (DER) that HTTPS trackers may prove their names with, beside those that the
     /// system trusts; `tls::parse_ca` reads them. Of no use in a build without TLS.
     pub ca_certificates: Vec<Vec<u8>>,
@@ -47,6 +51,7 @@ impl Default for ReactorConfig {
             tracker: ServerConfig::default(),
             dht: None,
             dht_saved: Vec::new(),
+            lsd: false,
             ca_certificates: Vec::new(),
             workers: 2,
         }

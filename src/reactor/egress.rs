@@ -207,6 +207,24 @@ impl Egress {
         }
     }
 
+    /// Returns the address from which traffic leaves by the interface that `it` is an address of,
+    /// if it may do so in that family. What reaches others on the link alone, is not spoken; nor is
+    /// loopback, unless traffic is bound to it.
+    pub(super) fn source_at(&self, it: &interfaces::Assigned) -> Option<IpAddr> {
+        let is_allowed = match self.way(it.addr.is_ipv4()) {
+            Way::Closed => false,
+            Way::By { source, device: Some(device) } => {
+                *device == it.interface && (source.is_unspecified() || *source == it.addr)
+            }
+            Way::By { source, device: None } if !source.is_unspecified() => {
+                // One of loopback, all of which is at one interface.
+                return it.addr.is_loopback().then_some(*source);
+            }
+            Way::By { .. } | Way::Any => !it.addr.is_loopback(),
+        };
+        (is_allowed && !is_link_local(it.addr)).then_some(it.addr)
+    }
+
     fn way(&self, is_ipv4: bool) -> &Way {
         if is_ipv4 { &self.v4 } else { &self.v6 }
     }
@@ -269,6 +287,7 @@ fn unavailable(message: &'static str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subnet::Subnet;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -277,7 +296,9 @@ mod tests {
     fn assigned() -> Vec<interfaces::Assigned> {
         let on = |interface: &str, addr: &str| interfaces::Assigned {
             interface: interface.to_owned(),
+            index: 1,
             addr: ip(addr),
+            subnet: Subnet::new(ip(addr), 24),
         };
         vec![
             on("lo", "127.0.0.1"),
@@ -314,6 +335,25 @@ mod tests {
         assert_eq!(found, (Way::Closed, None), "a link-local address is none");
         let unknown = Egress::new(&[], Some("no-such-thing")).unwrap_err();
         assert_eq!(unknown.to_string(), "no interface is called 'no-such-thing'");
+    }
+
+    #[test]
+    fn announcements_leave_by_every_interface_or_the_bound_one() {
+        let sources = |egress: &Egress| -> Vec<String> {
+            let found = assigned().into_iter().filter_map(|it| egress.source_at(&it));
+            found.map(|ip| ip.to_string()).collect()
+        };
+        let any = Egress::any();
+        assert_eq!(sources(&any), ["192.0.2.1", "198.51.100.1", "2001:db8::1"]);
+        let held = |v4: Way, v6: Way| Egress { v4, v6, ..Egress::default() };
+        let to_eth0 = held(by("0.0.0.0", Some("eth0")), Way::Closed);
+        assert_eq!(sources(&to_eth0), ["192.0.2.1"]);
+        let to_v6 = held(Way::Closed, by("2001:db8::1", Some("eth0")));
+        assert_eq!(sources(&to_v6), ["2001:db8::1"]);
+        assert_eq!(sources(&held(by("192.0.2.7", Some("eth0")), Way::Closed)), [""; 0]);
+        assert_eq!(sources(&held(by("127.0.0.9", None), Way::Closed)), ["127.0.0.9"]);
+        let in_v4 = held(by("0.0.0.0", None), Way::Closed);
+        assert_eq!(sources(&in_v4), ["192.0.2.1", "198.51.100.1"]);
     }
 
     #[test]

@@ -4,12 +4,18 @@
 use std::io;
 use std::net::IpAddr;
 
+use crate::subnet::Subnet;
+
 /// One address of an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Assigned {
     /// The interface's name.
     pub(super) interface: String,
+    /// The interface's number, not 0.
+    pub(super) index: u32,
     pub(super) addr: IpAddr,
+    /// The network that it attaches this machine to.
+    pub(super) subnet: Subnet,
 }
 
 /// Tells whether an interface has this name.
@@ -56,6 +62,15 @@ mod linux {
     use rustix::net::{recv, send, socket_with};
 
     use super::Assigned;
+    use crate::subnet::Subnet;
+
+    /// An address, with the number of its interface.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(super) struct Listed {
+        pub(super) index: u32,
+        pub(super) addr: IpAddr,
+        pub(super) subnet: Subnet,
+    }
 
     /// Bytes of a message's own head, and of what an address's message says before its attributes.
     const HEAD_LEN: usize = 16;
@@ -91,9 +106,9 @@ mod linux {
             }
         }
         let mut assigned = Vec::with_capacity(found.len());
-        for (index, addr) in found {
+        for Listed { index, addr, subnet } in found {
             match index_to_name(&socket, index) {
-                Ok(interface) => assigned.push(Assigned { interface, addr }),
+                Ok(interface) => assigned.push(Assigned { interface, index, addr, subnet }),
                 // It has gone meanwhile.
                 Err(Errno::NODEV | Errno::NXIO) => {}
                 Err(error) => return Err(error.into()),
@@ -112,7 +127,7 @@ mod linux {
 
     /// Takes the addresses out of what one read has brought, with their interfaces' indices; tells
     /// whether the list has ended.
-    pub(super) fn parse(mut bytes: &[u8], out: &mut Vec<(u32, IpAddr)>) -> io::Result<bool> {
+    pub(super) fn parse(mut bytes: &[u8], out: &mut Vec<Listed>) -> io::Result<bool> {
         while let (Some(len), Some(kind)) = (u32_at(bytes, 0), u16_at(bytes, 4)) {
             let len = usize::try_from(len).unwrap_or(usize::MAX);
             let Some(body) = bytes.get(HEAD_LEN..len) else { break };
@@ -130,8 +145,8 @@ mod linux {
         Ok(false)
     }
 
-    fn address(body: &[u8]) -> Option<(u32, IpAddr)> {
-        let index = u32_at(body, 4)?;
+    fn address(body: &[u8]) -> Option<Listed> {
+        let (prefix_len, index) = (*body.get(1)?, u32_at(body, 4)?);
         let mut attributes = body.get(ADDRESS_LEN..)?;
         let (mut named, mut local) = (None, None);
         while let (Some(len), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
@@ -144,7 +159,9 @@ mod linux {
             }
             attributes = attributes.get(aligned(len)..).unwrap_or_default();
         }
-        Some((index, local.or(named)?))
+        // At one end of a tunnel the network is that of the other end, which is attached.
+        let subnet = Subnet::new(named.or(local)?, prefix_len);
+        Some(Listed { index, addr: local.or(named)?, subnet })
     }
 
     fn ip(value: &[u8]) -> Option<IpAddr> {
@@ -175,7 +192,9 @@ mod tests {
     fn loopback_has_its_address_and_is_known_by_its_name() {
         let localhost = IpAddr::from([127, 0, 0, 1]);
         let found = assigned().unwrap().into_iter().find(|it| it.addr == localhost);
-        let interface = found.expect("every machine has it").interface;
+        let found = found.expect("every machine has it");
+        assert!(found.index > 0 && found.subnet.contains([127, 200, 0, 1].into()), "{found:?}");
+        let interface = found.interface;
         assert!(exists(&interface).unwrap());
         assert!(!exists("no-such-thing").unwrap());
     }
@@ -197,7 +216,8 @@ mod tests {
         };
         let mut out = Vec::new();
         assert!(!linux::parse(&message(20, &body), &mut out).unwrap());
-        assert_eq!(out, [(7, IpAddr::from([10, 0, 0, 2]))]);
+        let (addr, subnet) = ([10, 0, 0, 2].into(), Subnet::new([10, 0, 0, 1].into(), 32));
+        assert_eq!(out, [linux::Listed { index: 7, addr, subnet }]);
         let end = [message(20, &body), message(3, &[0; 4])].concat();
         assert!(linux::parse(&end, &mut out).unwrap());
         assert_eq!(out.len(), 2);

@@ -12,6 +12,7 @@ pub mod egress;
 pub mod files;
 pub mod hashing;
 mod interfaces;
+mod lan;
 pub mod limits;
 pub mod net;
 pub mod resolver;
@@ -201,6 +202,11 @@ impl Reactor {
         let mut sockets = Sockets::default();
         let heard_at = addrs_of(&listeners, Listener::Peers);
         sockets.open_for_peers(&heard_at, &egress, &mut session, poll.registry());
+        if config.lsd {
+            sockets.open_for_lan(&heard_at, &egress, &mut session, poll.registry());
+            session.use_lsd(clock.now());
+            sockets.look_around(&mut session);
+        }
         if let Some(dht) = config.dht {
             session.use_dht(dht, config.dht_saved);
         }

@@ -4,14 +4,16 @@
 //! business of the loop.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use rustix::io::Errno;
-use socket2::{SockRef, Type};
+use rustix::net::sockopt::{set_ip_multicast_if_with_ifindex, set_ipv6_multicast_if};
+use socket2::{InterfaceIndexOrAddress, SockRef, Type};
 
 use super::egress::Egress;
+use crate::proto::lsd::{GROUP_V4, GROUP_V6};
 use crate::time::Duration;
 
 /// Connections that the system completes before the loop accepts them; a storm of dials after a
@@ -21,6 +23,11 @@ const BACKLOG: i32 = 4096;
 /// Bytes of datagrams that wait for the loop: some thousand announces, each of which the system
 /// counts as about a kilobyte.
 const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How many routers pass on what is sent to a group (BEP 14: more than the 1 that is the system's
+/// own): as far as a site goes, by the convention of multicast routers. Who does not route groups,
+/// as most do not, passes on nothing.
+const MULTICAST_TTL: u32 = 32;
 
 /// The highest code point (RFC 2474: six bits).
 pub const MAX_DSCP: u8 = 0x3f;
@@ -60,6 +67,61 @@ pub fn datagram_socket(addr: SocketAddr, egress: &Egress) -> io::Result<UdpSocke
     socket.set_recv_buffer_size(DATAGRAM_BUFFER)?;
     socket.bind(&addr.into())?;
     Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Opens a datagram socket for what comes to a group of the local network and goes there: nothing
+/// else comes, and other clients on this machine have the port, too. It hears nothing before it has
+/// [joined](join_group).
+///
+/// # Errors
+///
+/// Somebody has the port for himself, or that family has no way out.
+pub(super) fn group_socket(group: SocketAddr, egress: &Egress) -> io::Result<UdpSocket> {
+    let socket = egress.socket(group, Type::DGRAM)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if group.is_ipv4() {
+        socket.set_multicast_ttl_v4(MULTICAST_TTL)?;
+        socket.set_multicast_loop_v4(true)?;
+    } else {
+        socket.set_multicast_hops_v6(MULTICAST_TTL)?;
+        socket.set_multicast_loop_v6(true)?;
+    }
+    socket.bind(&group.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Has a socket hear what comes to the group of a family by one interface; `addr` says which
+/// family.
+///
+/// # Errors
+///
+/// The interface takes part in no groups, or has gone.
+pub(super) fn join_group(socket: &UdpSocket, addr: IpAddr, index: u32) -> io::Result<()> {
+    let joined = if addr.is_ipv4() {
+        SockRef::from(socket).join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(index))
+    } else {
+        SockRef::from(socket).join_multicast_v6(&GROUP_V6, index)
+    };
+    match joined {
+        // It has, and nobody else is in the way.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(()),
+        joined => joined,
+    }
+}
+
+/// Has what is sent to a group next leave by one interface and from `addr`.
+///
+/// # Errors
+///
+/// The interface has gone: nothing is to be sent.
+pub(super) fn aim(socket: &UdpSocket, addr: IpAddr, index: u32) -> io::Result<()> {
+    match addr {
+        IpAddr::V4(addr) => set_ip_multicast_if_with_ifindex(socket, &GROUP_V4, &addr, index)?,
+        IpAddr::V6(_) => set_ipv6_multicast_if(socket, index)?,
+    }
+    Ok(())
 }
 
 /// Accepts one connection, non-blocking and with the options of its listener: one system call.
@@ -199,7 +261,7 @@ pub fn fault(error: &io::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use mio::{Events, Interest, Poll, Token};
 

@@ -72,6 +72,7 @@ impl Seed {
             tracker_udp: Vec::new(),
             dht: None,
             dht_saved: Vec::new(),
+            lsd: false,
             tracker: crate::tracker_server::ServerConfig::default(),
             ca_certificates: Vec::new(),
             workers: 1,

@@ -15,7 +15,9 @@ use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
 use super::egress::Egress;
+use super::lan::Lan;
 use super::net;
+use crate::proto::lsd;
 use crate::session::Session;
 use crate::session::io::{Listener, MAX_DATAGRAM_LEN, Route, SocketId};
 use crate::time::Instant;
@@ -28,6 +30,8 @@ pub(super) struct Sockets {
     landing: Vec<u8>,
     /// What is sent next.
     outgoing: Vec<u8>,
+    /// Where announcements on the local network leave and come; `None` if there are none.
+    lan: Option<Box<Lan>>,
 }
 
 #[derive(Debug)]
@@ -79,8 +83,19 @@ impl Sockets {
         session: &mut Session,
         registry: &Registry,
     ) -> io::Result<()> {
-        let mut socket = net::datagram_socket(addr, egress)?;
+        let socket = net::datagram_socket(addr, egress)?;
         let addr = socket.local_addr()?;
+        self.register(socket, addr, purpose, session, registry)
+    }
+
+    fn register(
+        &mut self,
+        mut socket: UdpSocket,
+        addr: SocketAddr,
+        purpose: Listener,
+        session: &mut Session,
+        registry: &Registry,
+    ) -> io::Result<()> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let token = Token(FIRST_SOCKET - self.open.len());
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -121,6 +136,47 @@ impl Sockets {
                 }
             }
         }
+    }
+
+    /// Opens the sockets for announcements on the local network, one a family in which peers are
+    /// listened for, and joins by the interfaces that there are. What cannot be is told.
+    pub(super) fn open_for_lan(
+        &mut self,
+        listening: &[SocketAddr],
+        egress: &Egress,
+        session: &mut Session,
+        registry: &Registry,
+    ) {
+        for is_ipv4 in [true, false] {
+            let is_of_family = |addr: &SocketAddr| addr.is_ipv4() == is_ipv4;
+            let is_heard = listening.is_empty() || listening.iter().any(is_of_family);
+            if !egress.speaks(is_ipv4) || !is_heard {
+                continue;
+            }
+            let group = lsd::group(is_ipv4);
+            let opened = net::group_socket(group, egress)
+                .and_then(|socket| self.register(socket, group, Listener::Lsd, session, registry));
+            if let Err(error) = opened {
+                session.lsd_failed(group, None, &error);
+            }
+        }
+        self.lan = Some(Box::new(Lan::new(egress.clone(), listening.to_vec())));
+    }
+
+    /// Looks at which interfaces there are for announcements on the local network, and has their
+    /// sockets hear what comes by them.
+    pub(super) fn look_around(&mut self, session: &mut Session) {
+        let Self { open, lan: Some(lan), .. } = self else { return };
+        let (networks, error) = lan.look();
+        for socket in open.iter().filter(|socket| socket.purpose == Listener::Lsd) {
+            if let Some(error) = &error {
+                session.lsd_failed(socket.addr, None, error);
+            }
+            for (interface, error) in lan.join(&socket.udp, socket.addr.is_ipv4()) {
+                session.lsd_failed(socket.addr, Some(interface), &error);
+            }
+        }
+        session.set_networks(networks);
     }
 
     /// Returns where there are sockets for `purpose`, ports resolved.
@@ -165,10 +221,21 @@ impl Sockets {
         if self.open.is_empty() {
             return;
         }
+        let mut has_looked = false;
         while let Some(transmit) = session.poll_datagram(&mut self.outgoing) {
             let at = usize::from(transmit.route.socket.0);
-            if let Some(socket) = self.open.get_mut(at) {
-                socket.send_or_hold(transmit.route, &self.outgoing[..transmit.len]);
+            let is_announcement =
+                self.open.get(at).is_some_and(|socket| socket.purpose == Listener::Lsd);
+            if is_announcement && !std::mem::replace(&mut has_looked, true) {
+                self.look_around(session);
+            }
+            let Self { open, outgoing, lan, .. } = self;
+            let Some(socket) = open.get_mut(at) else { continue };
+            match lan {
+                Some(lan) if is_announcement => {
+                    socket.announce(transmit.route, &outgoing[..transmit.len], lan);
+                }
+                _ => socket.send_or_hold(transmit.route, &outgoing[..transmit.len]),
             }
         }
     }
@@ -218,6 +285,16 @@ impl Socket {
         let sent = self.writable && self.send(route, bytes);
         if !sent && self.held.len() < MAX_HELD {
             self.held.push_back(Held { route, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// Sends a datagram to a group by every interface, or not at all by one that does not take it
+    /// now: the next announcement is not far.
+    fn announce(&mut self, route: Route, bytes: &[u8], lan: &Lan) {
+        for (addr, index) in lan.ways(self.addr.is_ipv4()) {
+            if net::aim(&self.udp, addr, index).is_ok() {
+                self.send(Route { local: Some(addr), ..route }, bytes);
+            }
         }
     }
 

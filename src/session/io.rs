@@ -275,6 +275,16 @@ pub enum Event {
         /// Nodes that are known there.
         nodes: usize,
     },
+    /// Nothing can be announced to a group of the local network (BEP 14) and nothing heard there,
+    /// or not by one interface. Told once of each, until it works.
+    LsdFailed {
+        /// Which group.
+        group: SocketAddr,
+        /// By which interface not; `None` for all.
+        interface: Option<String>,
+        /// What the system says.
+        why: String,
+    },
     /// The disk failed; the torrent has been paused, what was verified is kept.
     Disk {
         /// Which torrent.

@@ -5,6 +5,8 @@
 //! and nobody is believed to have it; after each call of the machine its next deadline is in the
 //! wheel. While nothing is announced there is none.
 
+use std::net::SocketAddr;
+
 use sha1::{Digest, Sha1};
 
 use crate::id::{InfoHash, TorrentId};
@@ -13,7 +15,7 @@ use crate::subnet::Subnet;
 use crate::time::Instant;
 use crate::torrent::candidates::Source;
 
-use super::io::{Route, Seeds};
+use super::io::{Event, Route, Seeds};
 use super::{Session, WheelKey};
 
 /// A session's part in local service discovery.
@@ -44,6 +46,18 @@ impl Session {
         if let Some(client) = &mut self.lsd {
             client.lsd.set_networks(networks);
         }
+    }
+
+    /// Takes in that the driver cannot announce to a group, or not by one interface, and why. An
+    /// application hears of it as [`Event::LsdFailed`]; everything else goes on.
+    pub fn lsd_failed(
+        &mut self,
+        group: SocketAddr,
+        interface: Option<String>,
+        error: &std::io::Error,
+    ) {
+        let event = Event::LsdFailed { group, interface, why: error.to_string() };
+        self.queues.events.push_back(event);
     }
 
     /// Has a torrent announced on the local network, or not any more, as it is now.

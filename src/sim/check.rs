@@ -71,6 +71,7 @@ pub(super) fn event_number(event: &Event) -> u64 {
         Event::Metadata { .. } => 11,
         Event::Answered { .. } => 12,
         Event::DhtJoined { .. } => 13,
+        Event::LsdFailed { .. } => 14,
     }
 }
 

@@ -7,7 +7,8 @@
 //!  node 2 ── eth0 10.77.2.2/24 ── 10.77.2.1 ─┘
 //! ```
 //!
-//! No two nodes share a /24, for clients take one for a sign that nodes belong together. All of it
+//! No two nodes share a /24, for clients take one for a sign that nodes belong together, but in a
+//! [shared](Network::shared) network, which is one link. All of it
 //! goes when the values are dropped, a panic included, with what still runs inside. What a killed
 //! test left is deleted by the next one.
 
@@ -59,6 +60,8 @@ pub(crate) struct Network {
     /// The second octet of its addresses.
     number: u8,
     links: u8,
+    /// Whether nodes share a /24 and a /64, as those of one local network do.
+    is_shared: bool,
 }
 
 impl Network {
@@ -74,7 +77,20 @@ impl Network {
         let on = "echo 1 >/proc/sys/net/ipv4/ip_forward; \
                   echo 1 >/proc/sys/net/ipv6/conf/all/forwarding";
         expect_success(&mut router.command("sh"), &["-c", on]);
-        Self { router, number, links: 0 }
+        Self { router, number, links: 0, is_shared: false }
+    }
+
+    /// Makes a network whose nodes are on one link, with addresses of one /24 and /64: what one
+    /// sends to a group comes to all.
+    pub(crate) fn shared() -> Self {
+        let network = Self { is_shared: true, ..Self::new() };
+        // No querier is there to ask who is in which group, so everybody gets everything.
+        network.ip(&format!("link add {BRIDGE} type bridge mcast_snooping 0"));
+        network.ip(&format!("address add 10.{}.0.1/24 dev {BRIDGE}", network.number));
+        let gateway = v6(network.number, 0, 1);
+        network.ip(&format!("address add {gateway}/64 dev {BRIDGE} nodad"));
+        network.ip(&format!("link set {BRIDGE} up"));
+        network
     }
 
     /// Makes a node with one interface, `eth0`, through which it reaches every other node.
@@ -91,14 +107,15 @@ impl Network {
     /// this network; it leads to the /24 and /64 of its own addresses until there are routes.
     pub(crate) fn link(&mut self, node: &mut Node) {
         self.links += 1;
-        let v4 = |host| Ipv4Addr::new(10, self.number, self.links, host);
-        let v6 = |host| v6(self.number, self.links, host);
+        let (subnet, host) = if self.is_shared { (0, self.links + 1) } else { (self.links, 2) };
+        let v4 = |host| Ipv4Addr::new(10, self.number, subnet, host);
+        let v6 = |host: u8| v6(self.number, subnet, host.into());
         let link = Link {
             name: format!("eth{}", node.links.len()),
             router_name: format!("to{}", self.links),
-            v4: v4(2),
+            v4: v4(host),
             gateway_v4: v4(1),
-            v6: v6(2),
+            v6: v6(host),
             gateway_v6: v6(1),
         };
         let (near, far) = (&link.name, &link.router_name);
@@ -108,7 +125,10 @@ impl Network {
             (&self.router, far, link.gateway_v4, link.gateway_v6),
             (&node.namespace, near, link.v4, link.v6),
         ];
-        for (namespace, name, v4, v6) in ends {
+        if self.is_shared {
+            self.router.ip(&format!("link set {far} master {BRIDGE} up"));
+        }
+        for (namespace, name, v4, v6) in ends.into_iter().skip(usize::from(self.is_shared)) {
             namespace.ip(&format!("address add {v4}/24 dev {name}"));
             // `nodad`: usable at once, not only after a second of asking whether it is taken.
             namespace.ip(&format!("address add {v6}/64 dev {name} nodad"));
@@ -302,6 +322,9 @@ fn expect_success(command: &mut Command, args: &[&str]) {
     let Output { status, stderr, .. } = command.args(args).output().expect("`have` found ip");
     assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
 }
+
+/// What joins the links of a shared network.
+const BRIDGE: &str = "lan";
 
 /// Before the number of the process that made a namespace.
 const PREFIX: &str = "swarmloop-test-";

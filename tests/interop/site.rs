@@ -183,7 +183,7 @@ impl Site {
             host: Host::machine(),
             listen,
             control: SocketAddrV4::new(*listen.ip(), net::free_port()),
-            ways: Ways { trackers: self.is_tracked, pex: true, dht: None },
+            ways: Ways { trackers: self.is_tracked, pex: true, lsd: false, dht: None },
             peers: &peers,
         };
         client.start(job, self.payload)

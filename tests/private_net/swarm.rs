@@ -27,6 +27,8 @@ pub(crate) enum Way {
     Dht,
     /// Peer exchange; there is no DHT.
     Pex,
+    /// What they announce on the local network that they share.
+    Lsd,
 }
 
 /// One test's network. Declare it before its clients: their logs are printed when the test fails,
@@ -55,7 +57,7 @@ impl Swarm {
         }
         Some(Self {
             way,
-            network: Network::new(),
+            network: if way == Way::Lsd { Network::shared() } else { Network::new() },
             bystanders: Vec::new(),
             nodes: 0,
             entries: Vec::new(),
@@ -121,6 +123,12 @@ impl Swarm {
         self.start(client, Role::Leech, &magnet(payload.info_hash()), payload, peers)
     }
 
+    /// Adds a node as [`Swarm::leech`], and waits until it can be dialled: it has announced itself,
+    /// if it does, to whoever was there before.
+    pub(crate) fn leech_that_waits(&mut self, client: Client, payload: Payload) -> Running {
+        self.leech(client, payload).wait_ready(Role::Leech)
+    }
+
     /// Adds a node that dials these and hardly downloads anything; waits until it can be dialled.
     pub(crate) fn hub(&mut self, client: Client, payload: Payload, peers: &[&Running]) -> Running {
         let torrent = self.torrent(payload);
@@ -179,7 +187,12 @@ impl Swarm {
             listen: SocketAddrV4::new(node.v4(), PORT),
             host: Host::node(node),
             control: CONTROL,
-            ways: Ways { trackers: self.tracker.is_some(), pex: self.way == Way::Pex, dht },
+            ways: Ways {
+                trackers: self.tracker.is_some(),
+                pex: self.way == Way::Pex,
+                lsd: self.way == Way::Lsd,
+                dht,
+            },
             peers: &peers,
         };
         client.start(job, payload)

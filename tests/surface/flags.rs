@@ -13,7 +13,7 @@ const OF_ALL: &str = "-q|--quiet|-v|-vv|--verbose|--json|--color never|--progres
 const OF_NETWORK: &str = "-p 0|--port 7000-7010|--bind 127.0.0.1|--ipv4|--ipv6\
     |--announce-ip 203.0.113.9|--announce-port 7|--max-peers 5|--max-conns 5|--max-half-open 5\
     |--unchoke-slots 5|--limit-down 1M|--limit-up 1M|--no-dht|--dht|--dht-bootstrap h:1,[::1]:2\
-    |--no-pex|--no-lsd|--no-utp\
+    |--no-pex|--no-lsd|--lsd|--no-utp\
     |--ca-file ca.pem|--no-trackers|--trackers|--no-webseeds|--tracker http://t/a|--peer h:1\
     |--blocklist file|--no-port-map|--dscp le|--connect-timeout 5s|--peer-timeout 5s\
     |--request-timeout 5s|--keepalive 5s|--encryption off|--encryption allow|--encryption prefer\

@@ -113,6 +113,7 @@ impl Stage {
             command.env("SWARMLOOP_BIND", format!("{}3", self.block));
             // Who is known there by then depends on the machine.
             command.env("SWARMLOOP_NO_DHT", "1");
+            command.env("SWARMLOOP_NO_LSD", "1");
         }
         if args == ["tracker"] {
             command.env("SWARMLOOP_LISTEN", self.localized("127.0.0.5:6969"));

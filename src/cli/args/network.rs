@@ -85,6 +85,9 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "HOST:PORT,...", value_parser = peer, value_delimiter = ',')]
     #[arg(hide_short_help = true)]
     pub(crate) dht_bootstrap: Vec<(String, u16)>,
+    /// Neither announce nor look for peers on the local network
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_lsd: bool,
     /// Do not exchange peers with peers
     #[arg(long)]
     #[arg(hide_short_help = true)]
@@ -141,10 +144,7 @@ pub(crate) enum Encryption {
 
 /// Flags that forbid what does not exist yet: accepted, because they are obeyed.
 #[derive(Clone, Default, Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line, never read")]
 pub(crate) struct AbsentArgs {
-    #[arg(long, hide = true)]
-    no_lsd: bool,
     #[arg(long, hide = true)]
     no_port_map: bool,
     #[arg(long, hide = true)]

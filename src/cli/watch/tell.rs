@@ -1,5 +1,6 @@
 //! What is told of the engine's events as they come: lines for `-v`, and for the log.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
@@ -53,6 +54,16 @@ pub(super) fn dht_joined(family: Family, nodes: usize, ui: &mut Ui) {
     let line = format!("dht: joined over {number}, {}", count(nodes, "node", "nodes"));
     ui.detail(1, &line);
     ui.record(|| json::dht_joined(family, nodes));
+    ui.log(Level::Info, Target::Run, None, || line);
+}
+
+/// Tells that nothing can be announced on the local network, or not by one interface.
+pub(super) fn lsd_failed(group: SocketAddr, interface: Option<&str>, why: &str, ui: &mut Ui) {
+    let number = if group.is_ipv4() { "IPv4" } else { "IPv6" };
+    let by = interface.map_or_else(String::new, |name| format!(" by {}", Escaped(name)));
+    let line = format!("lsd: not announced over {number}{by}: {why}");
+    ui.detail(1, &line);
+    ui.record(|| json::lsd_failed(group, interface, why));
     ui.log(Level::Info, Target::Run, None, || line);
 }
 

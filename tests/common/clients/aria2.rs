@@ -10,6 +10,7 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
         command.arg(format!("--listen-port={port}"));
         command.arg("--dir").arg(job.folder);
         command.args(QUIET);
+        command.arg(format!("--bt-enable-lpd={}", job.ways.lsd));
         command.arg(format!("--enable-peer-exchange={}", job.ways.pex));
         command.arg(format!("--enable-dht={}", job.ways.dht.is_some()));
         if let Some(entries) = job.ways.dht {
@@ -39,11 +40,10 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
 }
 
 /// No settings of the user, no look beyond the test's network, one status line a second.
-const QUIET: [&str; 9] = [
+const QUIET: [&str; 8] = [
     "--no-conf",
     "--file-allocation=none",
     "--enable-dht6=false",
-    "--bt-enable-lpd=false",
     "--disable-ipv6=true",
     "--summary-interval=1",
     "--show-console-readout=true",

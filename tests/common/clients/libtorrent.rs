@@ -22,6 +22,9 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
             let entry = entries.first().map(ToString::to_string).unwrap_or_default();
             command.arg("--dht").arg(entry);
         }
+        if job.ways.lsd {
+            command.arg("--lsd");
+        }
         if !job.ways.pex {
             command.arg("--no-pex");
         }

@@ -14,7 +14,7 @@ def say(line):
     print(line, flush=True)
 
 
-def settings(host, port, dht):
+def settings(host, port, dht, lsd):
     """All that would look beyond the test's network is off; nothing is rate limited.
 
     `dht` is where to enter the DHT, empty for its first node, None for no DHT at all.
@@ -26,7 +26,7 @@ def settings(host, port, dht):
         "outgoing_interfaces": host,
         "enable_dht": dht is not None,
         "dht_bootstrap_nodes": dht or "",
-        "enable_lsd": False,
+        "enable_lsd": lsd,
         "enable_upnp": False,
         "enable_natpmp": False,
         # The harness tests TCP; a uTP attempt first would only cost its time-out.
@@ -56,6 +56,7 @@ def arguments():
     parser.add_argument("--limit-down", metavar="KIB_S", type=int)
     parser.add_argument("--dht", metavar="HOST:PORT")
     parser.add_argument("--no-pex", action="store_true")
+    parser.add_argument("--lsd", action="store_true")
     return parser.parse_args()
 
 
@@ -81,7 +82,7 @@ def add(session, args):
 
 def main():
     args = arguments()
-    session = lt.session(settings(args.bind, args.port, args.dht))
+    session = lt.session(settings(args.bind, args.port, args.dht, args.lsd))
     handle = add(session, args)
     for peer in args.peer:
         host, port = peer.rsplit(":", 1)

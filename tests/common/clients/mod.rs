@@ -75,6 +75,8 @@ pub(crate) struct Ways<'a> {
     pub(crate) trackers: bool,
     /// Whether it exchanges peers (BEP 11). rqbit does in any case.
     pub(crate) pex: bool,
+    /// Whether it announces itself on the local network, and listens for others there (BEP 14).
+    pub(crate) lsd: bool,
     /// If it is a node of the DHT, the nodes that it enters by; none for the first one.
     pub(crate) dht: Option<&'a [SocketAddrV4]>,
 }

@@ -9,7 +9,10 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
         command.args(["--listen-ip", "0.0.0.0", "--ipv4-only"]);
         command.arg("--listen-port").arg(job.listen.port().to_string());
         command.arg("--http-api-listen-addr").arg(job.control.to_string());
-        command.args(["--disable-lsd", "--disable-upnp-port-forward"]);
+        if !job.ways.lsd {
+            command.arg("--disable-lsd");
+        }
+        command.arg("--disable-upnp-port-forward");
         match job.ways.dht {
             None => _ = command.arg("--disable-dht"),
             Some(entries) => {

@@ -27,8 +27,15 @@ pub(super) fn start(job: &Job<'_>) -> (Process, Done) {
                 );
             }
         }
-        let without =
-            [(job.ways.trackers, "--no-trackers"), (job.ways.pex, "--no-pex"), (false, "--no-lsd")];
+        if job.ways.lsd {
+            // Whatever cargo says.
+            command.arg("--lsd");
+        }
+        let without = [
+            (job.ways.trackers, "--no-trackers"),
+            (job.ways.pex, "--no-pex"),
+            (job.ways.lsd, "--no-lsd"),
+        ];
         command.args(without.iter().filter(|(is_used, _)| !is_used).map(|(_, flag)| flag));
         match job.role {
             Role::Stay => _ = command.arg("--seed"),

@@ -60,8 +60,8 @@ fn settings(job: &Job<'_>) -> String {
         ("pex-enabled", is(job.ways.pex)),
         ("speed-limit-down", &creep),
         ("speed-limit-down-enabled", is(job.role == Role::Creep)),
+        ("lpd-enabled", is(job.ways.lsd)),
         // No look beyond the test's network.
-        ("lpd-enabled", "false"),
         ("port-forwarding-enabled", "false"),
         ("utp-enabled", "false"),
     ];
