@@ -112,7 +112,7 @@ fn whoever_changes_the_tracker_of_a_private_torrent_leaves_its_peers() {
     const OTHER_PEER: &[u8] = b"d8:intervali60e5:peers6:\xcb\x00\x71\x08\x1a\xe1e";
     for private in [true, false] {
         let trackers = vec![vec![ONE.to_owned()], vec![TWO.to_owned()]];
-        let mut world = Setup { private, trackers, ..Setup::default() }.build();
+        let mut world = Setup { trackers, private, ..Setup::default() }.build();
         let (stream, _) = announced(&mut world);
         answer(&mut world, stream, SOON);
         world.fail_dial();
