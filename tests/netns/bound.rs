@@ -69,8 +69,7 @@ fn the_dht_has_no_other_way_than_the_bound_interface_either() {
     let tunnel = site.client.links()[1].clone();
     let addrs = [IpAddr::from(tunnel.v4), tunnel.v6.into()];
     // Each at a port of its own: the seed lets an address rest with which it was connected.
-    let binds = ["eth1", &addrs[0].to_string(), &addrs[1].to_string()];
-    for (bind, port) in binds.into_iter().zip(["7000", "7001", "7002"]) {
+    for (bind, port) in addrs.map(|ip| ip.to_string()).iter().zip(["7000", "7001"]) {
         let (code, said) = run(&mut site.find("out", &["--bind", bind, "--port", port]));
         assert_eq!((code, site.is_complete("out")), (Some(0), true), "{bind}: {said}");
         assert_eq!(leaked(&site), [""; 0], "{bind}");
@@ -79,7 +78,7 @@ fn the_dht_has_no_other_way_than_the_bound_interface_either() {
         assert!(!asked_by.is_empty() && asked_by.iter().all(|ip| addrs.contains(ip)), "{bind}");
         site.forget("out");
     }
-    let (code, said) = run(&mut site.find("out", &["--port", "7003"]));
+    let (code, said) = run(&mut site.find("out", &["--port", "7002"]));
     assert_eq!((code, site.is_complete("out")), (Some(0), true), "{said}");
     assert_ne!(leaked(&site), [""; 0], "without it, everything goes there");
 }

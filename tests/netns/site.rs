@@ -142,7 +142,11 @@ impl Site {
         command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
         command.arg(self.info_hash.to_string()).arg("-d").arg(self.folder.path().join(dir));
         command.args(["--dht-bootstrap", &format!("{TRACKER_NAME}:{SEED_PORT}")]);
-        command.args(["--no-trackers", "--no-pex"]).args(args);
+        // The seed dials, and is not dialled: it dials from other addresses than it listens at, so
+        // that of two connections that cross neither side would know which is the same at both.
+        let list = self.folder.path().join("listening");
+        fs::write(&list, format!("{SERVER_V4}\n{SERVER_V6}\n")).unwrap();
+        command.arg("--blocklist").arg(list).args(["--no-trackers", "--no-pex"]).args(args);
         // Which is set for what cargo runs.
         command.env_remove("SWARMLOOP_NO_DHT");
         command.env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
