@@ -440,8 +440,7 @@ impl Watch {
 
     fn row<'a>(&'a self, place: usize, peers: &'a [PeerView]) -> Row<'a> {
         let torrent = self.roster.torrent(place);
-        let (number, name) = (torrent.number, &torrent.name);
-        Row { number, name, torrent: &torrent.snapshot, peers }
+        Row { number: torrent.number, name: &torrent.name, torrent: &torrent.snapshot, peers }
     }
 
     /// Takes in one event of the engine.
