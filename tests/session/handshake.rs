@@ -225,7 +225,9 @@ fn of_connections_over_both_families_both_ends_keep_the_same_one() {
             let over_v6 = world.knock(v6).expect("welcome");
             let handshake = encode(FAST, world.info_hash, id);
             let both = if v6_first { [over_v6, over_v4] } else { [over_v4, over_v6] };
-            both.iter().for_each(|remote| world.send(*remote, &handshake));
+            for remote in both {
+                world.send(remote, &handshake);
+            }
             let open = [over_v4, over_v6].map(|remote| world.is_open(remote));
             assert_eq!((world.status().peers, world.status().half_open), (1, 0), "{open:?}");
             open[0]
