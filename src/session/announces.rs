@@ -187,9 +187,10 @@ impl Session {
         if let Some(entry) = self.entry_mut(torrent) {
             let addrs = addrs.unwrap_or_default();
             if addrs.is_empty() && source == Source::User {
-                entry.unresolved.push((host, port));
                 let again = now + LOOK_UP_AGAIN;
-                entry.look_up_at = (!entry.torrent.is_stopped()).then_some(again);
+                let unresolved = entry.unresolved.get_or_insert_default();
+                unresolved.hosts.push((host, port));
+                unresolved.again_at = (!entry.torrent.is_stopped()).then_some(again);
             }
             for addr in addrs {
                 entry.torrent.candidates.add(addr, source, now);
@@ -201,11 +202,9 @@ impl Session {
     /// Looks up again what the user named and could not be found.
     pub(super) fn look_up_again(&mut self, torrent: TorrentId, now: Instant) {
         let Some(entry) = self.entry_mut(torrent) else { return };
-        if entry.look_up_at.is_none_or(|at| at > now) {
-            return;
-        }
-        entry.look_up_at = None;
-        for (host, port) in std::mem::take(&mut entry.unresolved) {
+        let is_due = |at: Instant| at <= now;
+        let unresolved = entry.unresolved.take_if(|of| of.again_at.is_some_and(is_due));
+        for (host, port) in unresolved.map(|of| of.hosts).unwrap_or_default() {
             self.look_up(LookupFor::UserPeer(torrent), host, port, now);
         }
     }

@@ -53,9 +53,9 @@ pub(super) struct Entry {
     pub turn: Turn,
     /// Why the last dial that failed did, since the last peer connected.
     pub last_dial_error: Option<PeerError>,
-    /// Hosts that the user named and whose lookup failed, and when they are looked up again.
-    pub unresolved: Vec<(String, u16)>,
-    pub look_up_at: Option<Instant>,
+    /// Hosts that the user named and whose lookup failed; `None` if there are none, as nearly
+    /// always.
+    pub unresolved: Option<Box<Unresolved>>,
     /// Whether pieces came in this turn that peers are to be told of.
     pub tell_peers: bool,
     /// How far peers have been told.
@@ -80,6 +80,15 @@ pub(super) struct Entry {
     pub restless: bool,
     /// The time of its earliest entry in the wheel.
     pub wheel_at: Option<Instant>,
+}
+
+/// Peers of which only the names of their hosts are known.
+#[derive(Default, Debug)]
+pub(super) struct Unresolved {
+    /// Hosts and ports.
+    pub hosts: Vec<(String, u16)>,
+    /// When they are looked up again; `None` while the torrent is stopped.
+    pub again_at: Option<Instant>,
 }
 
 /// An announce on its way.
@@ -154,8 +163,7 @@ impl Entry {
             displaces_at: Instant::ZERO,
             turn: Turn::Away,
             last_dial_error: None,
-            unresolved: Vec::new(),
-            look_up_at: None,
+            unresolved: None,
             tell_peers: false,
             telling: Telling::default(),
             told_upload_only: false,
@@ -177,7 +185,10 @@ impl Entry {
         self.choker = Choker::new(self.choke_config());
         self.optimistic = Vec::new();
         self.telling = Telling::default();
-        (self.tell_peers, self.look_up_at) = (false, None);
+        self.tell_peers = false;
+        if let Some(unresolved) = &mut self.unresolved {
+            unresolved.again_at = None;
+        }
         self.last_dial_error = None;
         self.told_upload_only = false;
         self.turnover_at = None;
@@ -250,7 +261,8 @@ impl Entry {
         let poll = self.announcer.poll_timeout().filter(|_| self.announce_due.is_none());
         let (look, state) = (self.torrent.next_look(), self.torrent.state_timeout());
         let (metadata, pex) = (self.torrent.metadata_timeout(), self.torrent.pex_timeout());
-        [self.rechoke_at, self.look_up_at, self.telling.at, announce, poll, look, state]
+        let look_up = self.unresolved.as_ref().and_then(|unresolved| unresolved.again_at);
+        [self.rechoke_at, look_up, self.telling.at, announce, poll, look, state]
             .into_iter()
             .chain([metadata, pex, self.turnover_at])
             .flatten()
@@ -276,10 +288,9 @@ mod tests {
     /// There may be ten thousand of them: who makes one larger, does it here too, and knows why.
     /// The last were 32 bytes for the metadata that others are sent, 80 for who is told of whom, 24
     /// for the nodes of the DHT that it names and whether it is searched for there, 24 for the
-    /// order of candidates, 24 for where we are that it depends on, and 16 for when peers of no use
-    /// make room.
+    /// order of candidates, 24 for where we are that it depends on, and 24 for when peers make room.
     #[test]
     fn what_every_torrent_costs_is_small() {
-        assert!(size_of::<Entry>() <= 1400, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 1376, "{}", size_of::<Entry>());
     }
 }

@@ -46,7 +46,11 @@ impl Session {
             half_open: entry.half_open,
             known: torrent.candidates.resting(),
             last_dial_error: entry.last_dial_error.clone(),
-            unresolved: entry.unresolved.iter().map(|(host, _)| host.clone()).collect(),
+            unresolved: entry
+                .unresolved
+                .iter()
+                .flat_map(|of| of.hosts.iter().map(|(host, _)| host.clone()))
+                .collect(),
             banned: torrent.candidates.banned(),
             trackers: entry.announcer.views(now),
             metadata: torrent.metadata_status(),

@@ -247,7 +247,9 @@ impl Session {
             return;
         };
         entry.torrent.start_again();
-        entry.look_up_at = (!entry.unresolved.is_empty()).then_some(now);
+        if let Some(unresolved) = &mut entry.unresolved {
+            unresolved.again_at = Some(now);
+        }
         self.touch(torrent);
     }
 
