@@ -42,6 +42,13 @@ impl NodeId {
         let bits = distance.get(equal).map_or(0, |byte| index(byte.leading_zeros()));
         equal * 8 + bits
     }
+
+    /// Returns the id that differs from this one in one bit, counted from 0 and the front; `None`
+    /// from [`NodeId::BITS`] on.
+    pub fn with_flipped(mut self, bit: usize) -> Option<Self> {
+        *self.0.get_mut(bit / 8)? ^= 0x80 >> (bit % 8);
+        Some(self)
+    }
 }
 
 impl From<InfoHash> for NodeId {
@@ -208,6 +215,10 @@ mod tests {
             (node(255, 255), 0),
         ] {
             assert_eq!(node(0, 0).shared_bits(other), bits, "{other}");
+            let flipped = node(0, 0).with_flipped(bits);
+            let shared = flipped.map(|flipped| flipped.shared_bits(other));
+            assert!(shared.is_none_or(|shared| shared > bits), "{other}");
+            assert_eq!(flipped.is_none(), bits == NodeId::BITS, "{other}");
         }
     }
 

@@ -94,6 +94,11 @@ impl Node {
         self.has_answered
     }
 
+    /// Tells whether one more query without an answer makes it bad.
+    const fn has_just_failed(&self) -> bool {
+        self.failures > 0 && self.failures < BAD_AFTER
+    }
+
     fn may_be_checked(&self, now: Instant) -> bool {
         self.checked_at.is_none_or(|at| now >= at + CHECK_PAUSE)
     }
@@ -232,14 +237,15 @@ impl Bucket {
         self.spare.retain(|node| !node.clashes(info));
     }
 
-    /// Returns whom to ask for the bucket's sake, if anybody: who may have another id by now, a
-    /// spare one that there is a place for, or who may have to make way for one. `may_split`: the
-    /// bucket has room however full it is.
+    /// Returns whom to ask for the bucket's sake, if anybody: who may have another id by now or be
+    /// gone, a spare one that there is a place for, or who may have to make way for one.
+    /// `may_split`: the bucket has room however full it is.
     pub(super) fn next_check(&mut self, may_split: bool, now: Instant) -> Option<NodeInfo> {
         let is_bad = |node: &Node| node.standing(now) == Standing::Bad;
         let has_place = may_split || self.live.len() < K || self.live.iter().any(is_bad);
-        let doubted = self.live.iter().position(|n| n.is_doubted && n.may_be_checked(now));
-        let node = if let Some(at) = doubted {
+        let unsure = |node: &Node| node.is_doubted || node.has_just_failed();
+        let unsure = self.live.iter().position(|node| unsure(node) && node.may_be_checked(now));
+        let node = if let Some(at) = unsure {
             self.live.get_mut(at)
         } else if has_place {
             self.spare.iter_mut().rev().find(|node| node.may_be_checked(now))
@@ -255,10 +261,11 @@ impl Bucket {
         Some(node.info)
     }
 
-    /// Returns the nodes that may be named to others, with their ids.
-    pub(super) fn usable(&self, now: Instant) -> impl Iterator<Item = NodeInfo> + '_ {
+    /// Returns the nodes that are not known to be gone, and of each whether it has answered the
+    /// last time it was asked.
+    pub(super) fn usable(&self, now: Instant) -> impl Iterator<Item = (NodeInfo, bool)> + '_ {
         let usable = move |node: &&Node| node.standing(now) < Standing::Bad;
-        self.live.iter().filter(usable).map(|node| node.info)
+        self.live.iter().filter(usable).map(|node| (node.info, node.failures == 0))
     }
 
     /// Moves the nodes out for which `belongs` is false.

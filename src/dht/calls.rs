@@ -63,6 +63,8 @@ pub(super) struct Call {
 pub(super) enum Purpose {
     /// A lookup's.
     Lookup(LookupId),
+    /// A lookup's, for those around.
+    Around(LookupId),
     /// To store us for what the lookup has looked for.
     Announce(LookupId),
     /// The routing table's.
@@ -146,7 +148,8 @@ impl Calls {
     /// Takes what waits on behalf of a lookup for the routing table's: the lookup has ended, and
     /// whether those nodes are there is worth knowing all the same. O(queries).
     pub(super) fn release(&mut self, lookup: LookupId) {
-        let purposes = [Purpose::Lookup(lookup), Purpose::Announce(lookup)];
+        let purposes =
+            [Purpose::Lookup(lookup), Purpose::Around(lookup), Purpose::Announce(lookup)];
         let of_it = self.waiting.values_mut().filter(|call| purposes.contains(&call.purpose));
         of_it.for_each(|call| call.purpose = Purpose::Check);
     }

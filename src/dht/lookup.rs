@@ -4,10 +4,10 @@
 //! Up to [`ALPHA`] queries are under way at once. One that takes longer than usual gives its place
 //! to another without being given up, so that a dead node costs a lookup little time; the closest
 //! nodes are asked up to [`MAX_ATTEMPTS`] times, because one lost datagram must not hide one of
-//! them.
+//! them. Those behind who are silent are passed over meanwhile, and may still answer.
 //!
 //! ```text
-//!         next           stalled           all attempts expired
+//!         next           stalled         expired after the last attempt
 //!  Fresh ------> Asked ----------> Stalled ---------------------> Failed
 //!                  ^ \--answered-/   / \--answered--> Answered
 //!                  \------next------/
@@ -24,21 +24,23 @@ use super::{Family, secure};
 use crate::id::{InfoHash, NodeId};
 use crate::net_policy::{NamedBy, Purpose, Reach, net_policy};
 use crate::proto::compact::NodeInfo;
-use crate::proto::krpc::AnnouncedPort;
+use crate::proto::krpc::{AnnouncedPort, Method, Want};
 use crate::time::{Duration, Instant};
 
 /// Queries of one lookup that are under way at once and have not stalled (Kademlia's α).
 pub const ALPHA: usize = 3;
 /// How many of the closest must have answered before a lookup ends. More than the [`K`] that are
 /// wanted: each names only so many of those that it knows, so that the furthest of them would be
-/// missed now and then (`tests/dht_network.rs`).
-const MUST_ANSWER: usize = K + K / 2;
-/// How many at the most: two more for each that has failed, because others have named it in the
-/// place of somebody who is there.
-const MAX_MUST_ANSWER: usize = 3 * K;
+/// missed now and then.
+const MUST_ANSWER: usize = K + K / 4;
 /// Times that one node is asked by a lookup: with one datagram in ten lost, one node in some 150 is
 /// still missed, with one in fifty one in 15,000.
 pub const MAX_ATTEMPTS: u8 = 3;
+/// Times for those beyond the [`K`] that are wanted, who only have to name who is closer.
+const ATTEMPTS_BEHIND: u8 = 2;
+/// Nodes that are asked for those around once the closest have answered: without it one lookup in a
+/// hundred misses somebody among nodes that come and go (`tests/dht_network.rs`).
+const MAX_AROUND: usize = K / 2;
 /// Queries of one lookup in all: a few times what one in a DHT of millions takes.
 pub const MAX_QUERIES: usize = 128;
 /// Nodes that one lookup remembers: more than it asks of those that do not fail.
@@ -70,6 +72,16 @@ pub(super) enum Aim {
     FindPeers { info_hash: InfoHash, announce: Option<AnnouncedPort> },
 }
 
+impl Aim {
+    /// Returns what is asked for it.
+    pub(super) const fn method(self, target: NodeId, want: Want) -> Method<'static> {
+        match self {
+            Self::FindPeers { info_hash, .. } => Method::GetPeers { info_hash, want },
+            Self::Join | Self::Refresh | Self::FindNode => Method::FindNode { target, want },
+        }
+    }
+}
+
 /// What a lookup took.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
@@ -98,6 +110,8 @@ pub(super) struct Lookup {
     candidates: Vec<Candidate>,
     /// How many are [`State::Asked`].
     in_flight: usize,
+    /// How many were asked for those around; at most [`MAX_AROUND`].
+    around: usize,
     /// Peers passed on; at most [`MAX_PEERS`].
     peers: BTreeSet<SocketAddr>,
     started_at: Instant,
@@ -115,11 +129,20 @@ struct Candidate {
     state: State,
     /// Times that it was asked.
     attempts: u8,
-    /// Queries to it that have neither been answered nor expired.
+    /// How many of these queries have not expired.
     waiting: u8,
     hops: u32,
     is_secure: bool,
+    around: Around,
     token: Option<Box<[u8]>>,
+}
+
+impl Candidate {
+    /// Tells whether it was asked as often as anybody is, and has let the time go by in which most
+    /// answer.
+    fn is_silent(&self) -> bool {
+        self.state == State::Stalled && self.attempts >= MAX_ATTEMPTS
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,11 +154,22 @@ enum State {
     Failed,
 }
 
+/// Whether somebody was asked for those around.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Around {
+    Unasked,
+    Asked,
+    /// It has answered, or takes long.
+    Over,
+}
+
 /// What a lookup wants done next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     /// A query to this node.
     Ask(SocketAddr),
+    /// A query to this node for those closest to another id.
+    AskAround(SocketAddr, NodeId),
     /// Nothing until something comes of what was asked.
     Wait,
     /// Nothing any more.
@@ -151,6 +185,7 @@ impl Lookup {
             aim,
             candidates: Vec::new(),
             in_flight: 0,
+            around: 0,
             peers: BTreeSet::new(),
             started_at: now,
             stats: LookupStats::default(),
@@ -166,30 +201,63 @@ impl Lookup {
     /// Says what to do next; to be asked again after each [`Step::Ask`] that was
     /// [carried out](Lookup::asked), and after everything that it is told. O(candidates).
     pub(super) fn next(&self) -> Step {
-        let (mut is_open, mut fresh, mut again) = (false, None, None);
-        let is_failed = |node: &&Candidate| node.state == State::Failed;
-        let failed = self.candidates.iter().filter(is_failed).count();
-        for candidate in self.closest((MUST_ANSWER + 2 * failed).min(MAX_MUST_ANSWER)) {
-            is_open |= candidate.state != State::Answered;
+        let (mut fresh, mut again, mut is_open) = (None, None, false);
+        let (wanted, behind) =
+            if self.is_heard() { (MUST_ANSWER, ATTEMPTS_BEHIND) } else { (MAX_CANDIDATES, 1) };
+        for (rank, candidate) in self.closest(wanted).enumerate() {
+            let attempts = if rank < K { MAX_ATTEMPTS } else { behind };
             match candidate.state {
                 State::Fresh => fresh = fresh.or(Some(candidate.addr)),
-                State::Stalled if candidate.attempts < MAX_ATTEMPTS => {
+                State::Stalled if candidate.attempts < attempts => {
                     again = again.or(Some(candidate.addr));
                 }
+                State::Asked => is_open = true,
                 _ => {}
             }
         }
-        if !is_open {
-            return Step::Done;
+        let to_ask = fresh.or(again).filter(|_| self.stats.queries < MAX_QUERIES);
+        match to_ask {
+            Some(addr) if self.in_flight < ALPHA => Step::Ask(addr),
+            Some(_) => Step::Wait,
+            None if is_open => Step::Wait,
+            None => self.around().unwrap_or_else(|| self.last_step()),
         }
-        if self.in_flight >= ALPHA {
-            return Step::Wait;
-        }
-        match fresh.or(again).filter(|_| self.stats.queries < MAX_QUERIES) {
-            Some(addr) => Step::Ask(addr),
-            None if self.candidates.iter().any(|candidate| candidate.waiting > 0) => Step::Wait,
-            None => Step::Done,
-        }
+    }
+
+    /// Returns the query that is still to be sent once the closest have answered, if there is one.
+    ///
+    /// All of them name the same [`K`], among them those who are gone or go by another id by now,
+    /// and in their places somebody is missing: at the far end, who differs from the target in the
+    /// same bit as the furthest that is named, or in the one before. So some are asked for those
+    /// there.
+    fn around(&self) -> Option<Step> {
+        let waiting = self.candidates.iter().filter(|node| node.around == Around::Asked).count();
+        let may = self.around < MAX_AROUND && waiting < ALPHA && self.stats.queries < MAX_QUERIES;
+        let named = self.candidates.iter().filter_map(|node| node.id).take(K);
+        let furthest = named.last().filter(|_| may)?;
+        let bit = self.target.shared_bits(furthest).saturating_sub(self.around % 2);
+        let other_side = self.target.with_flipped(bit)?;
+        let mut answered = self.candidates.iter().filter(|node| node.state == State::Answered);
+        let next = answered.find(|node| node.around == Around::Unasked)?;
+        Some(Step::AskAround(next.addr, other_side))
+    }
+
+    fn last_step(&self) -> Step {
+        // Who has not answered in time may yet, before it is taken for gone; and so may all who
+        // are not asked again because that was enough.
+        let is_spent = self.stats.queries >= MAX_QUERIES || !self.is_heard();
+        let may_answer = |node: &Candidate| {
+            node.is_silent() || (is_spent && node.state == State::Stalled && node.waiting > 0)
+        };
+        let is_open = |node: &Candidate| may_answer(node) || node.around == Around::Asked;
+        if self.candidates.iter().any(is_open) { Step::Wait } else { Step::Done }
+    }
+
+    /// Tells whether anybody has answered. While nobody does, it is rather we who are not heard, or
+    /// all we know is old: each is asked once, the closest again, and nobody takes the place of who
+    /// is silent.
+    fn is_heard(&self) -> bool {
+        self.stats.answers > 0
     }
 
     /// Returns the `count` closest that have not failed, of whom at most [`MAX_INSECURE`] have ids
@@ -200,10 +268,14 @@ impl Lookup {
         trusted().chain(others.take(count - trusted().count())).map(|(_, candidate)| candidate)
     }
 
-    /// Returns those that have not failed, closest first, each with whether it counts.
+    /// Returns those that have not failed and are not silent, closest first, each with whether it
+    /// counts.
     fn ranked(&self) -> impl Iterator<Item = (bool, &Candidate)> {
         let mut insecure = 0;
-        let alive = self.candidates.iter().filter(|candidate| candidate.state != State::Failed);
+        let is_heard = self.is_heard();
+        let is_gone =
+            move |node: &&Candidate| is_heard && (node.state == State::Failed || node.is_silent());
+        let alive = self.candidates.iter().filter(move |node| !is_gone(node));
         alive.map(move |candidate| {
             insecure += usize::from(!candidate.is_secure);
             (candidate.is_secure || insecure <= MAX_INSECURE, candidate)
@@ -221,6 +293,23 @@ impl Lookup {
         candidate.waiting += 1;
     }
 
+    /// Records that the node at `addr` was asked for those around.
+    pub(super) fn asked_around(&mut self, addr: SocketAddr) {
+        self.stats.queries += 1;
+        self.around += 1;
+        let asked = self.candidates.iter_mut().filter(|candidate| candidate.addr == addr);
+        asked.for_each(|candidate| candidate.around = Around::Asked);
+    }
+
+    /// Records what the node at `addr` has said of those around; nothing if it takes long or
+    /// refuses.
+    pub(super) fn told_around(&mut self, addr: SocketAddr, nodes: impl Iterator<Item = NodeInfo>) {
+        let Some(asked) = self.candidates.iter_mut().find(|node| node.addr == addr) else { return };
+        asked.around = Around::Over;
+        let hops = asked.hops;
+        self.add_named(addr, nodes, hops + 1);
+    }
+
     /// Records that a query to `addr` takes long.
     pub(super) fn stalled(&mut self, addr: SocketAddr) {
         self.leave(addr, State::Stalled);
@@ -228,12 +317,13 @@ impl Lookup {
 
     /// Records that a query to `addr` was not answered, or was refused.
     pub(super) fn failed(&mut self, addr: SocketAddr) {
+        let is_heard = self.is_heard();
         let Some(candidate) = self.candidates.iter_mut().find(|node| node.addr == addr) else {
             return;
         };
         candidate.waiting = candidate.waiting.saturating_sub(1);
-        if candidate.waiting == 0 && candidate.attempts >= MAX_ATTEMPTS {
-            self.leave(addr, State::Failed);
+        if candidate.is_silent() && (is_heard || candidate.waiting == 0) {
+            candidate.state = State::Failed;
         }
     }
 
@@ -270,9 +360,14 @@ impl Lookup {
             }
         }
         self.insert(candidate);
-        let credible = nodes.filter(|node| may_name(addr.ip(), node.addr));
+        self.add_named(addr, nodes, hops + 1);
+    }
+
+    /// Adds the nodes that the one at `teller` names, as far as it is to be believed.
+    fn add_named(&mut self, teller: SocketAddr, nodes: impl Iterator<Item = NodeInfo>, hops: u32) {
+        let credible = nodes.filter(|node| may_name(teller.ip(), node.addr));
         for node in credible.take(MAX_NODES_PER_REPLY) {
-            self.add(Some(node.id), node.addr, hops + 1);
+            self.add(Some(node.id), node.addr, hops);
         }
     }
 
@@ -350,6 +445,7 @@ impl Lookup {
             waiting: 0,
             hops,
             is_secure,
+            around: Around::Unasked,
             token: None,
         });
     }

@@ -70,6 +70,7 @@ impl Dht {
         match call.purpose {
             Purpose::Check => {}
             Purpose::Lookup(id) => self.look_on(id, from, reply, now),
+            Purpose::Around(id) => self.told_around(id, from, Some(reply), now),
             Purpose::Announce(id) => self.announced(id, true, now),
         }
     }
@@ -85,6 +86,21 @@ impl Dht {
                 self.events.push_back(DhtEvent::Peers { info_hash, peers });
             }
         }
+        self.advance(id, now);
+    }
+
+    /// Goes on with a lookup that has asked for those around; without a reply if there is none in
+    /// time.
+    fn told_around(
+        &mut self,
+        id: LookupId,
+        from: SocketAddr,
+        reply: Option<&Reply<'_>>,
+        now: Instant,
+    ) {
+        let Some(lookup) = self.lookups.get_mut(&id) else { return };
+        let family = lookup.family;
+        lookup.told_around(from, reply.into_iter().flat_map(|reply| nodes(reply, family)));
         self.advance(id, now);
     }
 
@@ -121,6 +137,7 @@ impl Dht {
                     self.advance(id, now);
                 }
             }
+            Purpose::Around(id) => self.told_around(id, from, None, now),
             Purpose::Announce(id) => self.announced(id, false, now),
         }
     }
@@ -150,8 +167,9 @@ impl Dht {
                         self.advance(id, now);
                     }
                 }
+                Purpose::Around(id) if !is_over => self.told_around(id, call.to, None, now),
                 Purpose::Announce(id) if is_over => self.announced(id, false, now),
-                Purpose::Announce(_) | Purpose::Check => {}
+                Purpose::Around(_) | Purpose::Announce(_) | Purpose::Check => {}
             }
         }
     }
@@ -195,30 +213,29 @@ impl Dht {
             if lookup.announced.is_some() {
                 return;
             }
-            match lookup.next() {
+            let (to, around) = match lookup.next() {
                 Step::Wait => return,
                 Step::Done => return self.end_lookup(id, now),
-                Step::Ask(to) => {
-                    let may = self.calls.has_room() && self.pace.take(now);
-                    if !may {
-                        let room_at = now + ROOM_PAUSE;
-                        let pace_at = self.pace.ready_at(now);
-                        let at = if self.calls.has_room() { pace_at } else { room_at };
-                        self.paced_until = Some(self.paced_until.map_or(at, |until| until.min(at)));
-                        return;
-                    }
-                    lookup.asked(to);
-                    let (target, aim) = (lookup.target, lookup.aim);
-                    let want = self.want(Family::of(to));
-                    let method = match aim {
-                        Aim::FindPeers { info_hash, .. } => Method::GetPeers { info_hash, want },
-                        Aim::Join | Aim::Refresh | Aim::FindNode => {
-                            Method::FindNode { target, want }
-                        }
-                    };
-                    self.query(to, Purpose::Lookup(id), method, now);
-                }
+                Step::Ask(to) => (to, None),
+                Step::AskAround(to, target) => (to, Some(target)),
+            };
+            if !(self.calls.has_room() && self.pace.take(now)) {
+                let room_at = now + ROOM_PAUSE;
+                let pace_at = self.pace.ready_at(now);
+                let at = if self.calls.has_room() { pace_at } else { room_at };
+                self.paced_until = Some(self.paced_until.map_or(at, |until| until.min(at)));
+                return;
             }
+            let want = self.want(Family::of(to));
+            let Some(lookup) = self.lookups.get_mut(&id) else { return };
+            let (purpose, method) = if let Some(target) = around {
+                lookup.asked_around(to);
+                (Purpose::Around(id), Method::FindNode { target, want })
+            } else {
+                lookup.asked(to);
+                (Purpose::Lookup(id), lookup.aim.method(lookup.target, want))
+            };
+            self.query(to, purpose, method, now);
         }
     }
 

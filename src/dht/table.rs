@@ -110,20 +110,36 @@ impl Table {
         buckets.find_map(|(at, bucket)| bucket.next_check(at == last && at < MAX_BUCKETS - 1, now))
     }
 
-    /// Returns the `count` nodes closest to `target`, closest first, that are not known to be gone.
+    /// Returns the `count` nodes closest to `target`, closest first, that are not known to be gone;
+    /// those that have not answered the last time only if there are too few others.
     pub(super) fn closest(&self, target: NodeId, count: usize, now: Instant) -> Vec<NodeInfo> {
+        let sure = self.closest_of(target, count, |(node, is_sure)| is_sure.then_some(node), now);
+        if sure.len() == count {
+            return sure;
+        }
+        self.closest_of(target, count, |(node, _)| Some(node), now)
+    }
+
+    fn closest_of(
+        &self,
+        target: NodeId,
+        count: usize,
+        pick: impl Fn((NodeInfo, bool)) -> Option<NodeInfo>,
+        now: Instant,
+    ) -> Vec<NodeInfo> {
+        let usable = |bucket: &Bucket| bucket.usable(now).filter_map(&pick).collect::<Vec<_>>();
         let at = self.index(target);
         // Nodes in the target's own bucket are closer to it than any other; next come those of the
         // deeper ones, which all differ from it in the same bit, and then each shallower one.
-        let mut found: Vec<NodeInfo> = self.buckets[at].usable(now).collect();
+        let mut found = usable(&self.buckets[at]);
         if found.len() < count {
-            found.extend(self.buckets[at + 1..].iter().flat_map(|bucket| bucket.usable(now)));
+            found.extend(self.buckets[at + 1..].iter().flat_map(usable));
         }
         for bucket in self.buckets[..at].iter().rev() {
             if found.len() >= count {
                 break;
             }
-            found.extend(bucket.usable(now));
+            found.extend(usable(bucket));
         }
         found.sort_unstable_by_key(|node| node.id.distance(target));
         found.truncate(count);

@@ -217,6 +217,24 @@ fn a_lost_datagram_hides_nobody() {
 }
 
 #[test]
+fn nobody_is_missed_because_the_others_name_those_who_are_gone() {
+    let mut world = World::new(|_| {});
+    world.add_fakes(250);
+    world.join();
+    let closest = world.closest(TORRENT.into(), addr(OURS));
+    for node in &closest[1..4] {
+        world.fakes.get_mut(&node.addr).unwrap().answers = Answers::Never;
+    }
+    world.dht.search(TORRENT, Some(AnnouncedPort::Explicit(6881)), world.now);
+    world.run(Duration::from_secs(20));
+    let told = asked(&world, "announce_peer");
+    world.fakes.retain(|_, fake| fake.answers != Answers::Never);
+    let there = world.closest(TORRENT.into(), addr(OURS));
+    let missed = there.iter().filter(|node| !told.contains_key(&node.addr)).count();
+    assert_eq!(missed, 0, "whom nobody names when asked for the torrent itself");
+}
+
+#[test]
 fn an_answer_that_takes_long_is_still_taken() {
     let mut world = World::joined(60);
     let closest = world.closest(TORRENT.into(), addr(OURS));
