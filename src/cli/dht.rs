@@ -2,12 +2,12 @@
 //! next.
 
 use std::fs::{DirBuilder, File};
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use swarmloop::client::ClientConfig;
 use swarmloop::dht::{DhtConfig, MAX_SAVED_LEN};
+use swarmloop::reactor::egress::Egress;
 
 use super::args::network::NetworkArgs;
 use super::exit::Failure;
@@ -24,22 +24,21 @@ const ROUTERS: [(&str, u16); 4] = [
     ("dht.libtorrent.org", 25401),
 ];
 
-/// Has a client take part in the DHT as the arguments say, all connections using `bind`.
-pub(crate) fn configure(args: &NetworkArgs, bind: Option<IpAddr>, config: &mut ClientConfig) {
+/// Has a client take part in the DHT as the arguments say, all of whose traffic goes by `egress`.
+pub(crate) fn configure(args: &NetworkArgs, egress: &Egress, config: &mut ClientConfig) {
     if args.no_dht {
         return;
     }
     let mut dht = DhtConfig::default();
-    dht.bootstrap = bootstrap(args, bind);
+    dht.bootstrap = bootstrap(args, egress);
     config.dht_saved = kept();
     config.dht = Some(dht);
 }
 
 /// Returns with whom to begin. From a loopback address nobody else is reached, so nobody else is
 /// asked.
-fn bootstrap(args: &NetworkArgs, bind: Option<IpAddr>) -> Vec<(String, u16)> {
-    let is_local = bind.is_some_and(|ip| ip.is_loopback());
-    if !args.dht_bootstrap.is_empty() || is_local {
+fn bootstrap(args: &NetworkArgs, egress: &Egress) -> Vec<(String, u16)> {
+    if !args.dht_bootstrap.is_empty() || egress.is_loopback() {
         return args.dht_bootstrap.clone();
     }
     ROUTERS.map(|(host, port)| (host.to_owned(), port)).to_vec()
@@ -75,26 +74,37 @@ fn path() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
     fn who_is_bound_to_this_machine_asks_nobody_outside() {
+        let by = |addrs: &[IpAddr], interface| Egress::new(addrs, interface).expect("it is there");
         let args = NetworkArgs::default();
-        assert_eq!(bootstrap(&args, None).len(), ROUTERS.len());
-        assert_eq!(bootstrap(&args, Some([10, 0, 0, 1].into())).len(), ROUTERS.len());
-        assert!(bootstrap(&args, Some([127, 0, 0, 3].into())).is_empty());
-        assert!(bootstrap(&args, Some(std::net::Ipv6Addr::LOCALHOST.into())).is_empty());
+        let (everywhere, ipv4) = (by(&[], None), by(&[Ipv4Addr::UNSPECIFIED.into()], None));
+        assert_eq!(bootstrap(&args, &everywhere).len(), ROUTERS.len());
+        assert_eq!(bootstrap(&args, &ipv4).len(), ROUTERS.len());
+        let v4 = by(&[[127, 0, 0, 3].into()], None);
+        let v6 = by(&[Ipv6Addr::LOCALHOST.into()], None);
+        let interface = if cfg!(target_os = "linux") { by(&[], Some("lo")) } else { v4.clone() };
+        let local = [v4, v6, interface];
+        assert!(local.iter().all(|egress| bootstrap(&args, egress).is_empty()));
         let named = vec![("127.0.0.9".to_owned(), 6881)];
         let args = NetworkArgs { dht_bootstrap: named.clone(), ..args };
-        for bind in [None, Some([127, 0, 0, 3].into())] {
-            assert_eq!(bootstrap(&args, bind), named);
+        for egress in local.iter().chain([&everywhere]) {
+            assert_eq!(bootstrap(&args, egress), named);
         }
     }
 
     #[test]
     fn without_the_dht_nothing_of_it_is_configured() {
         let mut config = ClientConfig::default();
-        configure(&NetworkArgs { no_dht: true, ..NetworkArgs::default() }, None, &mut config);
+        configure(
+            &NetworkArgs { no_dht: true, ..NetworkArgs::default() },
+            &Egress::any(),
+            &mut config,
+        );
         assert!(config.dht.is_none() && config.dht_saved.is_empty());
     }
 }

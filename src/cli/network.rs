@@ -56,7 +56,7 @@ pub(crate) fn start_with(
         let ca_certificates = ca_certificates(args);
         let mut config =
             ClientConfig { session, listen, workers, ca_certificates, ..ClientConfig::default() };
-        dht::configure(args, bind(args).0.first().copied(), &mut config);
+        dht::configure(args, &way(args), &mut config);
         config.lsd = !args.no_lsd;
         adapt(&mut config);
         Client::start(config)
@@ -201,10 +201,16 @@ fn start_on<T>(
 /// Returns where to listen at a port: on the one address that was asked for, else on every one of
 /// the families that are spoken.
 pub(crate) fn listen_on(args: &NetworkArgs, port: u16) -> Vec<SocketAddr> {
+    let egress = way(args);
+    let families = [egress.speaks(true), egress.speaks(false) && has_ipv6()];
+    listen_addrs(&bind(args).0, port, families)
+}
+
+/// Returns the way that the arguments leave to traffic, or any: what cannot be is said when the
+/// client starts.
+fn way(args: &NetworkArgs) -> Egress {
     let (addrs, interface) = bind(args);
-    // What cannot be is said when the client starts.
-    let egress = Egress::new(&addrs, interface.as_deref()).unwrap_or_default();
-    listen_addrs(&addrs, port, [egress.speaks(true), egress.speaks(false) && has_ipv6()])
+    Egress::new(&addrs, interface.as_deref()).unwrap_or_default()
 }
 
 fn listen_addrs(bind: &[IpAddr], port: u16, [has_ipv4, has_ipv6]: [bool; 2]) -> Vec<SocketAddr> {
