@@ -83,7 +83,7 @@ pub(crate) struct NetworkArgs {
     pub(crate) no_dht: bool,
     /// Node of the DHT to begin with, instead of the public ones; may be repeated
     #[arg(long, value_name = "HOST:PORT,...", value_parser = peer, value_delimiter = ',')]
-    #[arg(hide_short_help = true)]
+    #[arg(hide_short_help = true, conflicts_with = "no_dht")]
     pub(crate) dht_bootstrap: Vec<(String, u16)>,
     /// Neither announce nor look for peers on the local network
     #[arg(long, hide_short_help = true)]

@@ -21,6 +21,10 @@ const NEVER_SET: [&str; 4] = ["config", "no-config", "help", "version"];
 /// traffic takes.
 const NEVER_SET_OF: [&str; 3] = ["edit", "magnet", "show"];
 
+/// Switches that another flag takes back when it is typed, because it would do nothing beside them:
+/// the switch, and that flag.
+const TAKEN_BACK_BY: [(&str, &str); 1] = [("no-dht", "dht_bootstrap")];
+
 /// What a flag takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -96,6 +100,12 @@ impl Flag {
             _ if defaults.is_empty() => None,
             _ => Some(Value::Words(defaults.iter().map(OsStr::to_os_string).collect())),
         }
+    }
+
+    /// Returns the ids of the flags that take it back when they are typed.
+    pub(super) fn taken_back_by(&self) -> impl Iterator<Item = &str> {
+        let by = TAKEN_BACK_BY.iter().filter(|(long, _)| *long == self.long).map(|(_, by)| *by);
+        self.negation.iter().map(|negation| &negation.id[..]).chain(by)
     }
 
     /// Returns how a configuration file names it.

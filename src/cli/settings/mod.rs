@@ -174,7 +174,7 @@ impl Settings {
     }
 
     /// Makes the settings of the chosen subcommand the defaults of its flags, but for switches that
-    /// the command line turns off.
+    /// the command line turns off, by their own name or by a flag that means nothing beside them.
     pub(crate) fn apply(
         &self,
         mut command: clap::Command,
@@ -183,7 +183,7 @@ impl Settings {
     ) -> clap::Command {
         let Some((name, matches)) = matches.subcommand() else { return command };
         for flag in flags.of(name) {
-            let is_off = flag.negation.as_ref().is_some_and(|off| is_typed(matches, &off.id));
+            let is_off = flag.taken_back_by().any(|id| is_typed(matches, id));
             let words = match self.of(flag, Some(name)).map(|setting| &setting.value) {
                 Some(Value::Words(words)) => words.clone(),
                 Some(Value::Switch(true)) if !is_off => vec!["true".into()],

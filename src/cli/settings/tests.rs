@@ -116,6 +116,25 @@ fn the_stronger_source_wins() {
 }
 
 #[test]
+fn nodes_that_are_typed_are_asked_whatever_keeps_a_dht_away_elsewhere() {
+    let file = || Place::new().file("user.toml", "[network]\nno_dht = true\n");
+    let variable = || Place::new().variable("SWARMLOOP_NO_DHT", "1");
+    for place in [file(), variable(), file().variable("SWARMLOOP_NO_DHT", "1")] {
+        assert!(place.get(&[]).network.no_dht && !place.get(&["--dht"]).network.no_dht);
+        let network = place.get(&["--dht-bootstrap", "h:1"]).network;
+        assert!(!network.no_dht);
+        assert_eq!(network.dht_bootstrap, [("h".to_owned(), 1)]);
+    }
+    // Nodes that are set are there for when there is a DHT.
+    let set = variable().variable("SWARMLOOP_DHT_BOOTSTRAP", "h:1").get(&[]).network;
+    assert!(set.no_dht && !set.dht_bootstrap.is_empty());
+    let typed = Place::new().variable("SWARMLOOP_DHT_BOOTSTRAP", "h:1").get(&["--no-dht"]).network;
+    assert!(typed.no_dht);
+    let both = Place::new().read(&["get", "x", "--no-dht", "--dht-bootstrap", "h:1"]);
+    both.expect_err("one of the two would do nothing");
+}
+
+#[test]
 fn a_narrower_table_wins_within_a_file() {
     let place = Place::new().file(
         "user.toml",
