@@ -132,7 +132,8 @@ impl Family {
         if addr.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    const fn index(self) -> usize {
+    /// Returns its place in [`Family::ALL`].
+    pub const fn index(self) -> usize {
         match self {
             Self::V4 => 0,
             Self::V6 => 1,
@@ -354,6 +355,12 @@ impl Dht {
         if !crate::proto::url::is_local(ip) {
             self.move_to(family, ip, now);
         }
+    }
+
+    /// Returns where the others see us; `None` while too few of them have said so, and nobody
+    /// [else](Dht::set_external).
+    pub fn external(&self, family: Family) -> Option<IpAddr> {
+        self.side(family)?.external
     }
 
     /// Takes in that `now` has come: what is overdue, due or may go on again.

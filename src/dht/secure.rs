@@ -55,12 +55,12 @@ fn prefix(ip: IpAddr, choice: u8) -> [u8; 4] {
     }
 }
 
-/// What nodes that have answered say at which address they see us (BEP 42, `ip`).
+/// What others say at which address they see us: nodes that have answered (BEP 42, `ip`), or peers.
 ///
 /// A neighbourhood has one vote. An address is ours when more than half of the last votes are for
 /// it, and so many that one party hardly cast them.
 #[derive(Debug, Default)]
-pub(super) struct Votes {
+pub struct Votes {
     /// Who voted and for what, oldest first; at most [`MAX_VOTES`].
     cast: VecDeque<(IpAddr, IpAddr)>,
 }
@@ -73,7 +73,7 @@ const MIN_VOTES: usize = 10;
 impl Votes {
     /// Takes the vote of `voter`, replacing his earlier one. Returns the address that has won,
     /// which may be what it was before; `None` if none has, or if the internet does not route it.
-    pub(super) fn cast(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
+    pub fn cast(&mut self, voter: IpAddr, ours: IpAddr) -> Option<IpAddr> {
         let (voter, ours) = (neighbourhood(voter), ours.to_canonical());
         if is_local(ours) {
             return None;
@@ -85,6 +85,14 @@ impl Votes {
         self.cast.push_back((voter, ours));
         let agree = self.cast.iter().filter(|(_, vote)| *vote == ours).count();
         (self.cast.len() >= MIN_VOTES && agree * 2 > self.cast.len()).then_some(ours)
+    }
+
+    /// Returns the address that has the most votes, however few they are; of several that have as
+    /// many, that of the oldest vote.
+    pub fn leading(&self) -> Option<IpAddr> {
+        let count = |ours| self.cast.iter().filter(|(_, vote)| *vote == ours).count();
+        // The last of those that are equal is taken.
+        self.cast.iter().rev().map(|(_, ours)| *ours).max_by_key(|ours| count(*ours))
     }
 }
 

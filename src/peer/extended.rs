@@ -252,7 +252,7 @@ impl Peer {
             Some(Extension::UploadOnly) => {
                 self.count_useless(now)?;
                 self.extras_mut().upload_only = extended::decode_upload_only(&body);
-                Ok(Some(PeerEvent::Introduced))
+                Ok(Some(PeerEvent::Introduced(None)))
             }
             Some(Extension::DontHave) => {
                 let piece = extended::decode_dont_have(&body).map_err(Invalid::from)?;
@@ -286,7 +286,7 @@ impl Peer {
         }
         extras.upload_only = said.upload_only.unwrap_or(extras.upload_only);
         extras.metadata_len = said.metadata_len.unwrap_or(extras.metadata_len);
-        Ok(Some(PeerEvent::Introduced))
+        Ok(Some(PeerEvent::Introduced(said.your_ip)))
     }
 
     fn on_metadata(&mut self, body: Vec<u8>, now: Instant) -> Result<Option<PeerEvent>, PeerError> {

@@ -17,7 +17,7 @@ mod talk;
 pub mod timer;
 pub mod uploads;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::bitfield::Bitfield;
 use crate::geometry::Geometry;
@@ -176,8 +176,9 @@ pub enum PeerEvent {
     /// It has lost a piece (BEP 54), having been counted as having these; these requests are given
     /// up.
     Lost(Box<RemotePieces>, Vec<Block>),
-    /// It has introduced itself (BEP 10), or has said something else of itself than before.
-    Introduced,
+    /// It has introduced itself (BEP 10), or has said something else of itself than before; and at
+    /// which address it sees us, if it has said that.
+    Introduced(Option<IpAddr>),
     /// It speaks of metadata (BEP 9).
     Metadata(MetadataEvent),
     /// It tells of peers (BEP 11).

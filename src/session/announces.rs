@@ -344,7 +344,7 @@ impl Session {
         self.announce_ended(torrent, What::AnnounceAnswered, now);
         let Some(mut announcing) = self.take_announcing(torrent) else { return };
         if let Some(ip) = reply.external_ip {
-            self.learn_address(ip);
+            self.hear_address(from.ip(), ip, now);
         }
         let Some(entry) = self.entry_mut(torrent) else { return };
         let mut report = None;

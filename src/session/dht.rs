@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::dht::{Dht, DhtConfig, DhtEvent, DhtStatus};
+use crate::dht::{Dht, DhtConfig, DhtEvent, DhtStatus, Family};
 use crate::id::{InfoHash, TorrentId};
 use crate::proto::handshake::Reserved;
 use crate::proto::krpc::AnnouncedPort;
@@ -91,6 +91,7 @@ impl Session {
             let port = self.config.announced().0;
             let announce = (port != 0).then_some(AnnouncedPort::Explicit(port));
             self.wake_dht(now).search(info_hash, announce, now);
+            self.tell_dht_where_we_are(now);
             self.look_up_dht_nodes(hosts, now);
         } else if let Some(client) = &mut self.dht
             && let Some(node) = &mut client.node
@@ -180,6 +181,15 @@ impl Session {
         self.datagrams.port_to(remote)
     }
 
+    /// Tells the node where others see us, unless it has heard that from its like.
+    pub(super) fn place_in_dht(&mut self, family: Family, ip: IpAddr, now: Instant) {
+        let node = self.dht_node();
+        if let Some(node) = node.filter(|node| node.external(family).is_none()) {
+            node.set_external(ip, now);
+            self.pass_on_dht(None, now);
+        }
+    }
+
     fn dht_node(&mut self) -> Option<&mut Dht> {
         self.dht.as_mut()?.node.as_deref_mut()
     }
@@ -223,9 +233,8 @@ impl Session {
                 DhtEvent::Joined { family, nodes } => {
                     self.queues.events.push_back(Event::DhtJoined { family, nodes });
                 }
-                DhtEvent::Searched { .. }
-                | DhtEvent::Found { .. }
-                | DhtEvent::ExternalAddress(_) => {}
+                DhtEvent::ExternalAddress(ip) => self.dht_sees_us(ip),
+                DhtEvent::Searched { .. } | DhtEvent::Found { .. } => {}
             }
         }
         self.look_up_dht_nodes(wanted, now);

@@ -67,7 +67,7 @@ impl Session {
         let worthless = self.conns.iter().filter_map(|conn| {
             let Conn { kind: Kind::Peer { torrent, peer }, id, .. } = conn else { return None };
             let worth = worth(peer, &self.entry(*torrent)?.torrent, now)?;
-            (worth == Worth::Nothing).then(|| (self.vantage.priority(peer.addr), *id))
+            (worth == Worth::Nothing).then(|| (self.seen.vantage.priority(peer.addr), *id))
         });
         let Some((_, id)) = worthless.min() else {
             self.displaces_at = now + LOOK_INTERVAL;
@@ -92,12 +92,12 @@ impl Session {
         conn: ConnId,
         now: Instant,
     ) -> Option<ConnId> {
-        let newcomer = self.vantage.priority(self.conns.find(conn)?.kind.addr());
+        let newcomer = self.seen.vantage.priority(self.conns.find(conn)?.kind.addr());
         let entry = self.entry(torrent).filter(|entry| entry.displaces_at <= now)?;
         let peers = entry.torrent.peers.values().filter_map(|id| {
             let Kind::Peer { peer, .. } = &self.conns.find(*id)?.kind else { return None };
             let worth = worth(peer, &entry.torrent, now)?;
-            Some((worth, self.vantage.priority(peer.addr), *id))
+            Some((worth, self.seen.vantage.priority(peer.addr), *id))
         });
         let least = peers.min();
         let least =

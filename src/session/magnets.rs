@@ -78,7 +78,7 @@ impl Session {
         let (id, hash) = (self.next_id(), new.info_hash);
         let choices = (self.config.unchoke_slots, self.config.pex);
         let mut torrent = Torrent::seek(id, hash, choices, &mut self.work.ctx(now));
-        torrent.candidates.set_vantage(self.vantage);
+        torrent.candidates.set_vantage(self.seen.vantage);
         let mut announcer = self.announcer(&new.trackers);
         announcer.start(now);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, new.info_hash);

@@ -52,7 +52,6 @@ use crate::id::{Block, ConnId, InfoHash, TorrentId};
 use crate::net_policy::Reach;
 use crate::peer::PeerLimits;
 use crate::peer::error::{CloseReason, PeerError};
-use crate::proto::priority::Vantage;
 use crate::rate::TokenBucket;
 use crate::rng::Rng;
 use crate::stats::{Metric, Stats};
@@ -76,6 +75,7 @@ use throttle::{Throttle, Way, clip};
 use tops::Tops;
 use trace::Trace;
 use udp_trackers::UdpClient;
+use vantage::Seen;
 use wheel::Wheel;
 
 pub use magnets::NewMagnet;
@@ -127,7 +127,7 @@ pub struct Session {
     /// `None` if peers are not looked for on the local network.
     lsd: Option<Box<LsdClient>>,
     /// Where others see us.
-    vantage: Vantage,
+    seen: Seen,
     /// What each lookup under way is for, and the host and port that it asks for.
     lookups: BTreeMap<ResolveId, (LookupFor, String, u16)>,
     next_lookup: u32,
@@ -281,7 +281,7 @@ impl Session {
             looked_at: 0,
             restless: 0,
             trace: (config.trace_records > 0).then(|| Trace::new(config.trace_records)),
-            vantage: vantage::at_first(&config, &seeds),
+            seen: Seen::at_first(&config, &seeds),
             config,
             seeds,
             conns: Conns::default(),

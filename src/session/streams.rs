@@ -298,8 +298,12 @@ impl Session {
             // These may lead to others, sooner or later.
             let may_lead = matches!(
                 event,
-                PeerEvent::Exchanged(_) | PeerEvent::Introduced | PeerEvent::Metadata(_)
+                PeerEvent::Exchanged(_) | PeerEvent::Introduced(_) | PeerEvent::Metadata(_)
             );
+            let seen_at = match event {
+                PeerEvent::Introduced(seen_at) => seen_at.map(|ours| (peer.addr.ip(), ours)),
+                _ => None,
+            };
             let ctx = &mut self.work.ctx(now);
             let useless = entry.torrent.on_peer_event(id, peer, event, ctx);
             if peer.is_interested() && entry.rechoke_at().is_none() {
@@ -309,6 +313,9 @@ impl Session {
             }
             if may_lead {
                 self.touch(torrent);
+            }
+            if let Some((voter, ours)) = seen_at {
+                self.hear_address(voter, ours, now);
             }
             self.apply_cancels();
             self.pass_on_news(torrent, now);

@@ -122,7 +122,7 @@ impl Session {
         let params = self.params(id, &new)?;
         self.tops.insert(&params.storage);
         let mut torrent = Torrent::new(params, &self.work.ctx(now));
-        torrent.candidates.set_vantage(self.vantage);
+        torrent.candidates.set_vantage(self.seen.vantage);
         let tiers = if new.use_trackers { &new.metainfo.trackers[..] } else { &[] };
         let announcer = self.announcer(tiers);
         let us = identity(self.config.peer_id_prefix, &self.seeds.secret, info_hash);

@@ -84,7 +84,7 @@ impl Session {
                 && is_useless(peer, &entry.torrent, now)
             {
                 let is_fed = peer.is_interested() && !peer.is_choked();
-                useless.push((is_fed, self.vantage.priority(peer.addr), *id));
+                useless.push((is_fed, self.seen.vantage.priority(peer.addr), *id));
             }
         }
         useless.sort_unstable();

@@ -119,7 +119,7 @@ impl Torrent {
                 self.update_interest(peer, ctx.now);
                 return useless;
             }
-            PeerEvent::Introduced => return self.on_introduced(conn, peer, ctx.now),
+            PeerEvent::Introduced(_) => return self.on_introduced(conn, peer, ctx.now),
             PeerEvent::Metadata(event) => self.on_metadata(conn, peer, event, ctx),
             PeerEvent::Exchanged(exchange) => self.on_exchanged(peer, &exchange, ctx),
             // Of no torrent.
