@@ -288,7 +288,8 @@ mod tests {
     /// There may be ten thousand of them: who makes one larger, does it here too, and knows why.
     /// The last were 32 bytes for the metadata that others are sent, 80 for who is told of whom, 24
     /// for the nodes of the DHT that it names and whether it is searched for there, 24 for the
-    /// order of candidates, 24 for where we are that it depends on, and 24 for when peers make room.
+    /// order of candidates, 24 for where we are that it depends on, and 24 for when peers make
+    /// room.
     #[test]
     fn what_every_torrent_costs_is_small() {
         assert!(size_of::<Entry>() <= 1376, "{}", size_of::<Entry>());
