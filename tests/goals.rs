@@ -133,7 +133,7 @@ fn wait_until_it_seeds(running: &mut Running) {
 fn a_ratio_counts_what_earlier_runs_have_uploaded() {
     let stage = Stage::new("127.7.21.1");
     let slowly = ["--limit-up", "512K", "--json", "--progress", "never"];
-    let mut uploaded = 0;
+    let mut before = 0..=0;
     for (goal, to, least) in [("0.5", "one", LEN / 2), ("1", "two", LEN)] {
         let _leech = start_silent(stage.get(to, &["--timeout", "60s"]));
         let ran = run(stage.seed(&[&["--seed-ratio", goal], &slowly[..]].concat()));
@@ -142,10 +142,11 @@ fn a_ratio_counts_what_earlier_runs_have_uploaded() {
         let number = |field: &str| line[field].as_u64().expect("a number");
         let (in_run, in_all) = (number("uploaded"), number("uploaded_total"));
         assert_eq!(line["met"], "ratio");
-        assert_eq!(in_all, uploaded + in_run, "{line}");
+        assert!(before.contains(&(in_all - in_run)), "{before:?}: {line}");
         assert!(in_run > 0 && in_run < LEN as u64, "no run has uploaded it all: {line}");
         assert!(in_all >= least as u64 && line["ratio"].as_f64() >= goal.parse().ok(), "{line}");
-        uploaded = in_all;
+        // What goes out until a run has come to its end is remembered, too.
+        before = in_all..=in_all + LEN as u64 / 4;
     }
     // Enough is enough: a third run has nothing to do, and says so.
     let ran = run(stage.seed(&["--seed-ratio", "1"]));
