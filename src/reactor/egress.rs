@@ -199,6 +199,14 @@ impl Egress {
         Ok(socket)
     }
 
+    /// Tells whether a stream of a family is to end by a reset. The last acknowledgement of one
+    /// that we close first is sent when its socket, and what that was held to, is gone; that of
+    /// IPv6 goes by the routes then (seen with Linux 6.18). A reset is the socket's own, and the
+    /// last word.
+    pub(super) fn ends_by_reset(&self, is_ipv4: bool) -> bool {
+        !is_ipv4 && matches!(self.way(is_ipv4), Way::By { device: Some(_), .. })
+    }
+
     /// Returns the address that a socket of a family is to send from, if it matters which.
     pub(super) fn source(&self, is_ipv4: bool) -> Option<SocketAddr> {
         match self.way(is_ipv4) {

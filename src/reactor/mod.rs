@@ -572,6 +572,7 @@ impl Listening {
             let addr = socket.local_addr()?;
             if purpose == Listener::Peers {
                 net::mark(&socket, addr, dscp);
+                net::end_as_held(&socket, addr.is_ipv4(), egress)?;
             }
             Ok(Self { socket, addr, purpose, ready: false, paused_until: None })
         });

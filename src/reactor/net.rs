@@ -144,6 +144,19 @@ pub fn mark<S: AsFd>(socket: &S, addr: SocketAddr, dscp: u8) {
     let _ = if addr.is_ipv6() { socket.set_tclass_v6(octet) } else { socket.set_tos_v4(octet) };
 }
 
+/// Has a stream, or all that a listener will accept, end as [`Egress::ends_by_reset`] says. What
+/// was written just before and did not arrive is lost then: not for who serves files.
+///
+/// # Errors
+///
+/// The system does not know the option.
+pub(super) fn end_as_held<S: AsFd>(socket: &S, is_ipv4: bool, egress: &Egress) -> io::Result<()> {
+    if egress.ends_by_reset(is_ipv4) {
+        SockRef::from(socket).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(())
+}
+
 /// Begins to open a stream to `addr`, its packets marked with the code point `dscp` (see
 /// [`mark`]).
 ///
@@ -160,6 +173,7 @@ pub fn dial(addr: SocketAddr, egress: &Egress, dscp: u8) -> io::Result<TcpStream
     // Requests are small and must not wait for the acknowledgement of those before them.
     socket.set_tcp_nodelay(true)?;
     mark(&socket, addr, dscp);
+    end_as_held(&socket, addr.is_ipv4(), egress)?;
     if let Some(source) = egress.source(addr.is_ipv4()) {
         socket.bind(&source.into())?;
     }
@@ -198,6 +212,7 @@ pub(super) fn blocking_stream(
     timeout: Duration,
 ) -> io::Result<std::net::TcpStream> {
     let socket = egress.socket(addr, Type::STREAM)?;
+    end_as_held(&socket, addr.is_ipv4(), egress)?;
     if let Some(source) = egress.source(addr.is_ipv4()) {
         socket.bind(&source.into())?;
     }

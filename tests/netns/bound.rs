@@ -2,11 +2,13 @@
 //! interface goes, everything ends.
 
 use std::{
-    net::IpAddr,
+    io::Read as _,
+    net::{IpAddr, TcpStream},
     process::{Command, Stdio},
     time::Duration,
 };
 
+use rustix::net::sockopt::set_tcp_quickack;
 use swarmloop::client::RateLimits;
 
 use crate::{
@@ -81,6 +83,35 @@ fn the_dht_has_no_other_way_than_the_bound_interface_either() {
     let (code, said) = run(&mut site.find("out", &["--port", "7002"]));
     assert_eq!((code, site.is_complete("out")), (Some(0), true), "{said}");
     assert_ne!(leaked(&site), [""; 0], "without it, everything goes there");
+}
+
+/// The last word of a connection that we close is the kernel's, once there is no socket any more
+/// that is held to an interface: over IPv6 it would go by the routes.
+#[test]
+fn a_connection_that_we_close_has_no_last_word_elsewhere() {
+    if !netns::have() {
+        return;
+    }
+    let site = Site::new();
+    let mute = site.listen();
+    let to = mute.local_addr().unwrap();
+    // The way by which it would go is known.
+    #[allow(clippy::disallowed_methods, reason = "no event loop here: a test may wait")]
+    let known = site.client.within(|| TcpStream::connect(to));
+    let _open = (known.unwrap(), mute.accept().unwrap());
+    assert_ne!(site.open.seen(), [""; 0], "the witness is awake");
+    let bind = site.client.links()[1].v6.to_string();
+    let (code, said) = run(&mut site.get_from(to, &["--bind", &bind, "--timeout", "5s"]));
+    assert_eq!(code, Some(5), "{said}");
+    let (mut stream, _) = mute.accept().expect("it was dialled");
+    // What it says last is acknowledged before it is answered.
+    set_tcp_quickack(&stream, true).unwrap();
+    let mut said = Vec::new();
+    // However it ends.
+    let _ = stream.read_to_end(&mut said);
+    assert_eq!(said.get(1..20), Some(b"BitTorrent protocol".as_slice()));
+    drop(stream);
+    assert_eq!(leaked(&site), [""; 0]);
 }
 
 /// That the first test can fail.

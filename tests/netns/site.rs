@@ -10,7 +10,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -62,7 +62,7 @@ pub(crate) struct Site {
     // Listened to before the namespaces go.
     pub(crate) open: Witness,
     pub(crate) tunnel: Witness,
-    _server: Node,
+    server: Node,
     _networks: [Network; 2],
 }
 
@@ -113,7 +113,7 @@ impl Site {
             client,
             open: witness,
             tunnel: other,
-            _server: server,
+            server,
             _networks: [open, tunnel],
         }
     }
@@ -133,6 +133,21 @@ impl Site {
         }
         command.args(args).env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
         command
+    }
+
+    /// A `get` in the client's namespace that knows one peer, and nobody to ask for others.
+    pub(crate) fn get_from(&self, peer: SocketAddr, args: &[&str]) -> Command {
+        let mut command = self.client.command("timeout");
+        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
+        command.arg(self.folder.path().join("file.torrent")).arg("--no-trackers");
+        command.arg("-d").arg(self.folder.path().join("out")).args(["--peer", &peer.to_string()]);
+        command.args(args).env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
+        command
+    }
+
+    /// Who listens at the server's IPv6 address, and says nothing.
+    pub(crate) fn listen(&self) -> TcpListener {
+        self.server.within(|| TcpListener::bind((SERVER_V6, 0))).unwrap()
     }
 
     /// A `get` in the client's namespace that knows no more than the info-hash, and the seed's node
