@@ -13,7 +13,7 @@ use crate::torrent::Torrent;
 
 use super::Session;
 use super::conns::{Conn, Kind};
-use super::turnover::is_useless;
+use super::turnover::{TRIAL, is_useless};
 
 /// The least time between two peers of one torrent that make way, and between two of a session
 /// whose connections are all taken: a flood changes at most six a minute, and a house of 200 takes
@@ -22,8 +22,6 @@ const DISPLACE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long nobody is looked for after a look that found nobody: a look is O(peers), and a flood of
 /// strangers must not have one each.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a peer has to prove itself, by a block in either direction.
-const PROBATION: Duration = Duration::from_secs(60);
 
 /// What is lost with a peer, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -111,7 +109,7 @@ impl Session {
 
 /// Returns what is lost with a peer; `None` if it is to stay.
 fn worth(peer: &Peer, torrent: &Torrent, now: Instant) -> Option<Worth> {
-    let is_new = now - peer.connected_at < PROBATION;
+    let is_new = now - peer.connected_at < TRIAL;
     let moves = peer.down_rate(now) > 0 || peer.up_rate(now) > 0;
     let may_go = torrent.is_active() || torrent.is_fetching_metadata();
     if is_new || moves || !may_go || torrent.candidates.is_named(peer.addr.ip()) {

@@ -25,7 +25,7 @@ const TURNOVER_PERCENT: usize = 4;
 /// people come and go is never quite full.
 const CUTOFF_PERCENT: usize = 90;
 /// How long a peer has to show what it is good for.
-const TRIAL: Duration = Duration::from_secs(60);
+pub(super) const TRIAL: Duration = Duration::from_secs(60);
 /// How long a peer may keep us waiting for leave to request: several turns of an optimistic unchoke
 /// among as many peers as we are to it.
 const PATIENCE: Duration = Duration::from_secs(600);
