@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Nobody knows how long the metadata is; peers claim it. Blocks of one claim are put together and
-//! never mixed with those of another. **Invariant:** what is held never exceeds [`MAX_HELD`], for
+//! never mixed with those of another. **Invariant:** what is held never exceeds `MAX_HELD`, for
 //! all claims together, and grows only with what has arrived.
 
 use std::cmp::Reverse;
