@@ -24,6 +24,19 @@ impl Subnet {
     pub fn contains(&self, ip: IpAddr) -> bool {
         ip.is_ipv4() == self.network.is_ipv4() && masked(ip, self.prefix_len) == self.network
     }
+
+    /// Returns its first address. O(1).
+    pub const fn first(&self) -> IpAddr {
+        self.network
+    }
+
+    /// Returns its last address. O(1).
+    pub fn last(&self) -> IpAddr {
+        match self.network {
+            IpAddr::V4(first) => IpAddr::V4((first.to_bits() | rest_v4(self.prefix_len)).into()),
+            IpAddr::V6(first) => IpAddr::V6((first.to_bits() | rest_v6(self.prefix_len)).into()),
+        }
+    }
 }
 
 impl fmt::Display for Subnet {
@@ -35,15 +48,18 @@ impl fmt::Display for Subnet {
 /// Returns `ip` with all bits behind the first `prefix_len` cleared.
 fn masked(ip: IpAddr, prefix_len: u8) -> IpAddr {
     match ip {
-        IpAddr::V4(ip) => {
-            let rest = u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            IpAddr::V4((ip.to_bits() & !rest).into())
-        }
-        IpAddr::V6(ip) => {
-            let rest = u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            IpAddr::V6((ip.to_bits() & !rest).into())
-        }
+        IpAddr::V4(ip) => IpAddr::V4((ip.to_bits() & !rest_v4(prefix_len)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !rest_v6(prefix_len)).into()),
     }
+}
+
+/// Returns the bits of an address that are behind the first `prefix_len`.
+fn rest_v4(prefix_len: u8) -> u32 {
+    u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0)
+}
+
+fn rest_v6(prefix_len: u8) -> u128 {
+    u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -71,7 +87,11 @@ mod tests {
             assert!(subnet.contains(ip(of)));
             assert!(within.iter().all(|inner| subnet.contains(ip(inner))), "{subnet}");
             assert!(!without.iter().any(|outer| subnet.contains(ip(outer))), "{subnet}");
+            assert!(subnet.contains(subnet.first()) && subnet.contains(subnet.last()), "{subnet}");
         }
-        assert_eq!(Subnet::new(ip("10.1.2.3"), 8).to_string(), "10.0.0.0/8");
+        let subnet = Subnet::new(ip("10.1.2.3"), 8);
+        assert_eq!(subnet.to_string(), "10.0.0.0/8");
+        assert_eq!((subnet.first(), subnet.last()), (ip("10.0.0.0"), ip("10.255.255.255")));
+        assert_eq!(Subnet::new(ip("2001:db8::7"), 112).last(), ip("2001:db8::ffff"));
     }
 }

@@ -14,6 +14,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::subnet::Subnet;
+
 /// The most bytes of a line that are looked at: names in real lists are a few hundred at most.
 pub const MAX_LINE_LEN: usize = 4096;
 
@@ -87,21 +89,11 @@ fn range(bytes: &[u8]) -> Option<IpRange> {
         let only = address(text)?;
         return between(only, only);
     };
-    let bits: u32 = bits.trim_ascii().parse().ok()?;
-    match address(base)? {
-        IpAddr::V4(base) => {
-            let hosts = u32::MAX.checked_shr(bits).unwrap_or(0);
-            let base = u32::from(base);
-            let range = IpRange::V4((base & !hosts).into(), (base | hosts).into());
-            (bits <= 32).then_some(range)
-        }
-        IpAddr::V6(base) => {
-            let hosts = u128::MAX.checked_shr(bits).unwrap_or(0);
-            let base = u128::from(base);
-            let range = IpRange::V6((base & !hosts).into(), (base | hosts).into());
-            (bits <= 128).then_some(range)
-        }
-    }
+    let bits: u8 = bits.trim_ascii().parse().ok()?;
+    let base = address(base)?;
+    let subnet = Subnet::new(base, bits);
+    let is_one = bits <= if base.is_ipv4() { 32 } else { 128 };
+    between(subnet.first(), subnet.last()).filter(|_| is_one)
 }
 
 fn between(first: IpAddr, last: IpAddr) -> Option<IpRange> {
