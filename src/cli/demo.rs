@@ -16,8 +16,8 @@ use swarmloop::session::io::{Event, Phase};
 use swarmloop::tracker::TrackerEvent;
 
 use super::args::demo::DemoArgs;
+use super::ending::STOPPING;
 use super::exit::{Exit, Failure};
-use super::get::STOPPING;
 use super::goals::{Goal, Patience};
 use super::network::workers;
 use super::payload::{Payload, PayloadError};

@@ -12,6 +12,7 @@ use swarmloop::text::Escaped;
 use super::after::Plan;
 use super::args::get::{BY_NAME, GetArgs};
 use super::ask::Route;
+use super::ending;
 use super::exit::{Exit, Failure};
 use super::fetch::Fetcher;
 use super::goals::Goal;
@@ -26,10 +27,7 @@ use super::select;
 use super::state;
 use super::state_dir;
 use super::ui::Ui;
-use super::watch::{End, Watch};
-
-/// What is said when a signal has begun a graceful stop.
-pub(crate) const STOPPING: &str = "stopping… press ^C again to quit now";
+use super::watch::Watch;
 
 /// More notes of a torrent file than this are only counted.
 const MAX_NOTES: usize = 3;
@@ -82,17 +80,7 @@ pub(crate) fn run(args: &GetArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         watch.add(&client, ui, number, torrent, source, Some(path));
     }
     watch.look_for(sought, args, &client, ui);
-    let end = watch.run(&instruments.watched(&client), &signals, ui);
-    if let End::Stopped(_) = end {
-        ui.tell(STOPPING);
-    }
-    instruments.take_last(&client);
-    let left = state::shut_down(client, signals.time_to_stop(), watch.has_failed(), ui);
-    let exit = match watch.conclude(ui, end) {
-        Exit::Success => left,
-        exit => exit,
-    };
-    Ok(instruments.finish(exit, ui))
+    Ok(ending::run(watch, client, &signals, instruments, ui))
 }
 
 /// Refuses flags that say one thing of several torrents.

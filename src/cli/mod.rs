@@ -21,6 +21,7 @@ mod demo;
 mod dht;
 mod docs;
 mod edit;
+mod ending;
 mod exit;
 mod fetch;
 mod files;

@@ -7,16 +7,17 @@ use swarmloop::client::{AddTorrent, Mode};
 
 use super::args::seed::SeedArgs;
 use super::ask::Route;
+use super::ending;
 use super::exit::{Exit, Failure};
 use super::fetch::Fetcher;
-use super::get::{STOPPING, warn_of_notes};
+use super::get::warn_of_notes;
 use super::goals::Goal;
 use super::input::{self, Loaded, data_dir};
 use super::instruments::Instruments;
 use super::network;
 use super::state;
 use super::ui::Ui;
-use super::watch::{End, Watch};
+use super::watch::Watch;
 
 /// Seeds one torrent. A signal is the normal end of it if all of the data was there.
 pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
@@ -40,17 +41,7 @@ pub(crate) fn run(args: &SeedArgs, ui: &mut Ui) -> Result<Exit, Failure> {
         .with_blocklists(&args.network.blocklists);
     let source = torrent.source;
     watch.add(&client, ui, 1, to_add(args, dir, torrent), source, None);
-    let end = watch.run(&instruments.watched(&client), &signals, ui);
-    if let End::Stopped(_) = end {
-        ui.tell(STOPPING);
-    }
-    instruments.take_last(&client);
-    let left = state::shut_down(client, signals.time_to_stop(), watch.has_failed(), ui);
-    let exit = match watch.conclude(ui, end) {
-        Exit::Success => left,
-        exit => exit,
-    };
-    Ok(instruments.finish(exit, ui))
+    Ok(ending::run(watch, client, &signals, instruments, ui))
 }
 
 fn to_add(args: &SeedArgs, dir: PathBuf, torrent: Loaded) -> AddTorrent {
