@@ -164,7 +164,7 @@ impl Dht {
             self.counters.queries_dropped += 1;
             return;
         }
-        self.send(to, transaction, Body::Error(refusal));
+        self.put(to, |out| out.extend_from_slice(&written));
     }
 
     /// Returns the most bytes with which a query of so many bytes may be answered.
@@ -177,7 +177,12 @@ impl Dht {
     fn send(&mut self, to: SocketAddr, transaction: &[u8], body: Body<'_>) {
         let version = self.config.version;
         let message = answer(&version, to, transaction, body);
-        let len = self.outbox.push(to, |out| message.write(out));
+        self.put(to, |out| message.write(out));
+    }
+
+    /// Queues what `write` writes, and counts it.
+    fn put(&mut self, to: SocketAddr, write: impl FnOnce(&mut Vec<u8>)) {
+        let len = self.outbox.push(to, write);
         let len = u64::try_from(len).unwrap_or(u64::MAX);
         self.limiter.bytes.spend(len);
         self.counters.answers_out += 1;
