@@ -9,6 +9,7 @@
 //! The client's routes prefer `open`. The server answers the way that the client's address is.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     process::Command,
@@ -123,25 +124,20 @@ impl Site {
     pub(crate) fn get(&self, scheme: &str, dir: &str, args: &[&str]) -> Command {
         let port = if scheme == "https" { HTTPS_PORT } else { TRACKER_PORT };
         let announce = format!("{scheme}://{TRACKER_NAME}:{port}/announce");
-        let mut command = self.client.command("timeout");
-        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
-        command.arg(self.folder.path().join("file.torrent")).args(["--tracker", &announce]);
+        let mut command = self.get_of(self.folder.path().join("file.torrent"), dir);
+        command.args(["--port", "0", "--tracker", &announce]);
         command.arg("--ca-file").arg(self.folder.path().join("ca.pem"));
-        command.arg("-d").arg(self.folder.path().join(dir)).args(["--port", "0"]);
         for ip in [IpAddr::from(SERVER_V4), SERVER_V6.into()] {
             command.args(["--peer", &SocketAddr::new(ip, SEED_PORT).to_string()]);
         }
-        command.args(args).env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
+        command.args(args);
         command
     }
 
     /// A `get` in the client's namespace that knows one peer, and nobody to ask for others.
     pub(crate) fn get_from(&self, peer: SocketAddr, args: &[&str]) -> Command {
-        let mut command = self.client.command("timeout");
-        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
-        command.arg(self.folder.path().join("file.torrent")).arg("--no-trackers");
-        command.arg("-d").arg(self.folder.path().join("out")).args(["--peer", &peer.to_string()]);
-        command.args(args).env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
+        let mut command = self.get_of(self.folder.path().join("file.torrent"), "out");
+        command.args(["--no-trackers", "--peer", &peer.to_string()]).args(args);
         command
     }
 
@@ -153,9 +149,7 @@ impl Site {
     /// A `get` in the client's namespace that knows no more than the info-hash, and the seed's node
     /// of the DHT by its name.
     pub(crate) fn find(&self, dir: &str, args: &[&str]) -> Command {
-        let mut command = self.client.command("timeout");
-        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
-        command.arg(self.info_hash.to_string()).arg("-d").arg(self.folder.path().join(dir));
+        let mut command = self.get_of(self.info_hash.to_string(), dir);
         command.args(["--dht-bootstrap", &format!("{TRACKER_NAME}:{SEED_PORT}")]);
         // The seed dials, and is not dialled: it dials from other addresses than it listens at, so
         // that of two connections that cross neither side would know which is the same at both.
@@ -164,6 +158,15 @@ impl Site {
         command.arg("--blocklist").arg(list).args(["--no-trackers", "--no-pex"]).args(args);
         // Which is set for what cargo runs.
         command.env_remove("SWARMLOOP_NO_DHT");
+        command
+    }
+
+    /// A `get` in the client's namespace that has a minute, and remembers what it does in the
+    /// site's folder alone.
+    fn get_of(&self, what: impl AsRef<OsStr>, dir: &str) -> Command {
+        let mut command = self.client.command("timeout");
+        command.args(["--signal=KILL", "60", env!("CARGO_BIN_EXE_swarmloop"), "get"]);
+        command.arg(what).arg("-d").arg(self.folder.path().join(dir));
         command.env("HOME", self.folder.path()).env_remove("XDG_STATE_HOME");
         command
     }
