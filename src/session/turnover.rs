@@ -3,8 +3,8 @@
 //! one who has what is missing.
 //!
 //! **Invariant:** who sends what we want stays, and so does who has just come and whom the user has
-//! named. Of use is who gives
-//! what is missing; while the metadata is, who offers that; of who only takes, who takes.
+//! named. Of use is who gives what is missing; while the metadata is, who offers that; once nothing
+//! is, who takes.
 
 use crate::id::{ConnId, TorrentId};
 use crate::peer::Peer;
