@@ -192,9 +192,7 @@ impl Session {
                 unresolved.hosts.push((host, port));
                 unresolved.again_at = (!entry.torrent.is_stopped()).then_some(again);
             }
-            for addr in addrs {
-                entry.torrent.candidates.add(addr, source, now);
-            }
+            entry.torrent.candidates.add_all(addrs, source, now);
         }
         self.touch(torrent);
     }
